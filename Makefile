@@ -1,0 +1,59 @@
+# Carrel's commands. Prerequisites: make and python3 (3.11 or newer). Everything else is installed into .venv, by hash.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-fast test-clients check format lint types floors docs bench lock clean server dev
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+run: server ## Install what is needed, start Carrel, run a hello-world through it and go on serving (ARGS="--port 0")
+	@exec $(BIN)/carrel serve --hello $(ARGS)
+
+test: dev ## Install what is needed and run all tests but those of the client packages (ARGS="-k name")
+	$(PYTEST) -m "not clients" $(ARGS)
+
+test-fast: dev ## The tests that need no server and no patience, in less than a minute
+	$(PYTEST) -m "not clients and not server and not slow" $(ARGS)
+
+test-clients: dev ## LangChain, LlamaIndex, Semantic Kernel and AutoGen, unmodified, against a real server
+	$(PYTEST) -m clients $(ARGS)
+
+# One pytest run for all tests, so that its closing line and the check for what is left behind cover everything.
+check: format lint types floors ## What CI runs: format, lint, types, floors, all tests (docs and clients included)
+	$(PYTEST) $(ARGS)
+
+format: dev
+	$(BIN)/ruff format --check
+
+lint: dev
+	$(BIN)/ruff check
+
+types: dev
+	$(BIN)/mypy
+
+floors: dev
+	$(BIN)/lint-imports
+
+docs: dev ## The tests of the documentation alone
+	$(PYTEST) tests/test_docs.py $(ARGS)
+
+bench: dev ## Measure the budgets, each beside its floor; table and JSON in out/
+	$(BIN)/python -m bench $(ARGS)
+
+lock: dev ## Write requirements/*.lock anew (UPGRADE=--upgrade for newest versions)
+	UPGRADE=$(UPGRADE) tools/lock.sh
+
+clean: ## Remove what was installed and cached in the checkout
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist out
+	find src tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+server:
+	@$(PYTHON) tools/bootstrap.py server
+
+dev:
+	@$(PYTHON) tools/bootstrap.py dev
