@@ -1,0 +1,80 @@
+"""The seam between sessions and isolation: a backend starts sandboxes and hands over a byte stream to the agent inside.
+
+A backend never hears of sessions, HTTP or JSON names. One file of this folder per isolation level implements `Backend`.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from carrel.models import Level, PoolSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How an interpreter or a sandbox ended, as the kernel told it. All None where nobody could know."""
+
+    exit_code: int | None = None
+    signal: int | None = None
+    was_out_of_memory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a sandbox has used; None where this machine cannot say."""
+
+    memory_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    cpu_s: float | None = None
+    pids: int | None = None
+
+
+class Sandbox(Protocol):
+    """One isolated place, used for one session and then destroyed. Called by the keeper and by the session it belongs to."""
+
+    id: str
+    channel: (
+        socket.socket
+    )  # AF_UNIX stream to the agent, non-blocking; the owner of the link reads, writes and closes it
+
+    async def interpreter(self) -> list[int] | None:
+        """Make a fresh interpreter. Called once after the start and again after the link's `reset` emptied the sandbox.
+
+        Returns the descriptors to send to the agent with `attach` (the caller sends and closes them), or None at levels where the
+        agent makes its own child. Raises SandboxStartFailed.
+        """
+        ...
+
+    async def death(self) -> Death:
+        """How the last interpreter ended. Called when the agent has said that it did; waits a short while for the kernel's word."""
+        ...
+
+    async def usage(self) -> Usage: ...
+
+    async def kill(self) -> None:
+        """End everything inside, at once and for good, and release all that the sandbox held. Safe to call again."""
+        ...
+
+
+class Backend(Protocol):
+    """A factory of sandboxes at one isolation level. Called by the keeper only."""
+
+    level: Level
+
+    async def start(self) -> None:
+        """Get ready (cell block, sweep of an earlier crash). Raises SandboxStartFailed with the reason and what to do."""
+        ...
+
+    async def prepare(self, pool: PoolSpec) -> None:
+        """Make the pool's image ready to start sandboxes from (its template). Called before the first `create` for that image."""
+        ...
+
+    async def create(self, pool: PoolSpec) -> Sandbox:
+        """A new sandbox with agent and without interpreter. Safe to call concurrently. Raises SandboxStartFailed."""
+        ...
+
+    async def close(self) -> None:
+        """End every sandbox and release everything. Safe to call again."""
+        ...

@@ -1,0 +1,277 @@
+"""Control groups, version 1 and 2, behind one small interface: make a sandbox's groups, remove them, read them, sweep
+old ones.
+
+A sandbox has a group with two children: `agent` and `code`. The memory limit is on `code`; the parent's is a little
+higher, so that code which runs out of memory is killed and the agent is not. Version 1 has one tree per controller
+and no such need for pids and cpu. Groups are found by their name, `carrel-<pid>-<start time>` of the process that
+made them, so that a later start can tell a dead owner's from a live one's. Kernel pages:
+Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from carrel.backends.base import Usage
+from carrel.models import MIB
+
+PREFIX = "carrel-"
+_AGENT_SHARE = (
+    64 * MIB
+)  # what the agent may use on top of the code's limit; uploads into tmpfs beyond it count against the code
+_CPU_PERIOD_US = 100_000
+_CONTROLLERS = ("memory", "pids", "cpu")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    memory_bytes: int
+    pids: int
+    cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One sandbox's groups: what to remove (children first), the `cgroup.procs` files to join, and where to read."""
+
+    directories: tuple[Path, ...]
+    agent_procs: tuple[Path, ...]
+    code_procs: tuple[Path, ...]
+    memory: Path
+    version: int
+
+    def was_out_of_memory(self) -> bool:
+        """Whether the kernel has killed a process here for want of memory."""
+        name = "memory.oom_control" if self.version == 1 else "memory.events"
+        return any(_counter(self.memory / child / name, "oom_kill") > 0 for child in ("code", "agent"))
+
+    def usage(self) -> Usage:
+        names = (
+            ("memory.usage_in_bytes", "memory.max_usage_in_bytes")
+            if self.version == 1
+            else ("memory.current", "memory.peak")
+        )
+        return Usage(memory_bytes=_number(self.memory / names[0]), peak_memory_bytes=_number(self.memory / names[1]))
+
+
+class Tree:
+    """The place below which this process makes groups: one folder per hierarchy, all of them removed by `close`."""
+
+    def __init__(self, version: int, bases: dict[str, Path]) -> None:
+        name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
+        self.version = version
+        self._roots = {controller: base / name for controller, base in bases.items()}
+        for root in dict.fromkeys(self._roots.values()):
+            root.mkdir()
+        if version == 2:
+            (self._roots["memory"] / "cgroup.subtree_control").write_text("+memory +pids +cpu")
+
+    def make(self, name: str, limits: Limits) -> Group:
+        """The groups of sandbox `name`, limits set."""
+        return self._make_v1(name, limits) if self.version == 1 else self._make_v2(name, limits)
+
+    def _make_v1(self, name: str, limits: Limits) -> Group:
+        memory, pids, cpu = (self._roots[controller] / name for controller in _CONTROLLERS)
+        for path in (memory, memory / "agent", memory / "code", pids, cpu):
+            path.mkdir()
+        _limit_v1(memory, limits.memory_bytes + _AGENT_SHARE)
+        _limit_v1(memory / "code", limits.memory_bytes)
+        (pids / "pids.max").write_text(str(limits.pids + 1))  # the agent counts too
+        (cpu / "cpu.cfs_period_us").write_text(str(_CPU_PERIOD_US))
+        (cpu / "cpu.cfs_quota_us").write_text(str(int(limits.cpu * _CPU_PERIOD_US)))
+        shared = (pids / "cgroup.procs", cpu / "cgroup.procs")
+        return Group(
+            directories=(memory / "agent", memory / "code", memory, pids, cpu),
+            agent_procs=(memory / "agent" / "cgroup.procs", *shared),
+            code_procs=(memory / "code" / "cgroup.procs", *shared),
+            memory=memory,
+            version=1,
+        )
+
+    def _make_v2(self, name: str, limits: Limits) -> Group:
+        top = self._roots["memory"] / name
+        top.mkdir()
+        (top / "cgroup.subtree_control").write_text("+memory")
+        for path in (top / "agent", top / "code"):
+            path.mkdir()
+        (top / "memory.max").write_text(str(limits.memory_bytes + _AGENT_SHARE))
+        (top / "code" / "memory.max").write_text(str(limits.memory_bytes))
+        with contextlib.suppress(FileNotFoundError):  # a kernel without swap accounting
+            (top / "memory.swap.max").write_text("0")
+        (top / "pids.max").write_text(str(limits.pids + 1))
+        (top / "cpu.max").write_text(f"{int(limits.cpu * _CPU_PERIOD_US)} {_CPU_PERIOD_US}")
+        return Group(
+            directories=(top / "agent", top / "code", top),
+            agent_procs=(top / "agent" / "cgroup.procs",),
+            code_procs=(top / "code" / "cgroup.procs",),
+            memory=top,
+            version=2,
+        )
+
+    def remove(self, group: Group) -> None:
+        """Remove a sandbox's groups; its processes have been killed and may take a moment to be gone."""
+        for path in group.directories:
+            _remove(path)
+
+    def close(self) -> None:
+        for root in dict.fromkeys(self._roots.values()):
+            _remove_below(root)
+
+
+def open_tree() -> Tree | None:
+    """A tree of groups where this machine lets us make one with memory, pids and cpu limits; None where it does not."""
+    for version, bases in _candidates():
+        with contextlib.suppress(OSError):
+            return Tree(version, bases)
+    return None
+
+
+def sweep() -> list[Path]:
+    """Remove the groups of owners that are dead, killing what may still be in them; returns what was removed."""
+    removed = []
+    for base in {path for _version, bases in _candidates(prepare=False) for path in bases.values()}:
+        for path in base.glob(f"{PREFIX}*"):
+            if not _owner_lives(path.name):
+                _kill_all(path)
+                _remove_below(path)
+                removed.append(path)
+    return removed
+
+
+def start_time(pid: int) -> str:
+    """When `pid` began, in clock ticks since boot: with the pid it names a process for ever (proc_pid_stat(5), field 22)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _owner_lives(name: str) -> bool:
+    parts = name.removeprefix(PREFIX).split("-")
+    if len(parts) != 2 or not parts[0].isdigit():
+        return True  # not of our making
+    try:
+        return start_time(int(parts[0])) == parts[1]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def _candidates(*, prepare: bool = True) -> list[tuple[int, dict[str, Path]]]:
+    """Where groups might be made, best first."""
+    own = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            own[controller] = path
+    mounts = _mounts()
+    found: list[tuple[int, dict[str, Path]]] = []
+    if all(controller in mounts for controller in _CONTROLLERS):
+        found.append((1, {name: _below(mounts[name], own.get(name, "/")) for name in _CONTROLLERS}))
+    if "" in mounts:
+        bases = dict.fromkeys((mounts[""], _below(mounts[""], own.get("", "/"))))
+        found += [(2, dict.fromkeys(_CONTROLLERS, base)) for base in bases if not prepare or _prepare_v2(base)]
+    return found
+
+
+def _mounts() -> dict[str, Path]:
+    """Mount point of each v1 controller, and of the v2 tree under ""."""
+    found = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _separator, right = line.partition(" - ")
+        kind, _source, options = right.split(" ", 2)
+        where = Path(left.split()[4])
+        if kind == "cgroup2":
+            found[""] = where
+        elif kind == "cgroup":
+            found.update(dict.fromkeys(set(options.split(",")) & set(_CONTROLLERS), where))
+    return found
+
+
+def _below(mount: Path, path: str) -> Path:
+    return mount / path.lstrip("/")
+
+
+def _prepare_v2(base: Path) -> bool:
+    """Whether `base` hands memory, pids and cpu down to its children, after asking it to.
+
+    A group that has processes of its own cannot (the "no internal processes" rule), unless it is the root. Where they are all ours, as in a
+    delegated systemd unit, they move into a child first.
+    """
+    with contextlib.suppress(OSError):
+        if not set(_CONTROLLERS) <= set((base / "cgroup.controllers").read_text().split()):
+            return False
+        control = base / "cgroup.subtree_control"
+        if set(_CONTROLLERS) <= set(control.read_text().split()):
+            return True
+        try:
+            control.write_text("+memory +pids +cpu")
+        except OSError as error:
+            if error.errno != errno.EBUSY or not _step_aside(base):
+                return False
+            control.write_text("+memory +pids +cpu")
+        return True
+    return False
+
+
+def _step_aside(base: Path) -> bool:
+    """Move this server's processes, if no others are in `base`, into a child of it."""
+    session = os.getsid(0)
+    pids = [int(pid) for pid in (base / "cgroup.procs").read_text().split()]
+    if any(os.getsid(pid) != session for pid in pids):
+        return False
+    aside = base / "carrel.server"
+    aside.mkdir(exist_ok=True)
+    for pid in pids:
+        (aside / "cgroup.procs").write_text(str(pid))
+    return True
+
+
+def _limit_v1(group: Path, limit: int) -> None:
+    (group / "memory.limit_in_bytes").write_text(str(limit))
+    with contextlib.suppress(OSError):  # only where swap is accounted; memory and swap together, so: no swap
+        (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
+
+
+def _remove(path: Path, deadline_s: float = 2.0) -> None:
+    end = time.monotonic() + deadline_s
+    while True:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.002)  # a killed process is still on its way out
+        else:
+            return
+
+
+def _remove_below(root: Path) -> None:
+    for folder, _names, _files in os.walk(root, topdown=False):
+        with contextlib.suppress(OSError):
+            _remove(Path(folder))
+
+
+def _kill_all(root: Path) -> None:
+    for folder, _names, _files in os.walk(root):
+        with contextlib.suppress(OSError):
+            for pid in (Path(folder) / "cgroup.procs").read_text().split():
+                os.kill(int(pid), 9)
+
+
+def _counter(path: Path, key: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in path.read_text().splitlines():
+            name, _space, value = line.partition(" ")
+            if name == key:
+                return int(value)
+    return 0
+
+
+def _number(path: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int(path.read_text())
+    return None

@@ -1,0 +1,110 @@
+"""Requests with descriptors over a SEQPACKET socket, from asyncio: how the host talks to the spawner, init and
+templates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from carrel.errors import SandboxStartFailed
+from carrel.guest.template import MAX_DESCRIPTORS, MAX_MESSAGE
+
+Message = dict[str, Any]
+
+_AT_ONCE = 8  # requests under way: the other end does one at a time, and more could fill the socket's buffer
+
+
+class FdSocket:
+    """The host's end. Replies carry the request's `id`; anything else that comes goes to `on_event`."""
+
+    def __init__(self, sock: socket.socket, name: str, on_event: Callable[[Message], None] | None = None) -> None:
+        self._socket, self._name, self._on_event = sock, name, on_event
+        self._waiting: dict[int, asyncio.Future[tuple[Message, list[int]]]] = {}
+        self._next = 0
+        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._first: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
+        self.closed = asyncio.Event()
+        sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
+
+    async def first(self, timeout_s: float) -> tuple[Message, list[int]]:
+        """What the other end says of itself when it is ready. Raises SandboxStartFailed when it ends or stays silent instead."""
+        return await self._answer(self._first, timeout_s, "start")
+
+    async def call(
+        self, message: Message, descriptors: list[int] | None = None, timeout_s: float = 30
+    ) -> tuple[Message, list[int]]:
+        """Send a request and wait for its reply; the reply's descriptors are the caller's to close. Raises SandboxStartFailed."""
+        async with self._room:
+            self._next += 1
+            number = self._next
+            future: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
+            self._waiting[number] = future
+            try:
+                self.send({**message, "id": number}, descriptors)
+                return await self._answer(future, timeout_s, str(message.get("op", "request")))
+            finally:
+                self._waiting.pop(number, None)
+
+    def send(self, message: Message, descriptors: list[int] | None = None) -> None:
+        """Send without waiting for a reply."""
+        try:
+            socket.send_fds(self._socket, [json.dumps(message).encode()], descriptors or [])
+        except OSError as error:
+            raise SandboxStartFailed(f"{self._name} does not take requests: {error.strerror}") from error
+
+    def close(self) -> None:
+        if not self.closed.is_set():
+            self.closed.set()
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            error = SandboxStartFailed(f"{self._name} has ended")
+            for future in (self._first, *self._waiting.values()):
+                if not future.done():
+                    future.set_exception(error)
+                    future.exception()  # retrieved: nobody may be waiting for it
+
+    async def _answer(
+        self, future: asyncio.Future[tuple[Message, list[int]]], timeout_s: float, what: str
+    ) -> tuple[Message, list[int]]:
+        try:
+            async with asyncio.timeout(timeout_s):
+                message, descriptors = await future
+        except TimeoutError as error:
+            raise SandboxStartFailed(f"{self._name} did not answer to {what} within {timeout_s:.0f} s") from error
+        if "error" in message:
+            raise SandboxStartFailed(f"{self._name}: {message['error']}")
+        return message, descriptors
+
+    def _on_readable(self) -> None:
+        try:
+            data, descriptors, _flags, _address = socket.recv_fds(
+                self._socket, MAX_MESSAGE, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self.close()
+            return
+        self._deliver(json.loads(data), descriptors)
+
+    def _deliver(self, message: Message, descriptors: list[int]) -> None:
+        future = self._waiting.get(message["id"]) if "id" in message else None
+        if future is None and not self._first.done() and "exited" not in message:
+            future = self._first
+        if future is not None and not future.done():
+            future.set_result((message, descriptors))
+            return
+        for fd in descriptors:  # a reply that nobody waits for any more
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        if self._on_event is not None:
+            self._on_event(message)

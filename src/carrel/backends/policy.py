@@ -1,0 +1,266 @@
+"""What a sandbox may see and do, as data: the page a reviewer reads alone. The mechanism is `guest/sandbox.py` and
+`host/spawner.py`.
+
+Everything not listed here is absent: system calls by an allow list, files by a root that holds these paths only,
+network by a namespace that has nothing but its own loopback.
+"""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from typing import Any
+
+import pyseccomp
+
+from carrel.errors import SandboxStartFailed
+from carrel.models import MIB, PoolSpec
+
+USER = "user"
+UID = 1000  # inside; outside it is one host uid per session as root, the server's own uid otherwise
+HOME = "/home/user"
+DATA = "/mnt/data"
+HOSTNAME = "session"
+
+# Host ids of the cell block, as root: a range of this size, above what distributions and container tools hand out.
+ID_RANGE = 65_536
+FIRST_ID, LAST_ID = 0x40000000, 0x7FFF0000
+
+# Read-only from the host's system, where they exist. Programs and libraries that the image's wheels and `!cmd` expect; no /etc, no /home,
+# no /root, no /var, no /usr/local, no /sys.
+SYSTEM_PATHS = (
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/share/ca-certificates",
+    "/usr/share/fonts",
+    "/usr/share/misc",
+    "/usr/share/perl",
+    "/usr/share/perl5",
+    "/usr/share/terminfo",
+    "/usr/share/zoneinfo",
+    "/etc/ssl/certs",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/mime.types",
+    "/etc/fonts",
+)
+# On a merged-/usr system these are links; elsewhere they are directories of their own and mounted too.
+SYSTEM_LINKS = ("/bin", "/lib", "/lib64", "/lib32", "/sbin")
+
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+DEVICE_LINKS = {
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+}
+
+EMPTY_DIRECTORIES = ("/proc", "/dev/shm", "/tmp", "/var/tmp", HOME, DATA, "/root", "/sys", "/run", "/opt/carrel/image")  # noqa: S108
+
+TEMPLATE_WRITABLE = ("/tmp", "/dev/shm", HOME)  # noqa: S108 - small tmpfs of the template's own
+
+ETC_FILES = {
+    "passwd": "root:x:0:0:root:/root:/usr/sbin/nologin\n"
+    f"{USER}:x:{UID}:{UID}::{HOME}:/bin/bash\n"
+    "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    "group": f"root:x:0:\n{USER}:x:{UID}:\nnogroup:x:65534:\n",
+    "hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n",
+    "hostname": f"{HOSTNAME}\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    "resolv.conf": "",
+    "timezone": "Etc/UTC\n",
+}
+
+# /proc: what Docker hides and makes read-only, and the host's own facts that no program needs.
+PROC_HIDDEN = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/config.gz",
+    "/proc/diskstats",
+    "/proc/driver",
+    "/proc/fs",
+    "/proc/interrupts",
+    "/proc/iomem",
+    "/proc/ioports",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/kpagecgroup",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/modules",
+    "/proc/pressure",
+    "/proc/sched_debug",
+    "/proc/schedstat",
+    "/proc/scsi",
+    "/proc/slabinfo",
+    "/proc/softirqs",
+    "/proc/sysvipc",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/vmallocinfo",
+    "/proc/zoneinfo",
+)
+PROC_READ_ONLY = ("/proc/bus", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/tty")
+
+ENVIRONMENT = {
+    "HOME": HOME,
+    "USER": USER,
+    "LOGNAME": USER,
+    "SHELL": "/bin/bash",
+    "LANG": "C.UTF-8",
+    "TZ": "Etc/UTC",
+    "PATH": "/opt/carrel/image/bin:/usr/local/bin:/usr/bin:/bin",
+    "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
+}
+
+
+def tmpfs_mounts(pool: PoolSpec, owner: int) -> list[tuple[str, str]]:
+    """Writable places, each with its quota; all of it counts as memory of the sandbox. `owner` is a uid of the cell block."""
+    tmp_inodes = max(1024, pool.tmp_bytes // 8192)
+    quotas = {
+        DATA: f"size={pool.data_bytes},nr_inodes={pool.data_inodes},mode=755",
+        "/tmp": f"size={pool.tmp_bytes},nr_inodes={tmp_inodes},mode=1777",  # noqa: S108 - the sandbox's own
+        HOME: f"size={pool.tmp_bytes},nr_inodes={tmp_inodes},mode=755",
+        "/dev/shm": f"size={pool.tmp_bytes},nr_inodes=1024,mode=1777",  # noqa: S108 - the sandbox's own
+    }
+    return [(path, f"{options},uid={owner},gid={owner}") for path, options in quotas.items()]
+
+
+def rlimits(pool: PoolSpec, *, has_memory_cgroup: bool) -> dict[str, int]:
+    """Limits of each process of the code. RLIMIT_NPROC counts this sandbox's processes only, since it has a user namespace of its own.
+
+    Without a memory control group RLIMIT_AS bounds each process (its number, above what a template maps anyway) and the host's watcher
+    bounds the sum.
+    """
+    limits = {
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NPROC": pool.pids,
+        "RLIMIT_NOFILE": 1024,
+        "RLIMIT_MEMLOCK": 8 * MIB,
+        "RLIMIT_MSGQUEUE": 0,
+    }
+    if not has_memory_cgroup:
+        limits["RLIMIT_AS"] = 3 * 1024 * MIB + pool.memory_bytes
+    return limits
+
+
+# System calls, by what they are for. Reviewed against what CPython, IPython, numpy and their kind, bash, coreutils and pip need.
+_FILES = """
+    access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate fchdir fchmod
+    fchmodat fchmodat2 fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate
+    futimesat getcwd getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch lchown lgetxattr link linkat
+    listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat mknod mknodat newfstatat open openat openat2 pread64 preadv
+    preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile
+    setxattr splice stat statfs statx symlink symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat
+    utimes vmsplice write writev
+"""
+_PROCESSES = """
+    arch_prctl capget execve execveat exit exit_group fork getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
+    getresgid getresuid getrlimit getrusage getsid gettid getuid kill membarrier pidfd_open pidfd_send_signal prctl prlimit64
+    restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
+    rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
+    sched_rr_get_interval sched_setaffinity sched_yield set_robust_list get_robust_list set_tid_address setfsgid setfsuid setgid
+    setgroups setpgid setpriority setregid setresgid setresuid setreuid setrlimit setsid setuid sigaltstack tgkill tkill vfork wait4
+    waitid capset
+"""
+_MEMORY = """
+    brk madvise memfd_create mincore mlock mlock2 mlockall mmap mprotect mremap msync munlock munlockall munmap pkey_alloc pkey_free
+    pkey_mprotect
+"""
+_TIME_AND_WAITING = """
+    alarm clock_getres clock_gettime clock_nanosleep epoll_create epoll_create1 epoll_ctl epoll_pwait epoll_pwait2 epoll_wait eventfd
+    eventfd2 futex futex_waitv getitimer gettimeofday nanosleep pause poll ppoll pselect6 select setitimer signalfd signalfd4 time
+    timer_create timer_delete timer_getoverrun timer_gettime timer_settime timerfd_create timerfd_gettime timerfd_settime times
+"""
+_SOCKETS = """
+    accept accept4 bind connect getpeername getsockname getsockopt listen pipe pipe2 recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
+    setsockopt shutdown socketpair
+"""
+_IPC_AND_FACTS = """
+    getcpu getrandom mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd semctl
+    semget semop semtimedop shmat shmctl shmdt shmget sysinfo uname
+"""
+ALLOWED_SYSCALLS = tuple(" ".join((_FILES, _PROCESSES, _MEMORY, _TIME_AND_WAITING, _SOCKETS, _IPC_AND_FACTS)).split())
+
+_NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW… flag: clone(2)
+# ioctl by number: terminals' sizes and modes (no TIOCSTI, TIOCLINUX: they type), descriptors' flags, reflinks, and what `lo` looks like.
+_TERMINAL = (
+    0x5401,
+    0x5402,
+    0x5403,
+    0x5404,
+    0x5409,
+    0x540B,
+    0x540E,
+    0x540F,
+    0x5410,
+    0x5411,
+    0x5413,
+    0x5414,
+    0x5422,
+    0x5429,
+    0x802C542A,
+)
+_DESCRIPTOR = (0x541B, 0x5421, 0x5450, 0x5451, 0x5452, 0x40049409, 0x80086601)
+_INTERFACE = (0x8910, 0x8912, 0x8913, 0x8915, 0x8919, 0x891B, 0x8921, 0x8927, 0x8933)
+_IOCTLS = (*_TERMINAL, *_DESCRIPTOR, *_INTERFACE)
+_SOCKET_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+_EPERM, _EAFNOSUPPORT, _ENOSYS = 1, 97, 38
+
+
+@cache
+def seccomp() -> str:
+    """The allow list as a compiled BPF program for this machine's architecture, in base64. Raises SandboxStartFailed.
+
+    EPERM for what is refused; ENOSYS for clone3, whose flags a filter cannot see, so that libc falls back to clone, whose it can.
+    """
+    import tempfile
+
+    program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_EPERM))
+    program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
+    for name in ALLOWED_SYSCALLS:
+        if _is_known(name):
+            program.add_rule(pyseccomp.ALLOW, name)
+    program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _NEW_NAMESPACES, 0))
+    program.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
+    program.add_rule(pyseccomp.ERRNO(_ENOSYS), "io_uring_setup")
+    for request in _IOCTLS:
+        program.add_rule(pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
+    for family in _SOCKET_FAMILIES:
+        program.add_rule(pyseccomp.ALLOW, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    with tempfile.TemporaryFile() as out:
+        program.export_bpf(out)
+        out.seek(0)
+        return base64.b64encode(out.read()).decode()
+
+
+def _is_known(name: str) -> bool:
+    """Whether this libseccomp knows the call on this architecture; one it does not know stays refused."""
+    try:
+        number: int = pyseccomp.resolve_syscall(pyseccomp.system_arch(), name)
+    except OSError as error:
+        raise SandboxStartFailed(f"libseccomp does not answer: {error}") from error
+    return number >= 0
+
+
+def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[str, Any]:
+    """One sandbox, as `guest/sandbox.py` takes it."""
+    limits = rlimits(pool, has_memory_cgroup=has_memory_cgroup)
+    return {
+        "uid": UID,
+        "outer_uid": outer_uid,
+        "hostname": HOSTNAME,
+        "data": DATA,
+        "mounts": tmpfs_mounts(pool, outer_uid),
+        "proc_hidden": PROC_HIDDEN,
+        "proc_read_only": PROC_READ_ONLY,
+        "rlimits": limits,
+        "agent_rlimits": {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 4096},
+        "seccomp": seccomp(),
+    }

@@ -1,0 +1,89 @@
+"""Memory bound without control groups: sum what a sandbox's processes hold, and kill the largest when it is too much.
+
+A weaker promise than a memory control group: it looks twice a second, so code can pass the limit for that long, and
+what lies in tmpfs is bounded by its own quotas only. A cheap look first (resident minus shared, which counts a
+template's pages in every process), the exact one (PSS, which shares them out) only when that is over the limit. See
+proc_pid_statm(5), proc_pid_smaps(5).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+PERIOD_S = 0.5
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Watched(Protocol):
+    """A sandbox as the watcher needs it."""
+
+    memory_limit_bytes: int
+
+    def root_pidfds(self) -> list[int]:
+        """The processes that all others of the sandbox descend from."""
+        ...
+
+    def on_out_of_memory(self) -> None:
+        """Called just before a process is killed."""
+        ...
+
+
+async def watch(sandboxes: Callable[[], Iterable[Watched]]) -> None:
+    """Look at every sandbox, for ever; cancelled by the owner."""
+    while True:
+        await asyncio.sleep(PERIOD_S)
+        for sandbox in list(sandboxes()):
+            check(sandbox)
+
+
+def check(sandbox: Watched) -> None:
+    pids = family([pid for fd in sandbox.root_pidfds() if (pid := _pid_of(fd)) is not None])
+    if sum(_anonymous_bytes(pid) for pid in pids) <= sandbox.memory_limit_bytes:
+        return
+    exact = {pid: _proportional_bytes(pid) for pid in pids}
+    if sum(exact.values()) > sandbox.memory_limit_bytes:
+        sandbox.on_out_of_memory()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(max(exact, key=lambda pid: exact[pid]), signal.SIGKILL)
+
+
+def family(roots: list[int]) -> list[int]:
+    """`roots` and all that descends from them now."""
+    found, todo = [], list(roots)
+    while todo:
+        pid = todo.pop()
+        found.append(pid)
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - this runs often; strings are quicker
+                todo += [int(child) for child in Path(f"/proc/{pid}/task/{task}/children").read_text().split()]
+    return found
+
+
+def _pid_of(pidfd: int) -> int | None:
+    """The process's number here; None when it has ended (fdinfo says -1)."""
+    for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
+        if line.startswith("Pid:"):
+            number = int(line.split()[1])
+            return number if number > 0 else None
+    return None
+
+
+def _anonymous_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
+        return (int(fields[1]) - int(fields[2])) * _PAGE
+    return 0
+
+
+def _proportional_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss_Anon:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -1,0 +1,53 @@
+"""The command `carrel`: one file per command, loaded when it is called, as completion and `--help` should not wait for a web server."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from carrel import __version__
+
+# Name → module of this package and attribute in it.
+COMMANDS = {
+    "serve": ("serve", "serve"),
+    "exec": ("execute", "execute"),
+    "token": ("token", "token"),
+    "env": ("env", "env"),
+    "sessionpool": ("sessionpool", "sessionpool"),
+    "doctor": ("doctor", "doctor"),
+    "completion": ("completion", "completion"),
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module when it is asked for."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[name]
+        command: click.Command = getattr(importlib.import_module(f"carrel.cli.{module}"), attribute)
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="carrel %(version)s")
+def cli() -> None:
+    """A locked code interpreter for every user, conversation or agent."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point: exit status 0 for success, 1 for failure, 2 for a command used wrongly."""
+    try:
+        cli.main(args=arguments, prog_name="carrel", standalone_mode=True)
+    except BrokenPipeError:
+        # The reader (`carrel … | head`) has seen enough. Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

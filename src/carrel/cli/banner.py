@@ -1,0 +1,53 @@
+"""What `carrel serve` tells the person who started it: the boundary in plain words, where to call, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carrel.config import Config
+from carrel.models import Level
+
+# Held to docs/concepts/isolation.md by a test: what is promised on the terminal is what the documentation says.
+STOPS = {
+    Level.PROCESS: "nothing but runaway memory, time and files: code runs as you. For development, with code you trust.",
+    Level.NAMESPACE: "access to your files, network, processes and to other sessions. For code of one organisation's models and users.",
+}
+DOES_NOT_STOP = {
+    Level.PROCESS: "reading your files, using your network, ending your processes, looking into other sessions.",
+    Level.NAMESPACE: "an attack on a bug of the Linux kernel, which all sessions share, and side channels of the processor.",
+}
+
+
+def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> str:
+    """Everything in one text. `ready` is what the host said: `warnings`, a sentence each, and `pools`, why one cannot serve or null."""
+    lines = [f"Carrel serves at {connection['http']} and {connection['https']}", ""]
+    for level in sorted({pool.isolation for pool in config.pools}, key=lambda each: each.rank):
+        names = ", ".join(pool.name for pool in config.pools if pool.isolation == level)
+        lines += [
+            f"  isolation     {level} (pool {names})",
+            f"  it stops      {STOPS[level]}",
+            f"  it does not   {DOES_NOT_STOP[level]}",
+        ]
+    troubles = [f"pool {name}: {error}" for name, error in ready.get("pools", {}).items() if error]
+    lines += [f"  warning       {warning}" for warning in [*ready.get("warnings", []), *troubles]]
+    endpoints = [(name, pool["endpoint"]) for name, pool in connection["pools"].items() if pool]
+    lines += [f"  pool          {name}  {endpoint}" for name, endpoint in endpoints]
+    lines += [
+        f"  connection    {config.state / 'connection.json'}",
+        "",
+        "Try it:",
+        "",
+        curl(config, endpoints[0][1]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def curl(config: Config, endpoint: str) -> str:
+    """A command to paste into a shell. The token is taken from connection.json: a terminal's history is no place for one."""
+    file = config.state / "connection.json"
+    return f"""TOKEN=$(python3 -c 'import json; print(json.load(open("{file}"))["token"])')
+curl "{endpoint}/executions?api-version=2025-10-02-preview&identifier=test" \\
+  -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\
+  -d '{{"code": "print(6 * 7)"}}'"""

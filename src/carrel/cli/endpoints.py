@@ -1,0 +1,65 @@
+"""What connection.json says: where a running server is and what to call it with."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from carrel.config import Config
+from carrel.storage import State
+
+_KINDS = ("python", "node", "shell")  # always named in the file; null where there is no such pool
+
+
+def connection(config: Config, state: State, port: int, tls_port: int, pids: Mapping[str, int]) -> dict[str, Any]:
+    """The whole file, with a fresh token. What this version does not have yet is null."""
+    http = f"http://{_authority(config.host, port)}"
+    pools = {
+        pool.name: {"endpoint": http + pool_path(config, pool.name), "mcp": None, "mcp_key": None}
+        for pool in config.pools
+    }
+    return {
+        "http": http,
+        "https": f"https://{_tls_authority(config.host, tls_port)}",
+        "ca": str(state.ca),
+        "ca_bundle": str(state.ca_bundle),
+        "arm": None,
+        "authority": None,
+        "authority_adfs": None,
+        "tenant": state.tenant,
+        "client_id": state.client_id,
+        "client_secret": None,
+        "object_id": state.object_id,
+        "token": state.issue_token(),
+        "arm_token": None,
+        "identity_endpoint": f"{http}/msi/token",
+        "identity_header": state.identity_header,
+        "subscription": config.subscription,
+        "resource_group": config.resource_group,
+        "location": config.location,
+        "pools": dict.fromkeys(_KINDS) | pools,
+        "pids": dict(pids),
+    }
+
+
+def pool_path(config: Config, name: str) -> str:
+    return f"/subscriptions/{config.subscription}/resourceGroups/{config.resource_group}/sessionPools/{name}"
+
+
+def _authority(hosts: tuple[str, ...], port: int) -> str:
+    """Host and port to reach the first address by; an address that means "all" is reached over loopback."""
+    first = ipaddress.ip_address(hosts[0])
+    if first.is_unspecified:
+        first = ipaddress.ip_address("127.0.0.1" if first.version == 4 else "::1")
+    return f"[{first}]:{port}" if first.version == 6 else f"{first}:{port}"
+
+
+def _tls_authority(hosts: tuple[str, ...], port: int) -> str:
+    """By name where the name leads here: some clients check a certificate's names but not its addresses."""
+    addresses = [ipaddress.ip_address(host) for host in hosts]
+    return (
+        f"localhost:{port}"
+        if any(each.is_loopback or each.is_unspecified for each in addresses)
+        else _authority(hosts, port)
+    )

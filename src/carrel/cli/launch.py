@@ -1,0 +1,92 @@
+"""Start a server as a process of its own and wait until it serves: for `carrel exec` without a server, and for the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_STOP_S = 15.0  # the supervisor's own deadline and a little more
+
+
+class LaunchError(Exception):
+    """The server ended instead of serving; it said why on stderr."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Another user to run the server as; only root may."""
+
+    uid: int
+    gid: int
+    home: str
+
+
+@contextlib.contextmanager
+def server(
+    state: Path, arguments: Sequence[str] = (), account: Account | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`carrel serve` on free ports with the folder `state`, serving inside the block and stopped after it. Its stderr is ours."""
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "carrel.cli",
+        "serve",
+        "--state",
+        str(state),
+        "--port",
+        "0",
+        "--tls-port",
+        "0",
+        *arguments,
+    ]
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    if account:
+        options |= {
+            "user": account.uid,
+            "group": account.gid,
+            "extra_groups": [],
+            "env": {**os.environ, "HOME": account.home},
+        }
+    process = subprocess.Popen(command, **options)
+    try:
+        _wait(process, state / "connection.json")
+        yield process
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def private_server(arguments: Sequence[str] = ()) -> Iterator[Path]:
+    """A server with a state folder that is there for the block only; yields the folder."""
+    with tempfile.TemporaryDirectory(prefix="carrel-exec-") as folder, server(Path(folder), arguments):
+        yield Path(folder)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop in order; kill where that takes too long. Safe to call again."""
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], connection: Path) -> None:
+    # No deadline: a first start builds images, which takes what the network takes. A server that fails ends.
+    while not connection.exists():
+        if process.poll() is not None:
+            raise LaunchError(f"carrel serve ended with status {process.returncode}")
+        time.sleep(0.02)

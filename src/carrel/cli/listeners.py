@@ -1,0 +1,75 @@
+"""The sockets that clients connect to. The supervisor holds them, so that a gateway can be replaced and no connection is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Sequence
+
+_BACKLOG = 2048  # connections that wait while a gateway restarts
+_ATTEMPTS = 20  # for a free port that is free on every address
+
+
+class ListenError(Exception):
+    """An address cannot be listened on. The message says which and what to do."""
+
+
+def listen(hosts: Sequence[str], port: int, setting: str) -> list[socket.socket]:
+    """A listening socket for every address, all on the same port; 0 picks one. `setting` names the port in messages.
+
+    An IPv6 address is skipped where the machine has no IPv6, unless it is the only one. Raises ListenError.
+    """
+    for _ in range(_ATTEMPTS if port == 0 else 1):
+        with contextlib.ExitStack() as opened:
+            try:
+                sockets = _listen_all(hosts, port, opened)
+            except OSError as error:
+                if port == 0 and error.errno == errno.EADDRINUSE:
+                    continue  # the number that was free on the first address is taken on another
+                raise ListenError(_advice(error, hosts, port, setting)) from error
+            opened.pop_all()
+            return sockets
+    raise ListenError(f"no port is free on all of {', '.join(hosts)}; choose one with --{setting}")
+
+
+def _listen_all(hosts: Sequence[str], port: int, opened: contextlib.ExitStack) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    for host in hosts:
+        number = sockets[0].getsockname()[1] if sockets else port
+        try:
+            sockets.append(opened.enter_context(_socket(host, number)))
+        except OSError as error:
+            has_no_ipv6 = error.errno in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL} and ":" in host
+            if not has_no_ipv6 or (len(hosts) == 1):
+                raise
+    return sockets
+
+
+def _socket(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind((host, port))
+        made.listen(_BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _advice(error: OSError, hosts: Sequence[str], port: int, setting: str) -> str:
+    where = f"{', '.join(hosts)} port {port}"
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is taken: stop the program that uses it, or choose another with --{setting} N (0 picks a free one)"
+    if error.errno == errno.EACCES:
+        return f"not allowed to listen on {where}: choose a port above 1023 with --{setting} N"
+    return f"cannot listen on {where}: {error.strerror}"
+
+
+def port_of(sockets: Sequence[socket.socket]) -> int:
+    return int(sockets[0].getsockname()[1])

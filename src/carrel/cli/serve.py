@@ -1,0 +1,51 @@
+"""`carrel serve`: run the server until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from typing import Any
+
+import click
+import httpx
+
+from carrel import logs
+from carrel.cli.banner import banner
+from carrel.cli.children import ChildError
+from carrel.cli.hello import say_hello
+from carrel.cli.listeners import ListenError
+from carrel.cli.options import all_settings, load_config
+from carrel.cli.statefolder import FolderError
+from carrel.cli.supervisor import Supervisor
+from carrel.storage import StateError
+
+
+@click.command()
+@all_settings
+@click.option(
+    "--hello", is_flag=True, help="Once ready, run the how-to's hello-world through the API and print the answer."
+)
+def serve(*, hello: bool, **flags: Any) -> None:
+    """Serve session pools until SIGINT or SIGTERM; a second signal stops at once."""
+    config = load_config(flags)
+    logs.configure(config.log_level, config.log_format, "supervisor")
+
+    def announce(connection: dict[str, Any], ready: dict[str, Any]) -> None:
+        click.echo(banner(config, connection, ready))
+        if hello:
+            # Beside the supervisor's own loop, which has the processes to look after.
+            threading.Thread(target=_hello, args=(connection,), daemon=True).start()
+
+    try:
+        status = asyncio.run(Supervisor(config, announce).run())
+    except (ChildError, ListenError, FolderError, StateError) as error:
+        raise click.ClickException(str(error)) from error
+    sys.exit(status)
+
+
+def _hello(connection: dict[str, Any]) -> None:
+    try:
+        click.echo(f"The how-to's hello-world, through the API:\n\n{say_hello(connection)}\nServing; Ctrl-C stops.")
+    except httpx.HTTPError as error:
+        click.echo(f"the hello-world failed: {error}", err=True)

@@ -1,0 +1,69 @@
+"""`carrel sessionpool`: look at the pools of a running server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
+
+
+@click.group()
+def sessionpool() -> None:
+    """Look at session pools."""
+
+
+@sessionpool.command("list")
+@output_option
+@state_option
+def list_pools(output: str, state: str | None) -> None:
+    """List the pools of the running server."""
+    from carrel.client import Client, Connection
+
+    found: list[dict[str, Any]] = []
+    with failures():
+        folder = state_folder(state)
+        for pool in Connection.read(folder).pools.values():
+            with Client.from_connection(folder, pool=pool.name) as client:
+                found.append(
+                    {"name": pool.name, "sessions": len(client.sessions()), "poolManagementEndpoint": pool.endpoint}
+                )
+    if output == "json":
+        return print_json(found)
+    return print_table([list(each.values()) for each in found], ["NAME", "SESSIONS", "ENDPOINT"])
+
+
+@sessionpool.command("show")
+@click.argument("name")
+@output_option
+@state_option
+def show_pool(name: str, output: str, state: str | None) -> None:
+    """Show one pool: its endpoint, its sessions, what its image brings."""
+    with failures():
+        fields = _describe(name, state)
+    if output == "json":
+        return print_json(fields)
+    runtimes, packages = (
+        [f"{each['name']} {each['version']}" for each in fields[key]] for key in ("runtimes", "packages")
+    )
+    rows = {**fields, "runtimes": ", ".join(runtimes), "packages": f"{len(packages)}: {', '.join(packages)}"}
+    return print_table([[key, value] for key, value in rows.items()], ["FIELD", "VALUE"])
+
+
+def _describe(name: str, state: str | None) -> dict[str, Any]:
+    from carrel.client import Client
+
+    try:
+        with Client.from_connection(state_folder(state), pool=name) as client:
+            metadata, sessions, endpoint = client.metadata(), client.sessions(), client.endpoint
+    except KeyError:
+        raise click.ClickException(f"there is no pool {name}: `carrel sessionpool list` shows what there is") from None
+    return {
+        "name": name,
+        "poolManagementEndpoint": endpoint,
+        "createdAt": metadata.created_at.isoformat(),
+        "sessions": len(sessions),
+        "runtimes": [{"name": each, "version": version} for each, version in metadata.runtimes],
+        "packages": [{"name": each, "version": version} for each, version in metadata.packages],
+    }

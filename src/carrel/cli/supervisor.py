@@ -1,0 +1,170 @@
+"""The supervisor: holds the listening sockets, starts the host and then the gateway, and ends both.
+
+A gateway that dies is replaced: sessions live in the host, and the sockets stay open here, so callers notice a pause at most. A host that
+dies takes its sandboxes with it (the kernel kills them), so the supervisor sweeps what is left and ends too: its sessions are lost and
+whoever runs the service decides what happens next. SIGINT and SIGTERM stop the gateway, then the host; a second one kills both at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from carrel.backends import cgroups
+from carrel.cli import endpoints
+from carrel.cli.children import Child, ChildError, ending
+from carrel.cli.listeners import listen, port_of
+from carrel.cli.statefolder import exclusive, write_connection
+from carrel.config import Config
+from carrel.storage import TOKEN_TTL_S, State
+
+STOP_DEADLINE_S = 10.0  # for gateway and host together
+_GATEWAY_SHARE_S = 4.0  # of it, for calls that are under way
+_TOKEN_REFRESH_S = TOKEN_TTL_S / 2
+_BACKOFF_FIRST_S, _BACKOFF_LAST_S = 0.1, 5.0
+_STEADY_S = 30.0  # a gateway that lived as long did not die of its start
+
+log = logging.getLogger(__name__)
+
+Connection = dict[str, Any]
+
+
+class HostDied(Exception):
+    """The host ended by itself; every session is lost."""
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """One run of `carrel serve`. `announce` is called once, when clients can call, with connection.json and the host's ready message."""
+
+    config: Config
+    announce: Callable[[Connection, dict[str, Any]], None]
+    _state: State = field(init=False)
+    _http: list[socket.socket] = field(init=False)
+    _https: list[socket.socket] = field(init=False)
+    _children: dict[str, Child] = field(init=False, default_factory=dict)
+
+    async def run(self) -> int:
+        """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
+        with exclusive(self.config.state), contextlib.ExitStack() as opened:
+            self._state = State(self.config.state)
+            self._http = _opened(opened, listen(self.config.host, self.config.port, "port"))
+            self._https = _opened(opened, listen(self.config.host, self.config.tls_port, "tls-port"))
+            with self._signals():
+                try:
+                    await self._serve()
+                except asyncio.CancelledError:
+                    log.info("stopping")
+                    return 0
+                except HostDied:
+                    return 1
+                finally:
+                    await self._stop()
+        return 0
+
+    async def _serve(self) -> None:
+        await self._start_host()
+        await self._start_gateway()
+        self.announce(self._publish(), self._children["host"].ready)
+        await self._watch()
+
+    async def _start_host(self) -> None:
+        self._children["host"] = await Child.start("host", "carrel.host", {"config": self.config.to_json()})
+
+    async def _start_gateway(self) -> None:
+        http, https = [each.fileno() for each in self._http], [each.fileno() for each in self._https]
+        message = {"config": self.config.to_json(), "http_fds": http, "https_fds": https}
+        self._children["gateway"] = await Child.start("gateway", "carrel.server", message, [*http, *https])
+
+    async def _watch(self) -> None:
+        """Keep a gateway running and the token in connection.json fresh until cancelled. Raises HostDied."""
+        async with asyncio.TaskGroup() as tasks:
+            others = [tasks.create_task(self._watch_gateway()), tasks.create_task(self._refresh())]
+            status = await self._children["host"].wait()
+            for task in others:
+                task.cancel()
+        log.error("the host has ended and all sessions with it", extra={"how": ending(status)})
+        raise HostDied
+
+    async def _watch_gateway(self) -> None:
+        pause = _BACKOFF_FIRST_S
+        while True:
+            started = time.monotonic()
+            status = await self._children["gateway"].wait()
+            if time.monotonic() - started > _STEADY_S:
+                pause = _BACKOFF_FIRST_S
+            log.error("the gateway has ended; starting another", extra={"how": ending(status), "in_s": pause})
+            while not await self._has_new_gateway(pause):
+                pause = min(pause * 2, _BACKOFF_LAST_S)
+            pause = min(pause * 2, _BACKOFF_LAST_S)
+            self._publish()
+
+    async def _has_new_gateway(self, pause: float) -> bool:
+        await asyncio.sleep(pause)
+        try:
+            await self._start_gateway()
+        except ChildError as error:
+            log.error("the gateway did not start", extra={"why": str(error)})
+            return False
+        return True
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(_TOKEN_REFRESH_S)
+            self._publish()
+
+    def _publish(self) -> Connection:
+        pids = {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}}
+        fields = endpoints.connection(self.config, self._state, port_of(self._http), port_of(self._https), pids)
+        write_connection(self.config.state, fields)
+        return fields
+
+    async def _stop(self) -> None:
+        """End the gateway, then the host, and sweep. Nothing of ours runs afterwards."""
+        deadline = time.monotonic() + STOP_DEADLINE_S
+        if gateway := self._children.get("gateway"):
+            await gateway.stop(_GATEWAY_SHARE_S)
+        if host := self._children.get("host"):
+            await host.stop(deadline - time.monotonic())
+        sweep()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM cancels the caller's task, a second one kills everything."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        is_stopping = False
+
+        def stop() -> None:
+            nonlocal is_stopping
+            if is_stopping or task is None:
+                for child in self._children.values():
+                    child.kill()
+                os._exit(1)
+            is_stopping = True
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+
+def sweep() -> None:
+    """Remove what a host that could not clean up left behind. Its processes are already dead: the kernel saw to that."""
+    for path in cgroups.sweep():
+        log.warning("swept a control group", extra={"path": path})
+
+
+def _opened(stack: contextlib.ExitStack, sockets: list[socket.socket]) -> list[socket.socket]:
+    return [stack.enter_context(each) for each in sockets]

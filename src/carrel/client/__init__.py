@@ -1,0 +1,28 @@
+"""A small client of a session pool: `Client` for plain code, `AsyncClient` for asyncio.
+
+    from carrel.client import Client
+
+    with Client.from_connection() as client:
+        client.execute("x = 41", identifier="alice")
+        print(client.execute("x + 1", identifier="alice").result)
+
+It speaks the public API only (api-version 2025-10-02-preview), so it works against any server of that API, and it imports no server code.
+"""
+
+from carrel.client.asynchronous import AsyncClient
+from carrel.client.connection import Connection, NotRunning
+from carrel.client.synchronous import Client
+from carrel.client.values import ApiError, File, Metadata, Pool, Result, Session
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "Client",
+    "Connection",
+    "File",
+    "Metadata",
+    "NotRunning",
+    "Pool",
+    "Result",
+    "Session",
+]

@@ -1,0 +1,107 @@
+"""The client for asyncio: Client's methods, each to be awaited."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import IO, Self, TypeVar
+
+import httpx
+
+from carrel.client import calls
+from carrel.client.connection import Connection, is_local
+from carrel.client.values import File, Metadata, Result, Session
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A pool to run code in. `identifier` is the session that calls use which name none."""
+
+    def __init__(self, endpoint: str, token: str, *, identifier: str = "default", ca_bundle: str | None = None) -> None:
+        self.endpoint = endpoint
+        self.identifier = identifier
+        verify = ssl.create_default_context(cafile=ca_bundle) if ca_bundle and endpoint.startswith("https:") else True
+        headers = {"Authorization": f"Bearer {token}"}
+        # A proxy that the environment names has no part in a call to this machine itself.
+        self._http = httpx.AsyncClient(headers=headers, timeout=60.0, verify=verify, trust_env=not is_local(endpoint))
+
+    @classmethod
+    def from_connection(cls, path: Path | None = None, *, pool: str = "python", identifier: str = "default") -> Self:
+        """To the server whose state folder or connection file `path` is. Raises NotRunning, and KeyError for an unknown pool."""
+        connection = Connection.read(path)
+        endpoint = connection.pools[pool].endpoint
+        return cls(endpoint, connection.token, identifier=identifier, ca_bundle=connection.ca_bundle)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def execute(
+        self,
+        code: str,
+        *,
+        identifier: str | None = None,
+        timeout: int = 60,
+        output_limit: int | None = None,
+        operation_id: str | None = None,
+    ) -> Result:
+        """Run `code` and wait for it, at most `timeout` seconds. Code that fails is a Result with status Failed."""
+        return await self._send(
+            calls.execute(code, identifier or self.identifier, timeout, output_limit, operation_id, False)
+        )
+
+    async def start(
+        self, code: str, *, identifier: str | None = None, timeout: int = 60, operation_id: str | None = None
+    ) -> Result:
+        """Begin to run `code`; ask `execution` for the result by the id of what this returns."""
+        return await self._send(calls.execute(code, identifier or self.identifier, timeout, None, operation_id, True))
+
+    async def execution(self, execution_id: str, *, identifier: str | None = None) -> Result:
+        return await self._send(calls.execution(execution_id, identifier or self.identifier))
+
+    async def list_files(
+        self, directory: str = "", *, is_recursive: bool = False, identifier: str | None = None
+    ) -> list[File]:
+        return await self._send(calls.list_files(identifier or self.identifier, directory, is_recursive))
+
+    async def upload(self, path: str, data: bytes | IO[bytes], *, identifier: str | None = None) -> File:
+        """Write `data` to `path` below /mnt/data, replacing what is there; directories are made."""
+        return await self._send(calls.upload(path, data, identifier or self.identifier))
+
+    async def stat(self, path: str, *, identifier: str | None = None) -> File:
+        return await self._send(calls.stat(path, identifier or self.identifier))
+
+    async def download(self, path: str, *, identifier: str | None = None) -> bytes:
+        return await self._send(calls.download(path, identifier or self.identifier))
+
+    async def delete_file(self, path: str, *, identifier: str | None = None) -> None:
+        await self._send(calls.delete_file(path, identifier or self.identifier))
+
+    async def session(self, *, identifier: str | None = None) -> Session:
+        """The session as it stands; asking neither makes one nor keeps it alive."""
+        return await self._send(calls.session(identifier or self.identifier))
+
+    async def sessions(self) -> list[Session]:
+        """All live sessions of the pool."""
+        found: list[Session] = []
+        while True:
+            page, has_more = await self._send(calls.sessions(len(found)))
+            found += page
+            if not (page and has_more):
+                return found
+
+    async def end(self, *, identifier: str | None = None) -> None:
+        """End the session; its variables and files are gone."""
+        await self._send(calls.end(identifier or self.identifier))
+
+    async def metadata(self) -> Metadata:
+        return await self._send(calls.metadata())
+
+    async def _send(self, call: calls.Call[T]) -> T:
+        return call.read(calls.check(await self._http.request(**call.arguments(self.endpoint))))

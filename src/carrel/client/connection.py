@@ -1,0 +1,57 @@
+"""`connection.json`, which a running server keeps in its state folder: where it listens and a token to call it with."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from carrel.client.values import Pool
+
+
+class NotRunning(Exception):
+    """No server has its connection file there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """`fields` is the whole file; the others are what the client itself needs of it."""
+
+    token: str
+    pools: dict[str, Pool]
+    ca_bundle: str | None
+    fields: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> Connection:
+        """From a state folder or the file itself; without a path from CARREL_STATE or the default folder. Raises NotRunning."""
+        file = path or default_state()
+        if file.is_dir() or file.suffix != ".json":
+            file = file / "connection.json"
+        try:
+            fields = json.loads(file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise NotRunning(f"no server is running with the state folder {file.parent}") from None
+        pools = {
+            name: Pool(name, pool["endpoint"], pool.get("mcp"))
+            for name, pool in fields["pools"].items()
+            if pool is not None
+        }
+        return cls(fields["token"], pools, fields.get("ca_bundle"), fields)
+
+
+def default_state() -> Path:
+    return Path(os.environ.get("CARREL_STATE") or Path.home() / ".local/share/carrel").expanduser()
+
+
+def is_local(endpoint: str) -> bool:
+    """Whether an endpoint is on this machine."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

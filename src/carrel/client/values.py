@@ -1,0 +1,136 @@
+"""What the client returns, parsed from replies at the door."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+
+class ApiError(Exception):
+    """The server refused or failed. `code` is the API's error code, `trace` the id to look for in the server's log."""
+
+    def __init__(
+        self, status: int, code: str, message: str, target: str | None = None, trace: str | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.target = target
+        self.trace = trace
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An execution. `result` is the last expression's value: a JSON value, "" where there was none; None stands for None."""
+
+    id: str
+    identifier: str
+    status: str  # NotStarted, Running, Succeeded or Failed
+    stdout: str
+    stderr: str
+    result: Any
+    duration_ms: int
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == "Succeeded"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status not in {"NotStarted", "Running"}
+
+    @property
+    def image(self) -> bytes | None:
+        """The bytes of the image that the value is, if it is one."""
+        if isinstance(self.result, dict) and self.result.get("type") == "image":
+            return base64.b64decode(self.result["base64_data"])
+        return None
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        result = body.get("result") or {}
+        return cls(
+            id=body["id"],
+            identifier=body["identifier"],
+            status=body["status"],
+            stdout=result.get("stdout", ""),
+            stderr=result.get("stderr", ""),
+            result=result.get("executionResult", ""),
+            duration_ms=result.get("executionTimeInMilliseconds", 0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file or directory of a session. `directory` is relative to /mnt/data, "" for the root."""
+
+    name: str
+    directory: str
+    is_directory: bool
+    size: int
+    content_type: str
+    modified_at: datetime
+
+    @property
+    def path(self) -> str:
+        return f"{self.directory}/{self.name}" if self.directory else self.name
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        directory = body.get("directory") or ""
+        return cls(
+            name=body["name"],
+            directory="" if directory == "." else directory,
+            is_directory=body["type"].lower() == "directory",
+            size=body.get("sizeInBytes", 0),
+            content_type=body.get("contentType", ""),
+            modified_at=_time(body["lastModifiedAt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    identifier: str
+    created_at: datetime
+    last_accessed_at: datetime
+    expires_at: datetime
+    etag: str  # another one each time the identifier gets a new session
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        times = [_time(body[key]) for key in ("createdAt", "lastAccessedAt", "expireAt")]
+        return cls(body["identifier"], times[0], times[1], times[2], body["etag"])
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool as the server's connection file names it."""
+
+    name: str
+    endpoint: str
+    mcp: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a pool's sessions bring: (name, version) pairs."""
+
+    runtimes: list[tuple[str, str]]
+    packages: list[tuple[str, str]]
+    created_at: datetime
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        return cls(_pairs(body["runtimes"]), _pairs(body["preInstalledPackages"]), _time(body["createdAt"]))
+
+
+def _pairs(items: list[dict[str, str]]) -> list[tuple[str, str]]:
+    return [(item["name"], item["version"]) for item in items]
+
+
+def _time(text: str) -> datetime:
+    """Replies carry up to nine digits of a second; fromisoformat takes what six can hold and drops the rest."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,237 @@
+"""The configuration, parsed at the door: flags before environment before file before defaults, one name in all three.
+
+A setting `tls-port` is the flag `--tls-port`, the variable `CARREL_TLS_PORT` and the key `tls-port` of the TOML file. SETTINGS is the whole
+list: the command line makes its options from it and a test holds docs/reference/settings.md to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from carrel.logs import LogFormat
+from carrel.models import ContainerType, Level, PoolSpec
+from carrel.pool_settings import ConfigError, level, parse_pool, refused, whole
+
+__all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
+
+Isolation = Literal["auto"] | Level
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything after parsing. `isolation` is what was asked for; every pool's own `isolation` is the level it will run at."""
+
+    state: Path
+    images: Path
+    host: tuple[str, ...] = ("127.0.0.1", "::1")  # ::1 is skipped where the machine has no IPv6
+    port: int = 8080  # 0: a free one, the same for every address
+    tls_port: int = 8443
+    subscription: str = "00000000-0000-0000-0000-000000000000"
+    resource_group: str = "default"
+    location: str = "local"
+    isolation: Isolation = "auto"
+    minimum: Level = Level.NAMESPACE  # no pool is served below this level
+    log_level: str = "info"
+    log_format: LogFormat = "text"
+    pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for the processes that the supervisor starts."""
+        fields: dict[str, Any] = dataclasses.asdict(self)
+        return fields | {
+            "state": str(self.state),
+            "images": str(self.images),
+            "host": list(self.host),
+            "pools": list(fields["pools"]),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """The other end of to_json."""
+        pools = tuple(_pool_from_json(each) for each in fields["pools"])
+        paths = {"state": Path(fields["state"]), "images": Path(fields["images"])}
+        isolation = fields["isolation"] if fields["isolation"] == "auto" else Level(fields["isolation"])
+        levels = {"isolation": isolation, "minimum": Level(fields["minimum"])}
+        return cls(**{**fields, **paths, **levels, "host": tuple(fields["host"]), "pools": pools})
+
+
+def _pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
+    typed = {"container_type": ContainerType(fields["container_type"]), "isolation": Level(fields["isolation"])}
+    return PoolSpec(**{**fields, **typed})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting; `parse(where, value)` raises ConfigError naming `where` it came from. `metavar` is what help shows for the value."""
+
+    name: str
+    parse: Callable[[str, Any], Any]
+    default: str
+    metavar: str
+    help: str
+    is_list: bool = False  # the flag may be repeated; the variable takes commas; the file takes a list
+
+    @property
+    def attribute(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        return "CARREL_" + self.attribute.upper()
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
+    """The configuration from `flags` (by setting name, None where not given; also `config`, the file), then environment, file, defaults.
+
+    Raises ConfigError with a line that names the setting, the value and what is allowed.
+    """
+    file = flags.get("config") or environ.get("CARREL_CONFIG")
+    table = _read(Path(file)) if file else {}
+    values = {setting.attribute: _value(setting, flags, environ, table, file) for setting in SETTINGS}
+    given = {name: value for name, value in values.items() if value is not None}
+    home = Path.home() / ".local/share/carrel"
+    config = Config(**{"state": home, "images": home / "images", **given})
+    return _with_pools(config, table.get("pools", {}), has_minimum="minimum" in given)
+
+
+def _value(
+    setting: Setting, flags: Mapping[str, Any], environ: Mapping[str, str], table: Mapping[str, Any], file: object
+) -> Any:
+    """The parsed value from the strongest source that has one, or None."""
+    if flags.get(setting.name) not in (None, ()):
+        return setting.parse(f"--{setting.name}", flags[setting.name])
+    if environ.get(setting.variable):
+        return setting.parse(setting.variable, environ[setting.variable])
+    if setting.name in table:
+        return setting.parse(f"{setting.name} in {file}", table[setting.name])
+    return None
+
+
+def _with_pools(config: Config, tables: Any, *, has_minimum: bool) -> Config:
+    """The pools of the file, or the default pool; levels resolved and held against the minimum."""
+    # "auto" is the strongest level of this version. Nothing weaker is ever chosen by itself: where the machine cannot do it, the host
+    # refuses to serve and says how to allow it.
+    fallback = Level.NAMESPACE if config.isolation == "auto" else config.isolation
+    if not isinstance(tables, Mapping) or not all(isinstance(each, Mapping) for each in tables.values()):
+        raise ConfigError("pools: must be tables, [pools.NAME]")
+    pools = tuple(parse_pool(name, table, fallback) for name, table in (tables or {"python": {}}).items())
+    weakest = min((pool.isolation for pool in pools), key=lambda each: each.rank)
+    # A level asked for by name is its own permission, unless a minimum was set.
+    minimum = config.minimum if has_minimum else min(weakest, Level.NAMESPACE, key=lambda each: each.rank)
+    for pool in pools:
+        if pool.isolation.rank < minimum.rank:
+            raise refused(f"isolation of pool {pool.name}", str(pool.isolation), f"minimum is {minimum}")
+    return dataclasses.replace(config, pools=pools, minimum=minimum)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config: cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"--config: {path} is not TOML: {error}") from error
+    known = [setting.name for setting in SETTINGS] + ["pools"]
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(f"{key} in {path}: unknown setting; {hint}")
+    return table
+
+
+# ---- what each setting takes -----------------------------------------------------------------------------------------------------------
+
+
+def _path(where: str, value: Any) -> Path:
+    if not isinstance(value, str | Path) or not str(value):
+        raise refused(where, value, "a folder")
+    return Path(value).expanduser().absolute()
+
+
+def _addresses(where: str, value: Any) -> tuple[str, ...]:
+    words = value.split(",") if isinstance(value, str) else value
+    try:
+        return tuple(str(ipaddress.ip_address(str(word).strip())) for word in words)
+    except (TypeError, ValueError):
+        raise refused(where, value, "IP addresses such as 127.0.0.1 or ::1") from None
+
+
+def _word(pattern: str, allowed: str) -> Callable[[str, Any], str]:
+    def parse(where: str, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(pattern, value):
+            raise refused(where, value, allowed)
+        return value
+
+    return parse
+
+
+def _choice(*words: str) -> Callable[[str, Any], str]:
+    return _word("|".join(words), f"one of {', '.join(words)}")
+
+
+def _isolation(where: str, value: Any) -> Isolation:
+    return level(where, value) or "auto"
+
+
+def _minimum(where: str, value: Any) -> Level:
+    try:
+        return Level(value)
+    except ValueError:
+        raise refused(where, value, f"one of {', '.join(Level)}") from None
+
+
+_GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "state",
+        _path,
+        "~/.local/share/carrel",
+        "DIR",
+        "Folder of keys, certificates and connection.json; one server each.",
+    ),
+    Setting("images", _path, "~/.local/share/carrel/images", "DIR", "Folder of built images; servers share it."),
+    Setting("host", _addresses, "127.0.0.1, ::1", "ADDR", "Address to listen on; repeat for more.", is_list=True),
+    Setting("port", whole(0, 65_535), "8080", "N", "HTTP port; 0 picks a free one."),
+    Setting("tls-port", whole(0, 65_535), "8443", "N", "HTTPS port; 0 picks a free one."),
+    Setting(
+        "subscription",
+        _word(_GUID, "a GUID"),
+        "00000000-0000-0000-0000-000000000000",
+        "GUID",
+        "Subscription in the pools' paths.",
+    ),
+    Setting(
+        "resource-group",
+        _word(r"[\w().-]{1,90}", "up to 90 letters, digits, _ ( ) . -"),
+        "default",
+        "NAME",
+        "Resource group in the pools' paths.",
+    ),
+    Setting(
+        "location",
+        _word(r"[A-Za-z0-9 ]{1,90}", "letters and digits"),
+        "local",
+        "NAME",
+        "Location that the API reports.",
+    ),
+    Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
+    Setting("minimum", _minimum, "the levels asked for", "LEVEL", "Refuse to serve a pool below this level."),
+    Setting(
+        "log-level",
+        _choice("debug", "info", "warning", "error"),
+        "info",
+        "LEVEL",
+        "What is logged: debug, info, warning, error.",
+    ),
+    Setting("log-format", _choice("text", "json"), "text", "FORMAT", "How log lines look: text, json."),
+)

@@ -1,0 +1,369 @@
+"""The agent: the one process of ours in a sandbox, pid 1 of it where there is a pid namespace.
+
+It holds the channel to the host, runs one select loop, and does three things: it hands code to the interpreter and
+its output back, capped as it comes (what is over the cap is read and dropped, so a flood costs nothing); it does file
+operations, also while code runs; it reaps, interrupts and kills. The channel's protocol is a frame of `frames.py`
+each way:
+
+    host    {"s": n, "op": …}  then for a body {"s": n, "data": 1} + bytes …, {"s": n, "end": 1}
+            {"s": n, "credit": k}; {"s": n, "abort": 1}
+    agent   {"s": n, "data": name} + bytes …, then {"s": n, "end": 1, …} or {"s": n, "error": {…}}; {"s": 0, "event": "died"}
+
+The channel is the host's and trusted; it is written to with blocking sends, bounded by credit. The interpreter's side
+is hostile. When the channel ends, so does everything here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from carrel.guest import frames
+from carrel.guest.child import Interpreter, kill_others, reap
+from carrel.guest.files import FileError, Tree, Upload, translated
+
+MAX_CODE = 8 * 1024 * 1024
+_PAGE = (
+    64 * 1024
+)  # characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload
+_CHUNK = frames.MAX_PAYLOAD
+
+
+class Run:
+    """The execution under way: what is left of its caps, and whether the host asked to interrupt it."""
+
+    def __init__(self, stream: int, header: frames.Header) -> None:
+        self.stream = stream
+        self.left = {name: int(header["stream_cap"]) for name in ("stdout", "stderr")}
+        self.left["value"] = int(header["value_cap"])
+        self.is_started = False
+
+
+class Download:
+    def __init__(self, fd: int, length: int) -> None:
+        self.fd, self.left, self.credit = fd, length, frames.INITIAL_CREDIT
+
+
+class Agent:
+    def __init__(self, channel: socket.socket, *, data: str, is_init: bool, spawn: list[str] | None = None) -> None:
+        self._channel, self._is_init, self._spawn = channel, is_init, spawn
+        self._decoder = frames.Decoder()
+        self._selector = selectors.DefaultSelector()
+        self._tree = Tree(data)
+        self._out: list[bytes] = []
+        self._descriptors: list[int] = []
+        self._interpreter: Interpreter | None = None
+        self._attaching: int | None = None  # the stream that waits for the interpreter's ready
+        self._run: Run | None = None
+        self._code: dict[int, tuple[frames.Header, bytearray]] = {}
+        self._uploads: dict[int, Upload] = {}
+        self._downloads: dict[int, Download] = {}
+
+    # The loop
+
+    def serve(self) -> None:
+        """Run until the channel ends, then kill what is left."""
+        wakeup, signal_end = socket.socketpair()
+        wakeup.setblocking(False)
+        signal_end.setblocking(False)
+        signal.set_wakeup_fd(signal_end.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._selector.register(wakeup, selectors.EVENT_READ, lambda _: self._on_child(wakeup))
+        self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
+        try:
+            while True:
+                for key, mask in self._selector.select(0 if self._has_sendable() else None):
+                    key.data(mask)
+                self._send_downloads()
+                self._flush()
+        except (EOFError, ConnectionError, frames.FrameError):
+            return
+        finally:
+            kill_others(is_init=self._is_init)
+
+    def _send(self, stream: int, payload: bytes | memoryview = b"", **fields: Any) -> None:
+        self._out.append(frames.encode({"s": stream, **fields}, payload))
+
+    def _flush(self) -> None:
+        if self._out:
+            data, self._out = b"".join(self._out), []
+            self._channel.sendall(data)
+
+    def _on_child(self, wakeup: socket.socket) -> None:
+        with contextlib.suppress(BlockingIOError):
+            wakeup.recv(4096)
+        reap()
+
+    def _on_channel(self, _mask: int) -> None:
+        data, descriptors, _flags, _address = socket.recv_fds(self._channel, 4 * _CHUNK, 16, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            raise EOFError
+        self._descriptors += descriptors
+        for header, payload in self._decoder.feed(data):
+            self._dispatch(header, payload)
+
+    def _dispatch(self, header: frames.Header, payload: bytes) -> None:
+        stream = int(header["s"])
+        try:
+            if "op" in header:
+                self._operations[header["op"]](self, stream, header)
+            elif "data" in header:
+                self._on_body(stream, payload)
+            elif "credit" in header:
+                if stream in self._downloads:
+                    self._downloads[stream].credit += int(header["credit"])
+            elif "abort" in header:
+                self._drop(stream)
+            elif "end" in header:
+                self._on_body_end(stream)
+        except FileError as error:
+            self._fail(stream, error.code, str(error))
+        except (OSError, RecursionError) as error:
+            number = error if isinstance(error, OSError) else OSError(0, "nested too deep")
+            failure = translated(number, str(header.get("path", "")))
+            self._fail(stream, failure.code, str(failure))
+
+    def _fail(self, stream: int, code: str, message: str) -> None:
+        self._drop(stream)
+        self._send(stream, error={"code": code, "message": message})
+
+    def _drop(self, stream: int) -> None:
+        """Forget a stream and what it holds."""
+        self._code.pop(stream, None)
+        if (upload := self._uploads.pop(stream, None)) is not None:
+            upload.close()
+        if (download := self._downloads.pop(stream, None)) is not None:
+            os.close(download.fd)
+
+    # The interpreter
+
+    def _hello(self, stream: int, _header: frames.Header) -> None:
+        self._send(stream, end=1, protocol=1)
+
+    def _attach(self, stream: int, _header: frames.Header) -> None:
+        self._detach()
+        descriptors, self._descriptors = self._descriptors, []
+        interpreter = Interpreter.spawn(self._spawn) if self._spawn else Interpreter.adopt(descriptors)
+        self._interpreter, self._attaching = interpreter, stream
+        self._selector.register(interpreter.control, selectors.EVENT_READ, self._on_control)
+        self._selector.register(interpreter.pidfd, selectors.EVENT_READ, lambda _: self._on_death())
+        for name, fd in interpreter.outputs.items():
+            self._selector.register(fd, selectors.EVENT_READ, self._output_reader(name))
+
+    def _detach(self) -> None:
+        if self._interpreter is not None:
+            watched: list[int] = [
+                self._interpreter.control.fileno(),
+                self._interpreter.pidfd,
+                *self._interpreter.outputs.values(),
+            ]
+            for fd in watched:
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(fd)
+            self._interpreter.close()
+            self._interpreter = None
+
+    def _reset(self, stream: int, _header: frames.Header) -> None:
+        self._finish_run("died")
+        self._detach()
+        kill_others(is_init=self._is_init)
+        self._send(stream, end=1)
+
+    def _interrupt(self, stream: int, _header: frames.Header) -> None:
+        if self._interpreter is not None:
+            self._interpreter.signal(signal.SIGINT)
+        self._send(stream, end=1)
+
+    def _execute(self, stream: int, header: frames.Header) -> None:
+        self._code[stream] = (header, bytearray())
+
+    def _start_run(self, stream: int) -> None:
+        header, code = self._code.pop(stream)
+        if self._run is not None:
+            self._fail(stream, "TooManyRequests", "Code is running already.")
+            return
+        self._run = Run(stream, header)
+        if self._interpreter is None:
+            self._finish_run("died")
+            return
+        for name in self._interpreter.outputs:
+            for _late in self._interpreter.drain(name):
+                pass  # printed after the last call's end by what it left running: nobody's output
+        self._run.is_started = True
+        pieces = list(frames.chunks(code)) or [memoryview(b"")]
+        for piece in pieces[:-1]:
+            self._interpreter.send({"run": stream, "more": 1}, piece)
+        self._interpreter.send({"run": stream}, pieces[-1])
+        self._watch_control()
+
+    def _watch_control(self) -> None:
+        if self._interpreter is not None:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._interpreter.wants_to_write else 0)
+            with contextlib.suppress(KeyError):  # no longer watched: closed by the code, its death is on the way
+                self._selector.modify(self._interpreter.control, events, self._on_control)
+
+    def _on_control(self, mask: int) -> None:
+        interpreter = self._interpreter
+        if interpreter is None:
+            return
+        if mask & selectors.EVENT_WRITE:
+            interpreter.flush()
+            self._watch_control()
+        if mask & selectors.EVENT_READ:
+            try:
+                for header, payload in interpreter.read_control():
+                    self._on_interpreter_frame(header, payload)
+            except (EOFError, ConnectionError, frames.FrameError):
+                # Closed or broken by the code: without it there is no next call, so this interpreter is over.
+                self._selector.unregister(interpreter.control)
+                interpreter.signal(signal.SIGKILL)
+
+    def _on_interpreter_frame(self, header: frames.Header, payload: bytes) -> None:
+        if "ready" in header and self._attaching is not None:
+            self._send(self._attaching, end=1)
+            self._attaching = None
+        elif self._run is not None and header.get("value") == self._run.stream:
+            self._pass_on("value", payload)
+        elif self._run is not None and header.get("done") == self._run.stream:
+            outcome = header.get("outcome")
+            self._finish_run(outcome if outcome in ("ok", "error", "interrupted") else "error")
+
+    def _output_reader(self, name: str) -> Callable[[int], None]:
+        def read(_mask: int) -> None:
+            interpreter = self._interpreter
+            if interpreter is None:
+                return
+            data = interpreter.read_output(name)
+            if data:
+                self._pass_on(name, data)
+            elif data == b"":
+                self._selector.unregister(interpreter.outputs[name])
+
+        return read
+
+    def _pass_on(self, name: str, data: bytes) -> None:
+        """Output of the run to the host, as far as its cap goes; without a run it is nobody's."""
+        run = self._run
+        if run is not None and run.is_started and run.left[name] > 0:
+            kept = data[: run.left[name]]
+            run.left[name] -= len(kept)
+            self._send(run.stream, kept, data=name)
+
+    def _finish_run(self, outcome: str) -> None:
+        if self._run is not None:
+            if self._interpreter is not None:
+                for name in self._interpreter.outputs:
+                    for data in self._interpreter.drain(name):
+                        self._pass_on(name, data)
+            self._send(self._run.stream, end=1, outcome=outcome)
+            self._run = None
+
+    def _on_death(self) -> None:
+        with contextlib.suppress(OSError, EOFError, frames.FrameError):
+            if self._interpreter is not None:
+                for header, payload in self._interpreter.read_control():  # a result may have been its last word
+                    self._on_interpreter_frame(header, payload)
+        if self._attaching is not None:
+            self._fail(self._attaching, "SessionAllocationFailed", "The interpreter ended before it was ready.")
+            self._attaching = None
+        elif self._run is None:
+            self._send(0, event="died")
+        self._finish_run("died")
+        self._detach()
+
+    # Files
+
+    def _upload(self, stream: int, header: frames.Header) -> None:
+        self._uploads[stream] = self._tree.upload(str(header["path"]))
+
+    def _on_body(self, stream: int, payload: bytes) -> None:
+        if stream in self._code:
+            code = self._code[stream][1]
+            code += payload
+            if len(code) > MAX_CODE:
+                self._fail(stream, "ContentTooLarge", f"Code is over {MAX_CODE} bytes.")
+        elif stream in self._uploads:
+            self._uploads[stream].write(payload)
+            self._send(stream, credit=len(payload))
+
+    def _on_body_end(self, stream: int) -> None:
+        if stream in self._code:
+            self._start_run(stream)
+        elif stream in self._uploads:
+            self._send(stream, end=1, file=self._uploads.pop(stream).commit())
+
+    def _download(self, stream: int, header: frames.Header) -> None:
+        fd, info = self._tree.open_for_reading(str(header["path"]))
+        size, offset = info["size"], int(header.get("offset") or 0)
+        if offset and offset >= size:
+            os.close(fd)
+            raise FileError("RangeNotSatisfiable", f"The file has {size} bytes.")
+        wanted = header.get("length")
+        length = size - offset if wanted is None else min(int(wanted), size - offset)
+        os.lseek(fd, offset, os.SEEK_SET)
+        self._downloads[stream] = Download(fd, length)
+        self._send(stream, data="info", file=info, start=offset, length=length)
+
+    def _has_sendable(self) -> bool:
+        return any(download.credit > 0 or download.left == 0 for download in self._downloads.values())
+
+    def _send_downloads(self) -> None:
+        """One chunk of every download that has credit: between two rounds everything else gets its turn."""
+        for stream, download in list(self._downloads.items()):
+            if download.left == 0:
+                self._drop(stream)
+                self._send(stream, end=1)
+            elif download.credit > 0:
+                data = os.read(download.fd, min(_CHUNK, download.left, download.credit))
+                if not data:
+                    self._fail(stream, "FileConflict", "The file was cut while it was being read.")
+                    continue
+                download.left -= len(data)
+                download.credit -= len(data)
+                self._send(stream, data, data="file")
+
+    def _list(self, stream: int, header: frames.Header) -> None:
+        page, size = [], 0
+        for info in self._tree.list(str(header.get("path", "")), bool(header.get("recursive"))):
+            page.append(json.dumps(info, separators=(",", ":")))
+            size += len(page[-1])
+            if size > _PAGE:
+                self._send_entries(stream, page)
+                page, size = [], 0
+        self._send_entries(stream, page)
+        self._send(stream, end=1)
+
+    def _send_entries(self, stream: int, page: list[str]) -> None:
+        self._send(stream, f"[{','.join(page)}]".encode(), data="entries")
+        self._flush()
+
+    def _stat(self, stream: int, header: frames.Header) -> None:
+        self._send(stream, end=1, file=self._tree.stat(str(header["path"])))
+
+    def _delete(self, stream: int, header: frames.Header) -> None:
+        self._tree.delete(str(header["path"]))
+        self._send(stream, end=1)
+
+    _operations: dict[str, Callable[[Agent, int, frames.Header], None]] = {  # noqa: RUF012 - a table, never written to
+        "hello": _hello,
+        "attach": _attach,
+        "reset": _reset,
+        "interrupt": _interrupt,
+        "execute": _execute,
+        "upload": _upload,
+        "download": _download,
+        "list": _list,
+        "stat": _stat,
+        "delete": _delete,
+    }
+
+
+def serve(channel: socket.socket, *, data: str, is_init: bool, spawn: list[str] | None = None) -> None:
+    """Be the agent on `channel`, with files below `data`, until the channel ends."""
+    Agent(channel, data=data, is_init=is_init, spawn=spawn).serve()

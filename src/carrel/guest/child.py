@@ -1,0 +1,153 @@
+"""The agent's grip on one interpreter: its control socket, its output pipes, its pidfd.
+
+Everything that is read here was written by hostile code, or may have been: the control socket's frames are bounded by
+the decoder, believed only for the run that is under way, and a broken one ends the interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+
+from carrel.guest import frames
+
+_READ = 64 * 1024
+
+
+class Interpreter:
+    """Descriptors of a running interpreter; the agent's loop watches them and calls back."""
+
+    def __init__(self, control: socket.socket, stdout: int, stderr: int, pidfd: int) -> None:
+        self.control, self.pidfd = control, pidfd
+        self.outputs = {"stdout": stdout, "stderr": stderr}
+        self._decoder = frames.Decoder()
+        self._out = bytearray()
+        control.setblocking(False)
+        for fd in self.outputs.values():
+            os.set_blocking(fd, False)
+
+    @classmethod
+    def adopt(cls, descriptors: list[int]) -> Interpreter:
+        """One that the backend made: control, stdout, stderr and pidfd, in this order."""
+        control, stdout, stderr, pidfd = descriptors
+        return cls(socket.socket(fileno=control), stdout, stderr, pidfd)
+
+    @classmethod
+    def spawn(cls, command: list[str]) -> Interpreter:
+        """An ordinary child that runs `command` with the number of its control descriptor added; for levels without templates."""
+        ours, theirs = socket.socketpair()
+        stdout, stdout_end = os.pipe()
+        stderr, stderr_end = os.pipe()
+        with theirs:
+            child = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout_end,
+                stderr=stderr_end,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        os.close(stdout_end)
+        os.close(stderr_end)
+        child.returncode = (
+            0  # the agent reaps whatever ends; Popen must not wait for a pid that may be another's by then
+        )
+        return cls(ours, stdout, stderr, os.pidfd_open(child.pid))
+
+    @property
+    def wants_to_write(self) -> bool:
+        return bool(self._out)
+
+    def send(self, header: frames.Header, payload: bytes | memoryview = b"") -> None:
+        """Queue a frame; what the socket does not take at once goes out as the loop says that it can."""
+        self._out += frames.encode(header, payload)
+        self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self._out:
+                del self._out[: self.control.send(self._out)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self._out.clear()  # the other end is closed: its death is on the way
+
+    def read_control(self) -> Iterator[tuple[frames.Header, bytes]]:
+        """Frames that have come. Raises EOFError when the control socket is closed, FrameError when it is broken."""
+        with contextlib.suppress(BlockingIOError):
+            data = self.control.recv(_READ * 4)
+            if not data:
+                raise EOFError
+            yield from self._decoder.feed(data)
+
+    def read_output(self, name: str) -> bytes | None:
+        """What is in the pipe now, 64 KiB at the most: b"" at its end, None where nothing is there."""
+        try:
+            return os.read(self.outputs[name], _READ)
+        except BlockingIOError:
+            return None
+
+    def drain(self, name: str) -> Iterator[bytes]:
+        """All that was in the pipe when the call began: never more than a pipe holds, so that a flood cannot keep us here."""
+        left = fcntl.fcntl(self.outputs[name], fcntl.F_GETPIPE_SZ)
+        while left > 0 and (data := self.read_output(name)):
+            left -= len(data)
+            yield data
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing where the interpreter is gone."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, number)
+
+    def close(self) -> None:
+        self.control.close()
+        for fd in (*self.outputs.values(), self.pidfd):
+            os.close(fd)
+        self.outputs.clear()
+
+
+def kill_others(*, is_init: bool) -> None:
+    """Kill and reap every other process of the sandbox; returns when none is left.
+
+    As pid 1 of a pid namespace, kill(-1) is just that: all processes of the namespace but the caller. Elsewhere it would be all of the
+    user's, so there the agent, a child subreaper, kills child after child until none is handed to it any more.
+    """
+    while True:
+        if is_init:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGKILL)
+        else:
+            for pid in _children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        reap()
+        if not _others(is_init=is_init):
+            return
+        os.sched_yield()
+
+
+def reap() -> None:
+    """Take the status of every child that has ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _others(*, is_init: bool) -> bool:
+    if not is_init:
+        return bool(_children())
+    try:
+        os.kill(-1, 0)  # counts zombies too: the interpreter's parent, outside, may have to reap it first
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children") as listing:  # noqa: PTH123 - pathlib is an import the template can do without
+        return [int(pid) for pid in listing.read().split()]

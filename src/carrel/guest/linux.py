@@ -1,0 +1,184 @@
+"""The kernel calls that Python's standard library lacks, one thin function each.
+
+Sources are the man pages of the same names (section 2). Every function raises OSError with the kernel's errno. Used
+on both sides of the boundary, so: standard library only, no state.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import platform
+import signal
+import socket
+import struct
+import sys
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_REC = 16384
+MS_PRIVATE = 1 << 18
+MNT_DETACH = 2
+
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_KEEPCAPS = 8
+_PR_CAPBSET_DROP = 24
+_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECCOMP = 22
+_PR_SET_CHILD_SUBREAPER = 36
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
+_AT_RECURSIVE = 0x8000
+_AT_FDCWD = -100
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_MOUNT_SETATTR = 442  # the same on every architecture (unified numbering since Linux 5.x)
+_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(platform.machine(), 0)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def unshare(flags: int) -> None:
+    _check(_LIBC.unshare(ctypes.c_int(flags)))
+
+
+def setns(fd: int, kind: int) -> None:
+    """Join the namespace behind `fd`, which must be of `kind` (a CLONE_NEW… flag)."""
+    _check(_LIBC.setns(ctypes.c_int(fd), ctypes.c_int(kind)))
+
+
+def mount(source: str, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    if _LIBC.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), f"{source} on {target}")
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    _check(_LIBC.umount2(os.fsencode(target), ctypes.c_int(flags)))
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    _check(_LIBC.syscall(ctypes.c_long(_PIVOT_ROOT), os.fsencode(new_root), os.fsencode(put_old)))
+
+
+def restrict_mount(target: str, attributes: int) -> None:
+    """Add `attributes` (MOUNT_ATTR_…) to the mount at `target` and all below it; what is set already stays (mount_setattr)."""
+    # struct mount_attr { attr_set, attr_clr, propagation, userns_fd }
+    attr = struct.pack("QQQQ", attributes, 0, 0, 0)
+    _check(
+        _LIBC.syscall(
+            ctypes.c_long(_MOUNT_SETATTR),
+            ctypes.c_int(_AT_FDCWD),
+            os.fsencode(target),
+            ctypes.c_uint(_AT_RECURSIVE),
+            attr,
+            ctypes.c_size_t(len(attr)),
+        )
+    )
+
+
+def _prctl(option: int, second: int = 0, third: int = 0) -> None:
+    unsigned = [ctypes.c_ulong(number) for number in (second, third, 0, 0)]
+    _check(_LIBC.prctl(ctypes.c_int(option), *unsigned))
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent ends; exits at once where that happened during the call.
+
+    The kernel forgets the request when the process changes its credentials: call it again after that (prctl(2), PR_SET_PDEATHSIG).
+    """
+    parent = os.getppid()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent process is gone")
+
+
+def become_subreaper() -> None:
+    """Have descendants whose parent ends become this process's children, as init would."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_dumpable(value: bool) -> None:
+    _prctl(_PR_SET_DUMPABLE, int(value))
+
+
+def keep_capabilities(value: bool) -> None:
+    """Whether the permitted set survives the next change of uid."""
+    _prctl(_PR_SET_KEEPCAPS, int(value))
+
+
+def no_new_privileges() -> None:
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_bounding_set() -> None:
+    """Needs CAP_SETPCAP. The loop ends at the first number that this kernel does not know (EINVAL)."""
+    for capability in range(64):
+        if _LIBC.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+            return
+
+
+def clear_capabilities() -> None:
+    """Empty the effective, permitted and inheritable sets (capset)."""
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    _check(_LIBC.capset(header, bytes(24)))
+
+
+def drop_capabilities() -> None:
+    """No capability now, none to be had later: bounding set, sets, no_new_privs."""
+    drop_bounding_set()
+    clear_capabilities()
+    no_new_privileges()
+
+
+def load_seccomp(program: bytes) -> None:
+    """Install a compiled BPF `program` (8 bytes an instruction) for this process and all it starts; needs no_new_privs."""
+    code = ctypes.create_string_buffer(program, len(program))
+    fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
+    buffer = ctypes.create_string_buffer(fprog, len(fprog))
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(buffer))
+
+
+def close_from(first: int) -> None:
+    """Close every descriptor from `first` on."""
+    os.closerange(first, 1 << 20)
+
+
+def loopback_up() -> None:
+    """Bring `lo` of this network namespace up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        name = b"lo".ljust(16, b"\0")
+        answer = fcntl.ioctl(probe, _SIOCGIFFLAGS, name + bytes(24))
+        flags = struct.unpack_from("H", answer, 16)[0] | _IFF_UP
+        fcntl.ioctl(probe, _SIOCSIFFLAGS, name + struct.pack("H", flags) + bytes(22))
+
+
+def open_namespace(name: str, pid: int | str = "self") -> int:
+    """A descriptor of the namespace `name` (as in /proc/PID/ns) of a process."""
+    return os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)

@@ -1,0 +1,202 @@
+"""A template: a warm process that makes others by fork, and does nothing else.
+
+Two kinds run in the cell block (DESIGN.md, "How a sandbox is made"). *bare* makes agents, each as pid 1 of a new pid
+namespace. *image* has an image's libraries imported and makes interpreters inside sandboxes that an agent has
+enclosed. Both take requests from the host over a SEQPACKET socket, a JSON object each with its descriptors, and
+answer in order; the end of a child is reported when it comes. A template is single-threaded (asserted before every
+fork), its environment holds nothing of the host's, and its descriptors are the socket and what the request brought; a
+child closes all of them but its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from carrel.guest import agent, linux, sandbox
+
+MAX_MESSAGE = 64 * 1024
+MAX_DESCRIPTORS = 32
+
+Request = dict[str, Any]
+
+
+class Template:
+    def __init__(self, host: socket.socket, make: Callable[[Request, list[int]], int]) -> None:
+        self._host, self._make = host, make
+        self._children: dict[int, int] = {}  # pidfd → the sandbox's number, as the host gave it
+        self._poll = select.poll()
+        self._poll.register(host, select.POLLIN)
+
+    def serve(self) -> None:
+        """Until the host's end closes."""
+        while True:
+            for fd, _events in self._poll.poll():
+                if fd != self._host.fileno():
+                    self._reap(fd)
+                    continue
+                data, descriptors, _flags, _address = socket.recv_fds(
+                    self._host, MAX_MESSAGE, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+                if not data:
+                    return
+                self._answer(json.loads(data), descriptors)
+
+    def _answer(self, request: Request, descriptors: list[int]) -> None:
+        try:
+            assert_single_thread()
+            pid = self._make(request, descriptors)
+        except OSError as error:
+            self._send({"id": request["id"], "error": f"{error.strerror} (errno {error.errno})"})
+            return
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        pidfd = os.pidfd_open(pid)
+        self._children[pidfd] = request["child"]
+        self._poll.register(pidfd, select.POLLIN)
+        self._send({"id": request["id"], "pid": pid}, [pidfd])
+
+    def _reap(self, pidfd: int) -> None:
+        ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        number = self._children.pop(pidfd)
+        if ended is not None:
+            by_signal = ended.si_code != os.CLD_EXITED
+            self._send({"exited": number, "signal" if by_signal else "code": ended.si_status})
+
+    def _send(self, message: Request, descriptors: list[int] | None = None) -> None:
+        socket.send_fds(self._host, [json.dumps(message).encode()], descriptors or [])
+
+
+def assert_single_thread() -> None:
+    """A fork copies one thread only: with a second one, a lock that it held would stay held for ever in the child."""
+    if len(os.listdir("/proc/self/task")) != 1:  # noqa: PTH208 - pathlib is an import the bare template can do without
+        raise OSError(0, "the template has more than one thread: set the image's libraries to single-threaded start")
+
+
+def fork_into(pid_namespace: int | None, child: Callable[[], None]) -> int:
+    """Fork a child that is in `pid_namespace`, or pid 1 of a new one for None, and runs `child`; returns its pid as seen from here.
+
+    unshare and setns change where *children* go and leave the caller; going back to the own namespace after each fork is what keeps the
+    template's next child out of the last one's. os.fork, not clone3: Python's and glibc's own fork handlers must run.
+    """
+    own = linux.open_namespace("pid")
+    try:
+        if pid_namespace is None:
+            linux.unshare(linux.CLONE_NEWPID)
+        else:
+            linux.setns(pid_namespace, linux.CLONE_NEWPID)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _run_child(child)
+        finally:
+            linux.setns(own, linux.CLONE_NEWPID)
+    finally:
+        os.close(own)
+    return pid
+
+
+def _run_child(child: Callable[[], None]) -> None:
+    """`child`, and never back into the template's loop."""
+    status = 1
+    try:
+        # A process group of its own: kill(0, …) reaches the caller's whole group, pid namespaces or not, and where all sandboxes share a
+        # host uid that group would be the template and everything it ever forked.
+        os.setsid()
+        child()
+        status = 0
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _decoded(request: Request) -> sandbox.Spec:
+    """The request's sandbox; before the fork, since every page that a child writes to is copied for it."""
+    spec: sandbox.Spec = request["spec"]
+    spec["seccomp"] = base64.b64decode(spec["seccomp"])
+    return spec
+
+
+def make_agent(request: Request, descriptors: list[int]) -> int:
+    """Descriptors: channel, setup socket (namespaces or an error go back by it), the image's mount namespace, cgroup.procs …"""
+    channel, setup, image_mounts, *cgroups = descriptors
+    spec = _decoded(request)
+
+    def child() -> None:
+        with socket.socket(fileno=os.dup(setup)) as answer:
+            try:
+                namespaces = sandbox.enclose(spec, image_mounts, cgroups)
+                socket.send_fds(answer, [b"{}"], namespaces)
+            except OSError as error:
+                last = traceback.extract_tb(error.__traceback__)[-1]
+                answer.send(json.dumps({"error": f"{last.name}: {last.line}: {error.strerror}"}).encode())
+                return
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        sandbox.keep_descriptors([null, null, null, channel])
+        sandbox.reset_signals()
+        sandbox.confine({**spec, "rlimits": spec["agent_rlimits"]})
+        linux.set_dumpable(False)
+        os.chdir(spec["data"])
+        agent.serve(socket.socket(fileno=3), data=spec["data"], is_init=True)
+
+    return fork_into(None, child)
+
+
+def make_interpreter(request: Request, descriptors: list[int]) -> int:
+    """Descriptors: the sandbox's namespaces in JOINED's order, control, stdout, stderr, cgroup.procs …"""
+    count = len(sandbox.JOINED)
+    namespaces = dict(zip(sandbox.JOINED, descriptors[:count], strict=True))
+    control, stdout, stderr, *cgroups = descriptors[count:]
+    spec = _decoded(request)
+
+    def child() -> None:
+        from carrel.guest import interpreter
+
+        sandbox.join_cgroups(cgroups)
+        sandbox.join(namespaces)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        sandbox.keep_descriptors([null, stdout, stderr, control])
+        sandbox.reset_signals()
+        os.chdir(spec["data"])
+        sandbox.confine(spec)
+        linux.set_dumpable(
+            True
+        )  # cleared with the ids; the code may trace its own children, and the host may read its sizes
+        interpreter.after_fork()
+        interpreter.run(socket.socket(fileno=3))
+
+    return fork_into(namespaces["pid"], child)
+
+
+def main(kind: str, host_fd: int, preload: list[str]) -> None:
+    """Be the `bare` or the `image` template on socket `host_fd`. Its first message is ready, with its mount namespace."""
+    linux.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    host = socket.socket(fileno=host_fd)
+    if kind == "image":
+        from carrel.guest import interpreter
+
+        interpreter.preload(preload)
+    gc.collect()
+    gc.freeze()  # what is there now stays where it is: a collection in a child would copy every page it marks
+    socket.send_fds(host, [b'{"ready": true}'], [linux.open_namespace("mnt")])
+    Template(host, make_agent if kind == "bare" else make_interpreter).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])

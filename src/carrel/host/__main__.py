@@ -1,0 +1,93 @@
+"""The session host: `python -m carrel.host`, started by the supervisor, with its configuration as one JSON object on stdin.
+
+It owns the sandboxes of this machine. It says on `ready_fd` when it serves, or why it cannot; ends cleanly on SIGTERM, at once on a
+second one, and is killed by the kernel with its supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import uvloop
+
+from carrel import logs
+from carrel.backends import select
+from carrel.config import Config
+from carrel.errors import CarrelError
+from carrel.guest.linux import die_with_parent
+from carrel.host.service import Service
+from carrel.sessions.keeper import Keeper
+
+log = logging.getLogger(__name__)
+
+
+class Readiness:
+    """The line on `ready_fd`. Only the first counts."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def tell(self, line: dict[str, Any]) -> None:
+        if self._descriptor >= 0:
+            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+async def serve(config: Config, ready: Readiness) -> None:
+    """Until cancelled. Raises CarrelError where nothing can be served."""
+    async with Keeper(select.backends(config)) as keeper:
+        for spec in config.pools:
+            await keeper.apply_pool(spec)
+        failures = {spec.name: await keeper.settled(spec.name) for spec in config.pools}
+        if all(failures.values()):
+            raise CarrelError(next(iter(failures.values())) or "there is no pool to serve")
+        async with Service(keeper, config.state / "run" / "hostlink.sock"):
+            ready.tell({"ready": True, "pools": failures})
+            log.info("serving", extra={"pools": ", ".join(failures)})
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await keeper.close()  # before the connections: callers under way are told
+
+
+def main() -> int:
+    die_with_parent()
+    message = json.load(sys.stdin)
+    config, ready = Config.from_json(message["config"]), Readiness(message["ready_fd"])
+    logs.configure(config.log_level, config.log_format, "host")
+    try:
+        return uvloop.run(_until_signal(config, ready))
+    except CarrelError as error:
+        log.error("cannot serve", extra={"reason": error.message})
+        ready.tell({"error": error.message})
+        return 1
+
+
+async def _until_signal(config: Config, ready: Readiness) -> int:
+    loop = asyncio.get_running_loop()
+    serving = asyncio.ensure_future(serve(config, ready))
+
+    def stop() -> None:
+        if not serving.cancel() or is_stopping.is_set():
+            os._exit(1)  # told twice: the kernel ends the sandboxes with us
+        is_stopping.set()
+
+    is_stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await serving
+    except asyncio.CancelledError:
+        log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Models as they cross hostlink: JSON-able dictionaries in frame headers, and what an execution printed as raw bytes.
+
+The host passes on what a sandbox printed and returned without looking at it; it is decoded and checked here, by whoever shows it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from carrel.errors import RequestInvalid
+from carrel.guest.frames import Header
+from carrel.models import (
+    ContainerType,
+    Execution,
+    ExecutionSpec,
+    FileInfo,
+    Level,
+    PoolSpec,
+    PoolStatus,
+    SessionView,
+    Status,
+    Value,
+    ValueKind,
+)
+
+UNREADABLE = "The value of the last expression was too large or could not be read, and was left out."
+
+
+def view_to(view: SessionView) -> Header:
+    return {
+        "identifier": view.identifier,
+        "guid": view.guid,
+        "created_at": view.created_at,
+        "last_used_at": view.last_used_at,
+        "expires_at": view.expires_at,
+        "is_new": view.is_new,
+    }
+
+
+def view_from(fields: Header) -> SessionView:
+    return SessionView(**fields)
+
+
+def file_to(file: FileInfo) -> Header:
+    return {
+        "name": file.name,
+        "directory": file.directory,
+        "is_directory": file.is_directory,
+        "size": file.size,
+        "modified_at": file.modified_at,
+    }
+
+
+def file_from(fields: Header) -> FileInfo:
+    return FileInfo(**fields)
+
+
+def json_to(fields: Any) -> bytes:
+    """For lists too long for a header."""
+    return json.dumps(fields, separators=(",", ":")).encode("ascii")
+
+
+def json_from(payload: bytes) -> Any:
+    return json.loads(payload) if payload else []
+
+
+def pool_to(status: PoolStatus) -> Header:
+    return dataclasses.asdict(status)
+
+
+def pool_from(fields: Header) -> PoolStatus:
+    spec = dict(fields["spec"])
+    spec["container_type"], spec["isolation"] = ContainerType(spec["container_type"]), Level(spec["isolation"])
+    return PoolStatus(**{**fields, "spec": PoolSpec(**spec)})
+
+
+def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:
+    """The request to run code, and the code."""
+    try:
+        code = spec.code.encode()
+    except UnicodeEncodeError as error:
+        raise RequestInvalid("The code holds characters that are no valid Unicode.", target="code") from error
+    header = {
+        "timeout": spec.timeout,
+        "is_asynchronous": spec.is_asynchronous,
+        "operation_id": spec.operation_id,
+        "stream_limit": spec.stream_limit,
+    }
+    return header, code
+
+
+def spec_from(fields: Header, code: bytes) -> ExecutionSpec:
+    return ExecutionSpec(code=code.decode(), **fields)
+
+
+def execution_from(identifier: str, fields: Header, output: bytes) -> Execution:
+    """`output` is stdout, stderr and value, one after the other."""
+    first, second, _ = fields["sizes"]
+    stdout, stderr = output[:first], output[first : first + second]
+    value, is_readable = value_from(output[first + second :])
+    return Execution(
+        id=fields["id"],
+        identifier=identifier,
+        is_asynchronous=fields["is_asynchronous"],
+        status=Status(fields["status"]),
+        stdout=stdout.decode("utf-8", "replace"),
+        stderr=_with_line(stderr.decode("utf-8", "replace"), "" if is_readable else UNREADABLE),
+        value=value,
+        wall_ms=fields["wall_ms"],
+        queued_ms=fields["queued_ms"],
+    )
+
+
+def value_from(document: bytes) -> tuple[Value, bool]:
+    """The value that a sandbox sent, and whether it was one. The document is hostile input, also where it is well-formed."""
+    if not document:
+        return Value(), True
+    try:
+        fields: Any = _STRICT.decode(document.decode())
+        kind, text = ValueKind(fields["kind"]), fields.get("text", "")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return Value(), False
+    held = fields.get("json")
+    if not isinstance(text, str) or not _fits(kind, held):
+        return Value(), False
+    return Value(kind, held, text), True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse)
+
+
+def _fits(kind: ValueKind, held: Any) -> bool:
+    match kind:
+        case ValueKind.ABSENT | ValueKind.TEXT:
+            return held is None
+        case ValueKind.SCALAR:
+            return held is None or isinstance(held, bool | int | float | str)
+        case ValueKind.CONTAINER:
+            return isinstance(held, list | dict)
+        case ValueKind.IMAGE:
+            return isinstance(held, dict) and all(isinstance(part, str) for part in held.values())
+
+
+def _with_line(text: str, line: str) -> str:
+    if not line:
+        return text
+    return text + ("" if not text or text.endswith("\n") else "\n") + line

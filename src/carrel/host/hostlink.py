@@ -1,0 +1,236 @@
+"""hostlink, the client: what a gateway calls to reach the sessions, wherever they are.
+
+One call at a time per connection. A call is a request frame `{"op": …}`; a body, where the op has one, follows as `{"data": 1}` frames
+and ends with `{"end": 1}`. The answer is `{"data": 1}` frames and one last frame, `{"end": 1, …}` or `{"error": …}`; the last frame may
+carry the last piece of the data, so that a small call is one frame each way. Connections are kept for the next call. One that did not
+see its call to the end (cancelled, or an upload that failed half-way) is closed, which tells the host to stop; an execution goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carrel import errors
+from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
+from carrel.host import codec
+from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
+from carrel.models import Execution, ExecutionSpec, FileInfo, PoolStatus, SessionView
+
+KEPT = 64  # idle connections
+CONNECT_S = 5.0
+
+
+@dataclass(slots=True)
+class Download:
+    """A file on its way: iterate for its `length` bytes from `start`."""
+
+    session: SessionView
+    file: FileInfo
+    start: int
+    length: int
+    _chunks: AsyncIterator[bytes]
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._chunks
+
+
+class HostLink:
+    """All calls raise carrel.errors.*; HostUnavailable where nobody serves at `path`, or it went away during the call."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle: list[_Line] = []
+
+    async def close(self) -> None:
+        """Let the idle connections go. Calls under way end on their own."""
+        while self._idle:
+            self._idle.pop().close()
+
+    # -- pools and sessions ------------------------------------------------------------------------------------------
+
+    async def pools(self) -> list[PoolStatus]:
+        answer, _ = await self._call({"op": "pools"})
+        return [codec.pool_from(fields) for fields in answer["pools"]]
+
+    async def open(self, pool: str, identifier: str) -> SessionView:
+        """The identifier's session, allocated if it has none; counts as use."""
+        answer, _ = await self._call(_request("open", pool, identifier))
+        return codec.view_from(answer["session"])
+
+    async def session(self, pool: str, identifier: str) -> SessionView:
+        """As it is: allocates nothing and does not count as use. Raises SessionNotFound."""
+        answer, _ = await self._call(_request("session", pool, identifier))
+        return codec.view_from(answer["session"])
+
+    async def sessions(self, pool: str, skip: int, limit: int = 300) -> tuple[list[SessionView], int]:
+        """A page, oldest first, and how many there are in all."""
+        answer, body = await self._call({"op": "sessions", "pool": pool, "skip": skip, "limit": limit})
+        return [codec.view_from(fields) for fields in codec.json_from(body)], answer["total"]
+
+    async def end(self, pool: str, identifier: str) -> None:
+        """Raises SessionNotFound."""
+        await self._call(_request("end", pool, identifier))
+
+    # -- code --------------------------------------------------------------------------------------------------------
+
+    async def execute(self, pool: str, identifier: str, spec: ExecutionSpec) -> tuple[SessionView, Execution]:
+        """Run code. Returns when it is over, or at once where `spec.is_asynchronous`. Goes on where the caller is cancelled."""
+        fields, code = codec.spec_to(spec)
+        answer, output = await self._call(_request("execute", pool, identifier, spec=fields), code)
+        return codec.view_from(answer["session"]), codec.execution_from(identifier, answer["execution"], output)
+
+    async def execution(self, pool: str, identifier: str, execution_id: str) -> Execution:
+        """Raises SessionNotFound, ExecutionMissing."""
+        answer, output = await self._call(_request("execution", pool, identifier, id=execution_id))
+        return codec.execution_from(identifier, answer["execution"], output)
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    async def list_files(
+        self, pool: str, identifier: str, directory: str, recursive: bool
+    ) -> tuple[SessionView, list[FileInfo]]:
+        """What is below `directory`; nothing where that does not exist."""
+        request = _request("list", pool, identifier, path=directory, recursive=recursive)
+        async with self._line() as line:
+            line.write((request, b""))
+            files: list[FileInfo] = []
+            while True:  # page by page: a full listing is megabytes
+                header, payload = await line.read_answer()
+                if payload:
+                    files += [codec.file_from(fields) for fields in codec.json_from(payload)]
+                if "end" in header:
+                    return codec.view_from(header["session"]), files
+
+    async def stat(self, pool: str, identifier: str, path: str) -> tuple[SessionView, FileInfo]:
+        """Raises FileMissing."""
+        answer, _ = await self._call(_request("stat", pool, identifier, path=path))
+        return codec.view_from(answer["session"]), codec.file_from(answer["file"])
+
+    async def delete_file(self, pool: str, identifier: str, path: str) -> SessionView:
+        """Raises DeleteMissing."""
+        answer, _ = await self._call(_request("delete", pool, identifier, path=path))
+        return codec.view_from(answer["session"])
+
+    async def upload(
+        self, pool: str, identifier: str, path: str, content: AsyncIterator[bytes]
+    ) -> tuple[SessionView, FileInfo]:
+        """Store a file, whole or not at all. What iterating `content` raises aborts it and comes out here."""
+        async with self._line() as line:
+            line.write((_request("upload", pool, identifier, path=path, body=1), b""))
+            line.owes_body = True
+            async for data in content:
+                for chunk in chunks(data):
+                    await line.send(chunk)
+                if line.has_frame or line.is_lost:  # it failed early: the rest is not wanted
+                    break
+            else:
+                line.write(({"end": 1}, b""))
+                line.owes_body = False
+            header, _ = await line.read_answer()
+            return codec.view_from(header["session"]), codec.file_from(header["file"])
+
+    def download(
+        self, pool: str, identifier: str, path: str, offset: int = 0, length: int | None = None
+    ) -> AbstractAsyncContextManager[Download]:
+        """Read a file, or `length` bytes of it from `offset`. Entered once its size is known. Raises FileMissing, RangeInvalid."""
+        return self._download(_request("download", pool, identifier, path=path, offset=offset, length=length))
+
+    @contextlib.asynccontextmanager
+    async def _download(self, request: Header) -> AsyncIterator[Download]:
+        async with self._line() as line:
+            line.write((request, b""))
+            info, _ = await line.read_answer()
+            session, file = codec.view_from(info["session"]), codec.file_from(info["file"])
+            yield Download(session, file, info["start"], info["length"], _content(line))
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    async def _call(self, request: Header, payload: bytes = b"") -> tuple[Header, bytes]:
+        """One call whose answer is small, or at least wanted whole."""
+        async with self._line() as line:
+            line.write(*_with_body(request, payload))
+            header, data = await line.read_answer()
+            if "end" in header:
+                return header, data
+            pieces = [data]
+            while "end" not in header:
+                header, data = await line.read_answer()
+                pieces.append(data)
+            return header, b"".join(pieces)
+
+    @contextlib.asynccontextmanager
+    async def _line(self) -> AsyncIterator[_Line]:
+        """A connection for one call: kept afterwards if the call was seen to its end, closed if not."""
+        line = self._idle.pop() if self._idle else None
+        while line is not None and line.is_lost:  # the host was restarted meanwhile
+            line = self._idle.pop() if self._idle else None
+        if line is None:
+            line = await self._connect()
+        line.is_answered = line.owes_body = False
+        try:
+            yield line
+        finally:
+            if line.is_answered and not line.owes_body and not line.is_lost and len(self._idle) < KEPT:
+                self._idle.append(line)
+            else:
+                line.close()
+
+    async def _connect(self) -> _Line:
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                _, line = await asyncio.get_running_loop().create_unix_connection(_Line, str(self._path))
+        except OSError as error:  # TimeoutError is one
+            raise _unavailable() from error
+        return line
+
+
+class _Line(Connection):
+    """A connection as its client sees it."""
+
+    is_answered = False  # the call's last frame was read
+    owes_body = False  # the host waits for the rest of the request
+
+    async def read_answer(self) -> Frame:
+        """The next frame of the answer. Raises what the host reports, HostUnavailable where it is gone."""
+        try:
+            header, payload = await self.read()
+        except ConnectionLost:
+            raise _unavailable() from None
+        self.is_answered = "end" in header or "error" in header
+        if "error" in header:
+            raise errors.from_dict(header["error"])
+        return header, payload
+
+    async def send(self, chunk: memoryview) -> None:
+        """A piece of the body. Where the host is gone, `read_answer` says so, or what it said before."""
+        self.write(({"data": 1}, chunk))
+        with contextlib.suppress(ConnectionLost):
+            await self.drain()
+
+
+def _request(op: str, pool: str, identifier: str, **args: Any) -> Header:
+    return {"op": op, "pool": pool, "identifier": identifier, **args}
+
+
+def _with_body(request: Header, payload: bytes) -> list[OutFrame]:
+    if len(payload) <= MAX_PAYLOAD:
+        return [(request, payload)]
+    return [({**request, "body": 1}, b""), *(({"data": 1}, chunk) for chunk in chunks(payload)), ({"end": 1}, b"")]
+
+
+async def _content(line: _Line) -> AsyncIterator[bytes]:
+    while True:
+        header, payload = await line.read_answer()
+        if "end" in header:
+            return
+        yield payload
+
+
+def _unavailable() -> errors.HostUnavailable:
+    return errors.HostUnavailable("The session host is not available.", headers={"Retry-After": "1"})

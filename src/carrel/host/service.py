@@ -1,0 +1,288 @@
+"""hostlink, the host's side: each connection is a task that answers one call after the other.
+
+Protocol: hostlink.py. A body that does not come to its end aborts an upload; a reader that is gone aborts a download; an execution runs
+on without its caller, since it belongs to the session. A call that fails leaves the connection usable: what is left of its body is
+read and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from carrel import errors
+from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
+from carrel.host import codec
+from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
+from carrel.sessions.executions import Record
+from carrel.sessions.keeper import Keeper
+from carrel.sessions.session import Session
+from carrel.sessions.tasks import Tasks
+
+STALL_S = 120.0  # a gateway that neither sends nor reads for this long has forgotten the call
+PAGE = 500  # files or sessions per frame: names are bounded, so a page fits
+
+log = logging.getLogger(__name__)
+
+
+class _Call:
+    """One request being answered."""
+
+    def __init__(self, connection: Connection, header: Header, payload: bytes) -> None:
+        self.header = header
+        self._connection = connection
+        self._first = payload
+        self._owes_body = "body" in header
+
+    @property
+    def pool(self) -> str:
+        return str(self.header["pool"])
+
+    @property
+    def identifier(self) -> str:
+        return str(self.header["identifier"])
+
+    async def body(self) -> AsyncIterator[bytes]:
+        """What the caller sends, as it comes. Raises ConnectionLost where it ends before its end."""
+        if self._first:
+            yield self._first
+        while self._owes_body:
+            yield await self._piece()
+
+    async def skip_body(self) -> None:
+        while self._owes_body:
+            await self._piece()
+
+    async def _piece(self) -> bytes:
+        frame: Frame = await _in_time(self._connection.read())
+        self._owes_body = "end" not in frame[0]
+        return frame[1]
+
+    async def send(self, header: Header, payload: bytes | memoryview = b"") -> None:
+        """A frame that is not the last. Raises ConnectionLost."""
+        self._connection.write((header, payload))
+        await _in_time(self._connection.drain())
+
+    def end(self, header: Header, payload: bytes = b"") -> None:
+        """The last frame, with as much of the payload before it as does not fit in."""
+        pieces = list(chunks(payload)) if len(payload) > MAX_PAYLOAD else [memoryview(payload)]
+        frames: list[OutFrame] = [({"data": 1}, piece) for piece in pieces[:-1]]
+        self._connection.write(*frames, ({"end": 1, **header}, pieces[-1]))
+
+    def fail(self, error: errors.CarrelError) -> None:
+        self._connection.write(({"error": errors.to_dict(error)}, b""))
+
+
+class Service:
+    """Serves `keeper` on a Unix socket. Leaving the block closes every connection; close the keeper first, to end the calls."""
+
+    def __init__(self, keeper: Keeper, path: Path) -> None:
+        self._keeper = keeper
+        self._path = path
+        self._tasks = Tasks()
+        self._connections: set[Connection] = set()
+        self._server: asyncio.Server | None = None
+        self._ops: dict[str, Callable[[_Call], Awaitable[None]]] = {
+            "pools": self._pools,
+            "open": self._open,
+            "session": self._session,
+            "sessions": self._sessions,
+            "end": self._end,
+            "execute": self._execute,
+            "execution": self._execution,
+            "list": self._list,
+            "stat": self._stat,
+            "delete": self._delete,
+            "upload": self._upload,
+            "download": self._download,
+        }
+
+    async def __aenter__(self) -> Self:
+        """Raises HostUnavailable where another host serves there."""
+        sock = _listen(self._path)
+        await self._tasks.__aenter__()
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Accepted(self._accepted), sock=sock, backlog=512
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in self._connections:
+            connection.close()
+        self._path.unlink(missing_ok=True)
+        await self._tasks.__aexit__(kind, error, trace)
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def _accepted(self, connection: Connection) -> None:
+        self._tasks.spawn(self._serve(connection), "hostlink connection")
+
+    async def _serve(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        try:
+            with contextlib.suppress(ConnectionLost, TimeoutError):
+                while True:
+                    header, payload = await connection.read()
+                    await self._answer(_Call(connection, header, payload))
+        finally:
+            self._connections.discard(connection)
+            connection.close()
+
+    async def _answer(self, call: _Call) -> None:
+        try:
+            await self._ops[call.header["op"]](call)
+        except errors.CarrelError as error:
+            call.fail(error)
+        except (ConnectionLost, TimeoutError):
+            raise
+        except Exception:
+            # The edge of the host: a mistake of ours answers this call and ends no other.
+            trace = secrets.token_hex(8)
+            log.exception("a call failed", extra={"op": call.header.get("op"), "trace": trace})
+            call.fail(errors.CarrelError(f"The session host failed on this call (trace {trace})."))
+        await call.skip_body()
+
+    # -- pools and sessions ------------------------------------------------------------------------------------------
+
+    async def _pools(self, call: _Call) -> None:
+        call.end({"pools": [codec.pool_to(status) for status in self._keeper.pools()]})
+
+    async def _open(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        session.touch()
+        call.end(_seen(session, is_new))
+
+    async def _session(self, call: _Call) -> None:
+        call.end(_seen(self._keeper.find(call.pool, call.identifier), False))
+
+    async def _sessions(self, call: _Call) -> None:
+        views, total = self._keeper.sessions(call.pool, int(call.header["skip"]), int(call.header["limit"]))
+        call.end({"total": total}, codec.json_to([codec.view_to(view) for view in views]))
+
+    async def _end(self, call: _Call) -> None:
+        self._keeper.end(call.pool, call.identifier)
+        call.end({})
+
+    # -- code --------------------------------------------------------------------------------------------------------
+
+    async def _execute(self, call: _Call) -> None:
+        code = b"".join([piece async for piece in call.body()])
+        spec = codec.spec_from(call.header["spec"], code)
+        session, is_new = await self._allocate(call)
+        record = session.submit(spec)
+        if not spec.is_asynchronous:
+            await record.done()
+        _end_with(call, record, _seen(session, is_new))
+
+    async def _execution(self, call: _Call) -> None:
+        session = self._keeper.find(call.pool, call.identifier)
+        record = session.execution(str(call.header["id"]))
+        session.touch()
+        _end_with(call, record, {})
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    async def _list(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        files = await session.list_files(str(call.header["path"]), bool(call.header["recursive"]))
+        for page in _pages(files):
+            await call.send({"data": 1}, codec.json_to([codec.file_to(file) for file in page]))
+        call.end(_seen(session, is_new))
+
+    async def _stat(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        file = await session.stat(str(call.header["path"]))
+        call.end({**_seen(session, is_new), "file": codec.file_to(file)})
+
+    async def _delete(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        await session.delete_file(str(call.header["path"]))
+        call.end(_seen(session, is_new))
+
+    async def _upload(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        file = await session.upload(str(call.header["path"]), call.body())
+        call.end({**_seen(session, is_new), "file": codec.file_to(file)})
+
+    async def _download(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        offset, length = call.header["offset"], call.header["length"]
+        async with session.download(str(call.header["path"]), offset, length) as reading:
+            start = {"file": codec.file_to(reading.file), "start": reading.start, "length": reading.length}
+            await call.send({**_seen(session, is_new), **start})
+            async for chunk in reading.chunks:
+                await call.send({"data": 1}, chunk)
+        call.end({})
+
+    async def _allocate(self, call: _Call) -> tuple[Session, bool]:
+        return await self._keeper.session(call.pool, call.identifier)
+
+
+class _Accepted(Connection):
+    """A connection that tells the service when it is there."""
+
+    def __init__(self, made: Callable[[Connection], None]) -> None:
+        super().__init__()
+        self._made = made
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._made(self)
+
+
+def _seen(session: Session, is_new: bool) -> Header:
+    return {"session": codec.view_to(session.seat.view(is_new))}
+
+
+def _end_with(call: _Call, record: Record, header: Header) -> None:
+    """The execution as it stands; stdout, stderr and value travel one after the other."""
+    fields = {
+        "id": record.id,
+        "is_asynchronous": record.spec.is_asynchronous,
+        "status": record.status,
+        "wall_ms": record.wall_ms,
+        "queued_ms": record.queued_ms,
+        "sizes": [len(record.stdout), len(record.stderr), len(record.value)],
+    }
+    call.end({**header, "execution": fields}, record.stdout + record.stderr + record.value)
+
+
+def _pages(files: list[Any]) -> Iterable[list[Any]]:
+    return (files[at : at + PAGE] for at in range(0, len(files), PAGE))
+
+
+async def _in_time(step: Awaitable[Any]) -> Any:
+    async with asyncio.timeout(STALL_S):
+        return await step
+
+
+def _listen(path: Path) -> socket.socket:
+    """A socket at `path` that only its owner may use. One that nobody serves any more is removed."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+            sock.connect(str(path))
+            raise errors.HostUnavailable("Another server is running with this state folder.")
+        path.unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(before)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,134 @@
+"""What the middle of Carrel talks about: pools, sessions, executions and files as frozen values with real types.
+
+Nothing here knows JSON spellings or HTTP; `wire/` turns bytes into these and back. Times are Unix seconds (float),
+durations seconds unless the name says otherwise, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+MIB = 1024 * 1024
+
+
+class ContainerType(StrEnum):
+    """What a pool's sessions run (ARM's containerType)."""
+
+    PYTHON = "PythonLTS"
+
+
+class Level(StrEnum):
+    """Isolation levels, weakest first: the order is their rank."""
+
+    PROCESS = "process"
+    NAMESPACE = "namespace"
+
+    @property
+    def rank(self) -> int:
+        return list(Level).index(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """What an operator defines. Defaults are DESIGN.md's."""
+
+    name: str
+    container_type: ContainerType = ContainerType.PYTHON
+    image: str = "python"
+    ready: int = 2
+    maximum: int = 10
+    cooldown: int = 300
+    memory_bytes: int = 1024 * MIB  # what is in tmpfs (/mnt/data, /tmp, /dev/shm) counts too
+    cpu: float = 1.0
+    pids: int = 128
+    data_bytes: int = 512 * MIB
+    data_inodes: int = 32_768
+    tmp_bytes: int = 64 * MIB
+    maximum_execution: int = 220
+    egress: bool = False
+    isolation: Level = Level.NAMESPACE  # already resolved: "auto" stops in config.py
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus:
+    """A pool as it stands now."""
+
+    spec: PoolSpec
+    warm: int
+    starting: int
+    live: int
+    created_at: float
+    error: str | None = None  # why sandboxes cannot be started, where they cannot
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    identifier: str
+    guid: str  # new for each session, also when an identifier comes back
+    created_at: float
+    last_used_at: float
+    expires_at: float
+    is_new: bool = False  # whether the call that returned this view allocated the session
+
+
+class Status(StrEnum):
+    """An execution's state (wire.md §2.1)."""
+
+    NOT_STARTED = "NotStarted"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class ValueKind(StrEnum):
+    """What the last expression gave; decides how each envelope shows it (wire/ holds that table)."""
+
+    ABSENT = "absent"  # no expression, or its value was shown otherwise
+    SCALAR = "scalar"  # None, bool, number or string: `json` holds it (NaN and infinities as strings)
+    IMAGE = "image"  # `json` is {"type": "image", "format": "png", "base64_data": …}
+    CONTAINER = "container"  # JSON-able list or dict: `json` holds it and `text` IPython's pretty form
+    TEXT = "text"  # anything else: only `text`
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    kind: ValueKind = ValueKind.ABSENT
+    json: Any = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionSpec:
+    """A request to run code. `stream_limit` is the most characters of stdout, and of stderr, that are kept."""
+
+    code: str
+    timeout: float = 60.0
+    is_asynchronous: bool = False
+    operation_id: str | None = None
+    stream_limit: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    id: str
+    identifier: str
+    is_asynchronous: bool
+    status: Status
+    stdout: str = ""
+    stderr: str = ""
+    value: Value = field(default_factory=Value)
+    wall_ms: int = 0  # from the code's start to its end, measured outside the sandbox
+    queued_ms: int = 0  # waiting for earlier calls of the session
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file or directory below /mnt/data. `directory` is relative to it, "" for the root."""
+
+    name: str
+    directory: str
+    is_directory: bool
+    size: int
+    modified_at: float

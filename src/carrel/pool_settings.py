@@ -1,0 +1,189 @@
+"""A `[pools.NAME]` table of the configuration file as a PoolSpec.
+
+The field names are those of Azure's property bag for session pools, so that a pool's definition reads the same in TOML, in a template
+and on the wire. What Azure has no name for stands in the table `carrel`. FIELDS is the whole list: the parser, the error messages and
+docs/reference/settings.md (by a test) are made from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from carrel.models import MIB, ContainerType, Level, PoolSpec
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
+_SIZE = re.compile(r"(\d+)\s*(?:([KMGT])i?B?|B)?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message names the setting, the value and what is allowed."""
+
+
+def refused(where: str, value: object, allowed: str) -> ConfigError:
+    return ConfigError(f"{where}: {value!r} is not allowed; {allowed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value of a pool's table: its path of keys, the PoolSpec attribute it sets (None: only checked) and what it takes."""
+
+    path: str
+    attribute: str | None
+    parse: Callable[[str, Any], Any]
+    allowed: str
+
+
+def parse_pool(name: str, table: Mapping[str, Any], default_level: Level) -> PoolSpec:
+    """The pool that `[pools.NAME]` defines; what it leaves out has PoolSpec's defaults. Raises ConfigError."""
+    if not _NAME.fullmatch(name):
+        raise refused(
+            "[pools.NAME]", name, "a name is up to 63 letters, digits and hyphens, beginning with a letter or digit"
+        )
+    values = _flatten(f"[pools.{name}]", table)
+    attributes: dict[str, Any] = {"isolation": default_level}
+    for path, value in values.items():
+        field = FIELDS[path]
+        parsed = field.parse(f"[pools.{name}] {path}", value)
+        if field.attribute and parsed is not None:
+            attributes[field.attribute] = parsed
+    spec = PoolSpec(name=name, **attributes)
+    _check_together(spec)
+    return spec
+
+
+def _check_together(spec: PoolSpec) -> None:
+    where = f"[pools.{spec.name}]"
+    if spec.ready > spec.maximum:
+        allowed = f"at most scaleConfiguration.maxConcurrentSessions, which is {spec.maximum}"
+        raise refused(f"{where} scaleConfiguration.readySessionInstances", spec.ready, allowed)
+    if spec.data_bytes + spec.tmp_bytes > spec.memory_bytes:
+        # Files in a tmpfs count as memory: a session that fills its disk would be killed for the memory it does not seem to use.
+        files, memory = (spec.data_bytes + spec.tmp_bytes) // MIB, spec.memory_bytes // MIB
+        raise refused(
+            f"{where} carrel.memory",
+            f"{memory}MiB",
+            f"files live in memory, so at least disk and tmp together, {files}MiB",
+        )
+
+
+def _flatten(where: str, table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        path = prefix + key
+        if path in FIELDS:
+            found[path] = value
+        elif isinstance(value, Mapping) and any(known.startswith(path + ".") for known in FIELDS):
+            found |= _flatten(where, value, path + ".")
+        else:
+            raise ConfigError(f"{where} {path}: unknown setting; {_suggestion(path)}")
+    return found
+
+
+def _suggestion(path: str) -> str:
+    close = difflib.get_close_matches(path, FIELDS, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(FIELDS)}"
+
+
+# ---- what each field takes ---------------------------------------------------------------------------------------------------------
+
+
+def whole(low: int, high: int) -> Callable[[str, Any], int]:
+    """A whole number in a range, ends included; text too, as flags and environment bring it."""
+
+    def parse(where: str, value: Any) -> int:
+        is_number = not isinstance(value, bool) and re.fullmatch(r"-?\d+", str(value))
+        if not is_number or not low <= int(value) <= high:
+            raise refused(where, value, f"a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def size(low: int, high: int) -> Callable[[str, Any], int]:
+    """A number of bytes: 1073741824, "512MiB", "1Gi"."""
+    allowed = f'a size from {low // MIB}MiB to {high // MIB}MiB, such as "512MiB"'
+
+    def parse(where: str, value: Any) -> int:
+        match = None if isinstance(value, bool) else _SIZE.fullmatch(str(value).strip())
+        result = int(match[1]) * _UNITS[(match[2] or "").upper()] if match else -1
+        if not low <= result <= high:
+            raise refused(where, value, allowed)
+        return result
+
+    return parse
+
+
+def level(where: str, value: Any) -> Level | None:
+    """An isolation level; None for "auto"."""
+    if value == "auto":
+        return None
+    try:
+        return Level(value)
+    except ValueError:
+        raise refused(where, value, f"one of auto, {', '.join(Level)}") from None
+
+
+def _cpu(where: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 64:
+        raise refused(where, value, "a number of processors from 0.1 to 64")
+    return float(value)
+
+
+def _container_type(where: str, value: Any) -> ContainerType:
+    try:
+        return ContainerType(value)
+    except ValueError:
+        raise refused(where, value, f"this version runs {', '.join(ContainerType)} only") from None
+
+
+def _egress(where: str, value: Any) -> bool:
+    if value == "EgressEnabled":
+        raise refused(where, value, "not yet: network access arrives with the isolation work; use EgressDisabled")
+    if value != "EgressDisabled":
+        raise refused(where, value, "EgressDisabled")
+    return False
+
+
+def _only(allowed: str) -> Callable[[str, Any], None]:
+    def parse(where: str, value: Any) -> None:
+        if value != allowed:
+            raise refused(where, value, f"only {allowed}")
+
+    return parse
+
+
+def _image(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", value):
+        raise refused(where, value, "the name of an image: lower-case letters, digits and hyphens")
+    return value
+
+
+_LIFECYCLE = "dynamicPoolConfiguration.lifecycleConfiguration"
+_TEBIBYTE = 1024 * 1024 * MIB
+
+FIELDS: dict[str, Field] = {
+    field.path: field
+    for field in (
+        Field("containerType", "container_type", _container_type, "PythonLTS"),
+        Field("poolManagementType", None, _only("Dynamic"), "Dynamic"),
+        Field("scaleConfiguration.maxConcurrentSessions", "maximum", whole(1, 10_000), "1 to 10000"),
+        Field("scaleConfiguration.readySessionInstances", "ready", whole(0, 10_000), "0 to maxConcurrentSessions"),
+        Field(f"{_LIFECYCLE}.lifecycleType", None, _only("Timed"), "Timed"),
+        Field(f"{_LIFECYCLE}.cooldownPeriodInSeconds", "cooldown", whole(1, 86_400), "1 to 86400 seconds"),
+        Field("sessionNetworkConfiguration.status", "egress", _egress, "EgressDisabled"),
+        Field("carrel.image", "image", _image, "the name of an image"),
+        Field("carrel.isolation", "isolation", level, f"auto, {', '.join(Level)}"),
+        Field("carrel.memory", "memory_bytes", size(64 * MIB, _TEBIBYTE), "64MiB to 1TiB, files included"),
+        Field("carrel.cpu", "cpu", _cpu, "0.1 to 64 processors"),
+        Field("carrel.pids", "pids", whole(8, 32_768), "8 to 32768 processes and threads"),
+        Field("carrel.disk", "data_bytes", size(MIB, _TEBIBYTE), "1MiB to 1TiB in /mnt/data"),
+        Field("carrel.inodes", "data_inodes", whole(64, 16_777_216), "64 to 16777216 files in /mnt/data"),
+        Field("carrel.tmp", "tmp_bytes", size(MIB, _TEBIBYTE), "1MiB to 1TiB in /tmp"),
+        Field("carrel.execution", "maximum_execution", whole(1, 220), "1 to 220 seconds, the most a call may ask for"),
+    )
+}

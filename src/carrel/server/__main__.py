@@ -1,0 +1,170 @@
+"""The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
+
+    {"config": {…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…]}
+
+The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
+servers of one event loop. SIGTERM ends it: no new connections, a few seconds for requests under way, then out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from carrel import logs
+from carrel.config import Config
+from carrel.guest import linux
+from carrel.host.hostlink import HostLink
+from carrel.server.app import build
+from carrel.server.protocol import Protocol
+from carrel.storage import State, StateError
+
+_log = logging.getLogger("carrel.server")
+
+_GRACE_S = 3  # the supervisor kills after 4
+_KEEP_ALIVE_S = 75  # longer than the idle time of the clients' connection pools, so that they close first
+_BACKLOG = 2048
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What the supervisor hands over."""
+
+    config: Config
+    ready_fd: int
+    http: list[socket.socket]
+    https: list[socket.socket]
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Inheritance:
+        return cls(
+            Config.from_json(fields["config"]),
+            int(fields["ready_fd"]),
+            [socket.socket(fileno=fd) for fd in fields["http_fds"]],
+            [socket.socket(fileno=fd) for fd in fields["https_fds"]],
+        )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server without its hold on the signals, which two servers of one process cannot share; it tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_listening.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def main() -> None:
+    linux.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    given = Inheritance.from_json(json.load(sys.stdin))
+    logs.configure(given.config.log_level, given.config.log_format, "gateway")
+    # What no line of ours shows: a third of a log call's time (logging howto, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    try:
+        state = State(given.config.state)
+        certificate = state.server_certificate(given.config.host)
+    except StateError as error:
+        _tell(given.ready_fd, {"error": str(error)})
+        sys.exit(1)
+    _raise_descriptor_limit()
+    _keep_freed_memory()
+    _renounce_privileges()
+    uvloop.run(_serve(given, state, certificate))
+
+
+async def _serve(given: Inheritance, state: State, certificate: Path) -> None:
+    link = HostLink(given.config.state / "run" / "hostlink.sock")
+    app = build(given.config, state, link)
+    plain = [(Server(_settings(app)), given.http)] if given.http else []
+    secure = [(Server(_settings(app, certificate)), given.https)] if given.https else []
+    servers = plain + secure
+
+    def stop() -> None:
+        for server, _ in servers:
+            server.should_exit = True
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for server, sockets in servers:
+                group.create_task(server.serve(sockets))
+            for server, _ in servers:
+                await server.is_listening.wait()
+            _tell(given.ready_fd, {"ready": True, "pid": os.getpid()})
+    finally:
+        await link.close()
+
+
+def _settings(app: ASGIApp, certificate: Path | None = None) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level=logging.CRITICAL,  # the edge logs every failure itself, once
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # who asks is who is connected: tokens depend on it
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_GRACE_S,
+        backlog=_BACKLOG,
+        ssl_certfile=certificate,
+    )
+
+
+def _raise_descriptor_limit() -> None:
+    """Two descriptors a call: the usual soft limit of 1024 would be ours."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep a few megabytes for the next chunk of a body. By default it gives each 256 KiB back to the kernel and faults
+    them in again, which more than doubled the time of an upload (128 MiB: 0.17 s, of it 0.1 s in the kernel; so 0.07 s)."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none, nor the habit
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 1024 * 1024)
+        mallopt(_M_TRIM_THRESHOLD, 8 * 1024 * 1024)
+
+
+def _renounce_privileges() -> None:
+    """As root: keep the user, who owns the state folder, and nothing of what root may do."""
+    if os.geteuid() == 0:
+        linux.drop_capabilities()
+    linux.die_with_parent()  # a change of credentials makes the kernel forget it
+
+
+def _tell(ready_fd: int, line: dict[str, Any]) -> None:
+    """One line to the supervisor, which closes its interest in us with it."""
+    with os.fdopen(ready_fd, "w") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

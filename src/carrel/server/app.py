@@ -1,0 +1,69 @@
+"""The gateway's application: the edge around everything, and authentication around all but the few paths that do without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from carrel.config import Config
+from carrel.errors import HostUnavailable
+from carrel.host.hostlink import HostLink
+from carrel.server.auth import Auth, Verifier
+from carrel.server.edge import Edge
+from carrel.server.exchange import KEY, Exchange, method_not_allowed
+from carrel.server.identity import Identity
+from carrel.server.routes import DataPlane
+from carrel.storage import State
+from carrel.wire import jsons
+
+_HEALTH_S = 2.0
+
+OpenHandler = Callable[[Exchange], Awaitable[None]]
+
+
+def build(config: Config, state: State, link: HostLink) -> ASGIApp:
+    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host."""
+    data = DataPlane(config, link, state.digest)
+    identity = Identity(state)
+    handlers: dict[str, OpenHandler] = {
+        "/health": Health(link),
+        "/msi/token": identity.app_service,
+        "/metadata/identity/oauth2/token": identity.instance_metadata,
+    }
+    return Edge(OpenPaths(handlers, Auth(data, Verifier(state.public_key, state.issuer))))
+
+
+class OpenPaths:
+    """Paths that need no token, all of them for GET; any other goes on to `app`."""
+
+    def __init__(self, handlers: dict[str, OpenHandler], app: ASGIApp) -> None:
+        self._handlers = handlers
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        handler = self._handlers.get(path)
+        if handler is None:
+            return await self._app(scope, receive, send)
+        exchange: Exchange = scope[KEY]
+        exchange.route = path
+        if exchange.method not in ("GET", "HEAD"):
+            raise method_not_allowed(path, exchange.method, ("GET", "HEAD"))
+        return await handler(exchange)
+
+
+class Health:
+    """`GET /health`: whether this gateway and its host answer."""
+
+    def __init__(self, link: HostLink) -> None:
+        self._link = link
+
+    async def __call__(self, exchange: Exchange) -> None:
+        try:
+            async with asyncio.timeout(_HEALTH_S):
+                await self._link.pools()
+        except TimeoutError as error:
+            raise HostUnavailable("The session host does not answer.") from error
+        await exchange.reply(200, jsons.encode({"message": "healthy"}))

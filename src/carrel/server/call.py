@@ -1,0 +1,66 @@
+"""A data-plane request whose pool, role, route and api-version are settled: what the handlers are given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from carrel.errors import RequestInvalid
+from carrel.host.hostlink import HostLink
+from carrel.models import PoolSpec, SessionView
+from carrel.server.exchange import Exchange, Headers
+from carrel.server.request import Target
+from carrel.wire import names
+from carrel.wire.versions import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    exchange: Exchange
+    target: Target
+    query: Mapping[str, str]
+    version: Version
+    pool: PoolSpec
+    link: HostLink
+    digest: Callable[[str], str]  # of an identifier, for the log
+    argument: str = (
+        ""  # what stands in the path after the route's fixed words, decoded: a file's name, an execution's id
+    )
+
+    def identifier(self, in_body: str | None = None) -> str:
+        """The session's identifier, from wherever the caller put it. Raises RequestInvalid where two places disagree."""
+        given = [text for text in (self.query.get("identifier"), self.target.identifier, in_body) if text is not None]
+        if any(text != given[0] for text in given):
+            raise RequestInvalid("The request names more than one session identifier.", target="identifier")
+        identifier = names.decode_identifier(given[0] if given else None)
+        self.exchange.session = self.digest(identifier)
+        return identifier
+
+    def directory(self) -> str:
+        """The `path` parameter, relative to /mnt/data."""
+        return names.decode_directory(self.query.get("path"))
+
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """A boolean parameter."""
+        text = self.query.get(name, "").lower()
+        if text in ("true", "1"):
+            return True
+        if text in ("false", "0"):
+            return False
+        if text:
+            raise RequestInvalid(f"The query parameter '{name}' must be true or false.", target=name)
+        return default
+
+    def link_to(self, rest: str) -> str:
+        """An absolute URL below the pool's endpoint, as this caller reaches it."""
+        return f"{self.exchange.origin()}{self.target.endpoint}/{rest}"
+
+
+Handler = Callable[[Call], Awaitable[None]]
+
+
+def session_headers(view: SessionView) -> Headers:
+    return [
+        (b"x-ms-session-guid", view.guid.encode()),
+        (b"x-ms-new-allocation", b"true" if view.is_new else b"false"),
+    ]

@@ -1,0 +1,105 @@
+"""The outermost middleware: every error becomes a reply here, every reply gets its common headers, every request its line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from carrel.errors import CarrelError, HostUnavailable
+from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
+from carrel.wire.sessions import encode_error
+
+_log = logging.getLogger("carrel.access")
+
+_SMALL_REST = 1024 * 1024  # an unread body of this size is read and dropped: cheaper for both than a new connection
+_LINGER_S = 2.0
+_LINGER_BYTES = 8 * 1024 * 1024
+
+
+class Edge:
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        exchange = scope[KEY] = Exchange(scope, receive, send)
+        fault = ""
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except CarrelError as error:
+            fault = error.code
+            await _answer(exchange, error)
+        except CallerGone:
+            fault = "CallerGone"
+        except asyncio.CancelledError:
+            fault = "Stopping"
+            await _answer(
+                exchange, HostUnavailable("The server is stopping. A running execution goes on: ask for it again.")
+            )
+            raise
+        except (
+            Exception
+        ):  # the end of the line: anything unforeseen becomes a 500 with an id, and its traceback goes to the log
+            fault = CarrelError.code
+            _log.exception("unexpected error", extra={"trace": exchange.trace_id, "route": exchange.route})
+            await _answer(
+                exchange, CarrelError("An unexpected error occurred. The server's log has it under this traceId.")
+            )
+        finally:
+            _write_log(exchange, fault)
+
+
+async def _answer(exchange: Exchange, error: CarrelError) -> None:
+    """The error as a reply. One that comes too late breaks the connection: returning without an end makes the server close it."""
+    if exchange.is_begun:
+        return
+    body = encode_error(error, exchange.trace_id)
+    headers: Headers = [
+        (b"content-type", b"application/json; charset=utf-8"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-ms-error-code", error.code.encode()),
+        *((name.lower().encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()),
+    ]
+    if error.status == 429 and "Retry-After" not in error.headers:
+        headers.append((b"retry-after", b"1"))
+    length = exchange.content_length
+    if exchange.has_all or (length is not None and length <= _SMALL_REST):
+        await exchange.begin(error.status, headers)
+        await exchange.send({"type": "http.response.body", "body": body, "more_body": False})
+        return
+    await exchange.begin(error.status, [*headers, (b"connection", b"close")])
+    await exchange.send({"type": "http.response.body", "body": body, "more_body": True})
+    await _linger(exchange)
+    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _linger(exchange: Exchange) -> None:
+    """Drop what the caller still sends, for a moment: closing on unread data resets the connection, and many clients then report
+    the reset instead of the answer that is already there (RFC 9112 §9.6)."""
+    dropped = 0
+    try:
+        async with asyncio.timeout(_LINGER_S):
+            while dropped < _LINGER_BYTES and (piece := await exchange.chunk()) is not None:
+                dropped += len(piece)
+    except (TimeoutError, CallerGone, CarrelError):
+        return
+
+
+def _write_log(exchange: Exchange, fault: str) -> None:
+    """One line per request. No path, since identifiers and file names stand in it, and no header."""
+    level = logging.INFO if exchange.status < 500 and exchange.is_done else logging.WARNING
+    if not _log.isEnabledFor(level):
+        return
+    fields: dict[str, object] = {
+        "method": exchange.method,
+        "route": exchange.route or "?",
+        "status": exchange.status,
+        "ms": round((time.perf_counter() - exchange.started) * 1000, 2),
+        "trace": exchange.trace_id,
+    }
+    optional = {"pool": exchange.pool, "session": exchange.session, "error": fault}
+    _log.log(level, "request", extra=fields | {name: value for name, value in optional.items() if value})

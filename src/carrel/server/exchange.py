@@ -1,0 +1,189 @@
+"""One request and the reply to it, as the gateway's own code sees them.
+
+The edge makes an Exchange from ASGI's three arguments and puts it into the scope; everything inside reads the request and writes the
+reply through it. It keeps what the edge must know at the end: whether a reply was begun, how much of the body was read, what to log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from starlette.types import Message, Receive, Scope, Send
+
+from carrel.errors import ContentTooLarge, MethodNotAllowed, RequestInvalid, RequestTimedOut
+from carrel.wire.versions import SUPPORTED
+
+if TYPE_CHECKING:
+    from carrel.server.auth import Principal
+
+KEY = "carrel.exchange"
+BODY_IDLE_S = 60.0  # a caller that sends nothing for so long has lost its upload
+SEND_IDLE_S = 120.0  # a caller that takes nothing for so long has lost its download
+
+Headers = list[tuple[bytes, bytes]]
+
+_JSON = (b"content-type", b"application/json; charset=utf-8")
+_COMMON: Headers = [
+    (b"api-supported-versions", SUPPORTED.encode()),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class CallerGone(Exception):
+    """The caller closed the connection before its request was complete or its reply was: there is nobody to answer."""
+
+
+class Exchange:
+    """Not to be shared between tasks, but for `watch`, which may run beside writes."""
+
+    __slots__ = (
+        "_length",
+        "_receive",
+        "_send",
+        "has_all",
+        "headers",
+        "is_begun",
+        "is_done",
+        "method",
+        "pool",
+        "principal",
+        "route",
+        "scope",
+        "session",
+        "started",
+        "status",
+        "trace_id",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.headers: Headers = scope["headers"]
+        self.started = time.perf_counter()
+        self.trace_id = os.urandom(16).hex()
+        self.principal: Principal | None = None
+        self.status = 0
+        self.is_begun = False  # the reply's headers are out
+        self.is_done = False  # the whole reply is out
+        self.route = ""  # for the access log: the pattern, never the path, which holds names
+        self.pool = ""
+        self.session = ""
+        self._receive = receive
+        self._send = send
+        self._length = self._declared_length()
+        self.has_all = self._length == 0  # the whole body of the request was read
+
+    @property
+    def content_length(self) -> int | None:
+        """As declared; None for a chunked body, 0 where there is none."""
+        return self._length
+
+    def header(self, name: bytes) -> str | None:
+        """A request header by its lower-case name; the first, where it comes more than once."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return None
+
+    def origin(self) -> str:
+        """Scheme and authority as this caller sees us, for absolute links."""
+        host = self.header(b"host") or ""
+        if not host or not all(character.isalnum() or character in ".-:[]_" for character in host):
+            raise RequestInvalid("The Host header is missing or malformed.", target="Host")
+        return f"{self.scope['scheme']}://{host}"
+
+    async def receive(self) -> Message:
+        """ASGI's receive, watched for the end of the body."""
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            self.has_all = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send; adds the headers that every reply has."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.is_begun = True
+            message["headers"] = [*message["headers"], *_COMMON, (b"x-ms-request-id", self.trace_id.encode())]
+        elif not message.get("more_body", False):
+            self.is_done = True
+        await self._send(message)
+
+    async def chunk(self) -> bytes | None:
+        """The next piece of the body, None at its end. Raises CallerGone, RequestTimedOut."""
+        while not self.has_all:
+            try:
+                async with asyncio.timeout(BODY_IDLE_S):
+                    message = await self.receive()
+            except TimeoutError as error:
+                raise RequestTimedOut(f"No more of the body came for {BODY_IDLE_S:.0f} seconds.") from error
+            if message["type"] == "http.disconnect":
+                raise CallerGone
+            if body := message.get("body"):
+                return bytes(body)
+        return None
+
+    async def body(self, limit: int) -> bytes:
+        """The whole body. Raises ContentTooLarge without reading on where it has more than `limit` bytes."""
+        if (self._length or 0) > limit:
+            raise _too_large(limit)
+        first = await self.chunk()
+        if first is None or self.has_all:
+            return first or b""
+        pieces, size = [first], len(first)
+        while (piece := await self.chunk()) is not None:
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                raise _too_large(limit)
+        return b"".join(pieces)
+
+    async def watch(self) -> None:
+        """Returns when the caller has gone. Only after the whole body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def reply(self, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
+        """A complete JSON reply, or one without a body where `body` is empty."""
+        await self.begin(status, _with_length(body, headers or []))
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def begin(self, status: int, headers: Headers) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, data: bytes, *, is_last: bool = False) -> None:
+        """A piece of the reply's body. Raises CallerGone where the caller does not take it."""
+        try:
+            async with asyncio.timeout(SEND_IDLE_S):
+                await self.send({"type": "http.response.body", "body": data, "more_body": not is_last})
+        except TimeoutError as error:
+            raise CallerGone from error
+
+    def _declared_length(self) -> int | None:
+        length: int | None = 0
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value) if value.isdigit() else 0
+            elif name == b"transfer-encoding":
+                return None
+        return length
+
+
+def _with_length(body: bytes, headers: Headers) -> Headers:
+    if not body:
+        return headers
+    return [_JSON, (b"content-length", str(len(body)).encode()), *headers]
+
+
+def method_not_allowed(where: str, method: str, allowed: Iterable[str]) -> MethodNotAllowed:
+    """The error that tells which methods there are."""
+    return MethodNotAllowed(f"{where} does not take {method}.", headers={"Allow": ", ".join(sorted(allowed))})
+
+
+def _too_large(limit: int) -> ContentTooLarge:
+    return ContentTooLarge(f"The request body may have {limit} bytes at most.")

@@ -1,0 +1,121 @@
+"""The data plane's routes, and the way from a request to its handler.
+
+Every route is there on every api-version. What a version changes is in wire/versions.py; what a path means is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope, Send
+
+from carrel.config import Config
+from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
+from carrel.host.hostlink import HostLink
+from carrel.models import PoolSpec
+from carrel.server import execute, files, sessions
+from carrel.server.call import Call, Handler
+from carrel.server.exchange import KEY, Exchange, method_not_allowed
+from carrel.server.request import Target, decode_query, decode_target, unquote
+from carrel.wire.versions import decode_version
+
+Methods = dict[str, Handler]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A pattern as the log shows it, and its handlers."""
+
+    pattern: str
+    methods: Methods
+    argument: str = ""
+
+    def handler(self, method: str) -> Handler:
+        """Raises MethodNotAllowed. HEAD is GET: the server leaves the body away."""
+        handler = self.methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = [*self.methods, "HEAD"] if "GET" in self.methods else list(self.methods)
+            raise method_not_allowed(self.pattern, method, allowed)
+        return handler
+
+
+_FILE: Methods = {"GET": files.metadata, "DELETE": files.delete}
+_CONTENT: Methods = {"GET": files.download}
+
+_WORDS: dict[str, Methods] = {
+    "code/execute": {"POST": execute.execute_old},
+    "execute": {"POST": execute.execute_old},
+    "python/execute": {"POST": execute.execute_old},
+    "executions": {"POST": execute.execute},
+    "files": {"GET": files.listing, "POST": files.upload},
+    "python/uploadFile": {"POST": files.upload_old},
+    "python/downloadFile": {"GET": files.download_by_query},
+    "session": {"GET": sessions.session, "DELETE": sessions.end},
+    "listSessions": {"GET": sessions.sessions},
+    "metadata": {"GET": sessions.metadata},
+}
+FIXED = {pattern.lower(): Route(pattern, methods) for pattern, methods in _WORDS.items()}
+
+
+def find(rest: bytes) -> Route | None:
+    """The route of a path below the pool's endpoint. Fixed words match in any case; names are decoded after the split."""
+    fixed = FIXED.get(rest.decode("latin-1").lower())
+    if fixed is not None:
+        return fixed
+    word, _, name = rest.partition(b"/")
+    if word.lower() == b"executions":
+        return Route("executions/{id}", {"GET": execute.execution}, unquote(name))
+    return _file_route(name) if word.lower() == b"files" else None
+
+
+def _file_route(name: bytes) -> Route:
+    """Below `files/`, where a file may itself be called upload or content.
+
+    `files/content/x` is the old spelling of `files/x/content`; a lone `content` or `upload` is a name but for what only the word can do.
+    """
+    if name.lower() == b"upload":
+        return Route("files/upload", {"POST": files.upload_old, **_FILE}, "upload")
+    if name.startswith(b"content/"):
+        return Route("files/content/{name}", {**_FILE, **_CONTENT}, unquote(name.removeprefix(b"content/")))
+    if name.endswith(b"/content"):
+        return Route("files/{name}/content", _CONTENT, unquote(name.removesuffix(b"/content")))
+    return Route("files/{name}", _FILE, unquote(name))
+
+
+class DataPlane:
+    """The application inside the middlewares: from path and query to a Call, in the order in which errors take precedence."""
+
+    def __init__(self, config: Config, link: HostLink, digest: Callable[[str], str]) -> None:
+        self._pools = {pool.name.lower(): pool for pool in config.pools}
+        self._place = (config.subscription.lower(), config.resource_group.lower())
+        self._link = link
+        self._digest = digest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange: Exchange = scope[KEY]
+        target = decode_target(scope["raw_path"])
+        if target is None:
+            raise RouteNotFound(
+                "There is nothing at this path. A pool's endpoint is /subscriptions/…/resourceGroups/…/sessionPools/…."
+            )
+        pool = self._pool(target)
+        exchange.pool = pool.name
+        if exchange.principal is None:
+            raise Unauthorized("A bearer token is required.")
+        exchange.principal.require_executor(pool.name)
+        route = find(target.rest)
+        if route is None:
+            raise RouteNotFound("This session pool has no such route.")
+        exchange.route = route.pattern
+        handler = route.handler(exchange.method)
+        query = decode_query(scope["query_string"])
+        version = decode_version(query.get("api-version"))
+        await handler(Call(exchange, target, query, version, pool, self._link, self._digest, route.argument))
+
+    def _pool(self, target: Target) -> PoolSpec:
+        """Names compare as Azure's do, in any case. A pool of another group is another pool."""
+        pool = self._pools.get(target.pool.lower())
+        if pool is None or (target.subscription.lower(), target.resource_group.lower()) != self._place:
+            raise PoolNotFound("There is no session pool of this name in this resource group.")
+        return pool

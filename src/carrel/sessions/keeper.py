@@ -1,0 +1,122 @@
+"""The keeper of one machine's pools: the one object that host/ talks to.
+
+    async with Keeper(backends) as keeper:
+        await keeper.apply_pool(spec)
+        session, is_new = await keeper.session("python", "alice")
+
+Everything that runs beside a call is one of its tasks; leaving the block ends every session, kills every sandbox and waits for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from carrel.backends.base import Backend
+from carrel.errors import PoolNotFound, SandboxStartFailed
+from carrel.models import Level, PoolSpec, PoolStatus, SessionView
+from carrel.sessions.room import Room
+from carrel.sessions.session import Session
+from carrel.sessions.tasks import Tasks
+
+CLOSE_S = 5.0  # for kills one by one; then the backends end what is left
+
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    def __init__(self, backends: Mapping[Level, Backend]) -> None:
+        self._backends = backends
+        self._rooms: dict[str, Room] = {}
+        self._tasks = Tasks()
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        """Raises SandboxStartFailed where a backend cannot get ready."""
+        try:
+            for backend in self._backends.values():
+                await backend.start()
+        except BaseException:
+            await self._close_backends()
+            raise
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.close()
+        finally:
+            await self._tasks.__aexit__(kind, error, trace)
+
+    async def close(self) -> None:
+        """End every session and kill every sandbox. Callers under way get SessionLost. Safe to call again."""
+        self._is_closed = True
+        for room in self._rooms.values():
+            room.close()
+        await self._tasks.settle(CLOSE_S)
+        await self._close_backends()
+        await self._tasks.settle(CLOSE_S)
+
+    # -- pools -------------------------------------------------------------------------------------------------------
+
+    async def apply_pool(self, spec: PoolSpec) -> None:
+        """Define a pool, or define it anew: its sessions stay, its warm sandboxes are replaced."""
+        room = self._rooms.get(spec.name)
+        if room is not None and self._backends.get(spec.isolation) is room.backend:
+            room.apply(spec)
+            return
+        if room is not None:
+            raise SandboxStartFailed("The isolation level of a pool that exists cannot be changed.")
+        backend = self._backends.get(spec.isolation)
+        if backend is None or self._is_closed:
+            raise SandboxStartFailed(f"This machine does not offer the isolation level '{spec.isolation}'.")
+        self._rooms[spec.name] = room = Room(spec, backend, self._tasks)
+        room.open()
+
+    async def settled(self, pool: str) -> str | None:
+        """Until the pool's first sandbox is warm (None) or has failed (why)."""
+        room = self._room(pool)
+        await room.is_settled.wait()
+        return room.pool.error
+
+    def pools(self) -> list[PoolStatus]:
+        return [room.status() for room in self._rooms.values()]
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    async def session(self, pool: str, identifier: str) -> tuple[Session, bool]:
+        """The identifier's one session, allocated if it has none, and whether this call caused that.
+
+        Raises PoolNotFound, PoolFull, SandboxStartFailed.
+        """
+        return await self._room(pool).session(identifier)
+
+    def find(self, pool: str, identifier: str) -> Session:
+        """As it is: allocates nothing and does not count as use. Raises PoolNotFound, SessionNotFound."""
+        return self._room(pool).find(identifier)
+
+    def sessions(self, pool: str, skip: int, limit: int) -> tuple[list[SessionView], int]:
+        """One page, in the order of their allocation, and how many there are."""
+        sessions = list(self._room(pool).sessions.values())
+        return [session.seat.view() for session in sessions[skip : skip + limit]], len(sessions)
+
+    def end(self, pool: str, identifier: str) -> None:
+        """End a session; its slot is free at once. Raises PoolNotFound, SessionNotFound."""
+        self._room(pool).end(identifier)
+
+    def _room(self, pool: str) -> Room:
+        room = self._rooms.get(pool)
+        if room is None:
+            raise PoolNotFound(f"There is no session pool '{pool}'.")
+        return room
+
+    async def _close_backends(self) -> None:
+        closing = (backend.close() for backend in self._backends.values())
+        for result in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.error("a backend did not close", exc_info=result)

@@ -1,0 +1,300 @@
+"""The bookkeeping of one pool: decides, performs nothing.
+
+Every method is a function of what the pool knows and of `now` (monotonic seconds), changes the books and returns what should happen;
+room.py does it. A sandbox is known by its *slot*, a number given when its start is decided and never given again. It is counted from
+that moment on:
+
+    starting ── started ──▶ warm ── assigned ──▶ live (exactly one identifier) ── ended, expired, gone ──▶ out of the books
+
+An identifier is in `live`, in `waiting` (for a sandbox that is starting) or unknown. Two rules always hold:
+live + waiting ≤ maximum, and starting + warm + live ≤ maximum + ready.
+
+Warm ones are refilled ahead of demand: the target is `ready` plus what was asked for in the last seconds, since a burst of new
+identifiers is mostly followed by more of it. What that leaves over is given back once the demand has been quiet for a while.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from carrel.errors import PoolFull, SandboxStartFailed
+from carrel.models import PoolSpec
+
+DEMAND_S = 10.0  # how long one allocation keeps one more sandbox warm
+QUIET_S = 30.0  # surplus warm ones go after this long without an allocation
+WAIT_S = 30.0  # the longest a first call waits for a sandbox
+STARTS = 4  # at once: more do not come faster on few cores, and take the processor from live sessions
+GIVE_UP_AFTER = 3  # failed starts in a row until those who wait are told
+BACKOFF_S = 0.5  # after the first failed start; doubled with each, up to:
+BACKOFF_MAX_S = 30.0
+STOPPING = "the service is stopping"
+RETRY_AFTER_S = (1, 60)  # bounds of what a full pool promises
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A sandbox that is nobody's (any more)."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    live: Live
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """End the session; its sandbox is out of the books already."""
+
+    live: Live
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Tell those who wait for this identifier why they get no sandbox."""
+
+    identifier: str
+    reason: str
+
+
+Action = Start | Kill | Assign | Expire | Fail
+
+
+@dataclass(eq=False, slots=True)
+class Live:
+    """One session in the books. `calls` are under way now; a session with any does not expire."""
+
+    identifier: str
+    slot: int
+    last_used_at: float
+    calls: int = 0
+
+
+class Pool:
+    def __init__(self, spec: PoolSpec, *, starts: int = STARTS) -> None:
+        self.spec = spec
+        self.starting: set[int] = set()
+        self.warm: dict[int, float] = {}  # slot -> since when; the oldest is given out first
+        self.live: dict[str, Live] = {}
+        self.waiting: dict[str, float] = {}  # identifier -> until when; first come, first served
+        self.error: str | None = None  # why the last start failed, until one succeeds
+        self._idle: OrderedDict[str, Live] = OrderedDict()  # live without calls, by last use: the first expires first
+        self._starts = starts
+        self._slots = itertools.count(1)
+        self._demand: deque[float] = deque(maxlen=1024)
+        self._asked_at = -math.inf
+        self._failures = 0
+        self._failed_at = -math.inf
+        self.is_closed = False
+
+    # -- callers -----------------------------------------------------------------------------------------------------
+
+    def ask(self, identifier: str, now: float) -> list[Action]:
+        """A session for `identifier`: assigned at once, or waiting. Nothing for one that is live or waits already.
+
+        Raises PoolFull, and SandboxStartFailed where sandboxes keep failing to start.
+        """
+        if identifier in self.live or identifier in self.waiting:
+            return []
+        if self.is_closed:
+            raise SandboxStartFailed(start_failed(STOPPING))
+        if len(self.live) + len(self.waiting) >= self.spec.maximum:
+            raise self._full(now)
+        if not self.warm and not self.starting and self._failures >= GIVE_UP_AFTER:
+            raise SandboxStartFailed(start_failed(self.error), headers={"Retry-After": str(self._retry_in(now))})
+        self._demand.append(now)
+        self._asked_at = now
+        if not self.warm:
+            self.waiting[identifier] = now + WAIT_S
+            return self._refill(now)
+        slot = next(iter(self.warm))
+        del self.warm[slot]
+        return [self._assign(identifier, slot, now), *self._refill(now)]
+
+    def begin(self, live: Live, now: float) -> None:
+        """A call of this session starts. Harmless for one that has ended."""
+        live.calls += 1
+        live.last_used_at = now
+        if self.live.get(live.identifier) is live:
+            self._idle.pop(live.identifier, None)
+
+    def finish(self, live: Live, now: float) -> None:
+        """A call of this session is over. Harmless for one that has ended."""
+        live.calls -= 1
+        live.last_used_at = now
+        if live.calls == 0 and self.live.get(live.identifier) is live:
+            self._idle[live.identifier] = live
+
+    def end(self, identifier: str, now: float) -> list[Action]:
+        """The session's slot is free from here on."""
+        live = self.live.get(identifier)
+        if live is None:
+            return []
+        self._remove(live)
+        return [Kill(live.slot), *self._refill(now)]
+
+    def expires_at(self, live: Live) -> float:
+        return live.last_used_at + self.spec.cooldown
+
+    # -- sandboxes ---------------------------------------------------------------------------------------------------
+
+    def started(self, slot: int, now: float) -> list[Action]:
+        if slot not in self.starting:  # given up meanwhile: another spec, or closed
+            return [Kill(slot)]
+        self.starting.remove(slot)
+        self.error = None
+        if now - self._failed_at > BACKOFF_MAX_S:
+            self._failures = 0
+        if not self.waiting:
+            self.warm[slot] = now
+            return self._refill(now)
+        identifier = next(iter(self.waiting))
+        del self.waiting[identifier]
+        return [self._assign(identifier, slot, now), *self._refill(now)]
+
+    def failed(self, slot: int, reason: str, now: float) -> list[Action]:
+        """A start that did not work. The next comes later and later."""
+        if slot not in self.starting:
+            return []
+        self.starting.remove(slot)
+        self._count_failure(reason, now)
+        if self._failures < GIVE_UP_AFTER or self.starting:
+            return self._refill(now)
+        told = [Fail(identifier, start_failed(reason)) for identifier in self.waiting]
+        self.waiting.clear()
+        return [*told, *self._refill(now)]
+
+    def gone(self, slot: int, now: float) -> list[Action]:
+        """A warm or live sandbox ended by itself."""
+        if self.warm.pop(slot, None) is not None:
+            # One that dies before anybody used it would die again: as a failed start, or it would be replaced without end.
+            self._count_failure("a sandbox that was ready ended by itself", now)
+        for live in [live for live in self.live.values() if live.slot == slot]:
+            self._remove(live)
+        return self._refill(now)
+
+    def tick(self, now: float) -> list[Action]:
+        """What is due by the clock alone."""
+        actions: list[Action] = []
+        while self._idle and self.expires_at(first := next(iter(self._idle.values()))) <= now:
+            self._remove(first)
+            actions.append(Expire(first))
+        late = [identifier for identifier, until in self.waiting.items() if until <= now]
+        for identifier in late:
+            del self.waiting[identifier]
+            actions.append(Fail(identifier, start_failed(self.error or f"none was ready within {WAIT_S:.0f} seconds")))
+        return [*actions, *self._trim(now), *self._refill(now)]
+
+    def next_at(self, now: float) -> float:
+        """When `tick` has something to do, infinity for never. Cheap: it is asked after every call."""
+        at = math.inf
+        if self._idle:
+            at = self.expires_at(next(iter(self._idle.values())))
+        if self.waiting:
+            at = min(at, next(iter(self.waiting.values())))
+        if self._retry_at > now:
+            at = min(at, self._retry_at)
+        if len(self.warm) > self.spec.ready:
+            at = min(at, max(now, self._asked_at + QUIET_S))
+        return at
+
+    def apply(self, spec: PoolSpec, now: float) -> list[Action]:
+        """Another definition: what is not yet anybody's is made again, sessions stay as they are."""
+        if spec == self.spec:
+            return self._refill(now)
+        self.spec = spec
+        self._failures, self.error, self._failed_at = 0, None, -math.inf
+        return [*self._drop_unused(), *self._refill(now)]
+
+    def close(self) -> list[Action]:
+        """Nothing is started any more; the live ones are ended by their owner."""
+        self.is_closed = True
+        told = [Fail(identifier, start_failed(STOPPING)) for identifier in self.waiting]
+        self.waiting.clear()
+        return [*told, *self._drop_unused()]
+
+    def _assign(self, identifier: str, slot: int, now: float) -> Assign:
+        live = self.live[identifier] = self._idle[identifier] = Live(identifier, slot, now)
+        self._failures = 0  # somebody uses one: sandboxes work
+        return Assign(live)
+
+    def _remove(self, live: Live) -> None:
+        del self.live[live.identifier]
+        self._idle.pop(live.identifier, None)
+
+    def _refill(self, now: float) -> list[Action]:
+        if self.is_closed or now < self._retry_at:
+            return []
+        at_once = 1 if self.error else self._starts  # after a failure one goes ahead and shows whether it works
+        unused = len(self.starting) + len(self.warm)
+        count = min(
+            len(self.waiting) + self._warm_target(now) - unused,
+            self.spec.maximum + self.spec.ready - unused - len(self.live),
+            at_once - len(self.starting),
+        )
+        slots = list(itertools.islice(self._slots, max(0, count)))
+        self.starting.update(slots)
+        return [Start(slot) for slot in slots]
+
+    def _warm_target(self, now: float) -> int:
+        if self.spec.ready == 0:
+            return 0  # the operator wants none kept
+        while self._demand and self._demand[0] <= now - DEMAND_S:
+            self._demand.popleft()
+        allocatable = self.spec.maximum + self.spec.ready - len(self.live) - len(self.waiting)
+        return min(self.spec.ready + len(self._demand), allocatable)
+
+    def _trim(self, now: float) -> list[Action]:
+        surplus = len(self.warm) - self.spec.ready
+        if surplus <= 0 or now < self._asked_at + QUIET_S:
+            return []
+        slots = list(itertools.islice(self.warm, surplus))
+        for slot in slots:
+            del self.warm[slot]
+        return [Kill(slot) for slot in slots]
+
+    def _drop_unused(self) -> list[Action]:
+        slots = list(self.warm)
+        self.warm.clear()
+        self.starting.clear()  # each is killed when it reports
+        return [Kill(slot) for slot in slots]
+
+    def _count_failure(self, reason: str, now: float) -> None:
+        self._failures += 1
+        self._failed_at = now
+        self.error = reason
+
+    @property
+    def _retry_at(self) -> float:
+        if not self._failures:
+            return -math.inf
+        return self._failed_at + min(BACKOFF_S * 2.0 ** min(self._failures - 1, 16), BACKOFF_MAX_S)
+
+    def _retry_in(self, now: float) -> int:
+        least, most = RETRY_AFTER_S
+        return min(most, max(least, math.ceil(self._retry_at - now)))
+
+    def _full(self, now: float) -> PoolFull:
+        least, most = RETRY_AFTER_S
+        active, soonest = len(self.live) + len(self.waiting), float(most)
+        if self._idle:
+            soonest = self.expires_at(next(iter(self._idle.values()))) - now
+        return PoolFull(
+            # Azure's words (a recorded reply): clients match on them.
+            f"The request sessions count is '1'. There are already '{active}' active sessions "
+            f"and the maximum active sessions count is '{self.spec.maximum}'.",
+            headers={"Retry-After": str(min(most, max(least, math.ceil(soonest))))},
+        )
+
+
+def start_failed(reason: str | None) -> str:
+    return f"No sandbox could be started for the session: {reason or 'the reason is not known'}."

@@ -1,0 +1,259 @@
+"""One pool at work: performs what its books (pool.py) decide, and holds the guests and sessions the books speak of."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import math
+import secrets
+import time
+import uuid
+from collections.abc import Iterable
+from functools import partial
+
+from carrel.backends.base import Backend
+from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
+from carrel.models import PoolSpec, PoolStatus, SessionView
+from carrel.sessions.guest import Guest
+from carrel.sessions.pool import STOPPING, Action, Assign, Expire, Fail, Kill, Live, Pool, Start
+from carrel.sessions.session import Session
+from carrel.sessions.states import SandboxEvent
+from carrel.sessions.tasks import Tasks
+
+log = logging.getLogger(__name__)
+_LOG_KEY = secrets.token_bytes(16)
+
+
+def short(identifier: str) -> str:
+    """An identifier as logs may show it: the same within one process, and no way back."""
+    return hashlib.blake2b(identifier.encode("utf-8", "surrogatepass"), key=_LOG_KEY, digest_size=4).hexdigest()
+
+
+class Seat:
+    """A session's place in the books (session.py says what it is for)."""
+
+    def __init__(self, room: Room, live: Live) -> None:
+        self._room = room
+        self._live = live
+        self._guid = str(uuid.uuid4())
+        self._created_at = time.time()
+
+    def begin(self) -> None:
+        self._room.pool.begin(self._live, time.monotonic())
+
+    def finish(self) -> None:
+        self._room.pool.finish(self._live, time.monotonic())
+        self._room.arm()
+
+    def view(self, is_new: bool = False) -> SessionView:
+        live, books_to_wall = self._live, time.time() - time.monotonic()
+        return SessionView(
+            identifier=live.identifier,
+            guid=self._guid,
+            created_at=self._created_at,
+            last_used_at=live.last_used_at + books_to_wall,
+            expires_at=self._room.pool.expires_at(live) + books_to_wall,
+            is_new=is_new,
+        )
+
+
+class Room:
+    def __init__(self, spec: PoolSpec, backend: Backend, tasks: Tasks) -> None:
+        self.pool = Pool(spec)
+        self.backend = backend
+        self.sessions: dict[str, Session] = {}  # in the order of their allocation
+        self.is_settled = asyncio.Event()  # the first sandbox is warm, or has failed
+        self._created_at = time.time()
+        self._tasks = tasks
+        self._guests: dict[int, Guest] = {}
+        self._starts: set[asyncio.Task[None]] = set()
+        self._callers: dict[str, list[asyncio.Future[Session]]] = {}
+        self._prepared: PoolSpec | None = None
+        self._preparing = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    async def session(self, identifier: str) -> tuple[Session, bool]:
+        """The identifier's session, allocated if it has none, and whether this call is the one that caused that."""
+        session = self.sessions.get(identifier)
+        if session is not None:
+            return session, False
+        is_first = identifier not in self._callers
+        if is_first:
+            self._do(self.pool.ask(identifier, time.monotonic()))
+            if (session := self.sessions.get(identifier)) is not None:
+                return session, True
+        return await self._wait(identifier), is_first
+
+    def find(self, identifier: str) -> Session:
+        session = self.sessions.get(identifier)
+        if session is None:
+            raise SessionNotFound(f"Could not find session with name '{identifier}'.")
+        return session
+
+    def end(self, identifier: str) -> None:
+        """The slot is free at once; the sandbox is killed behind."""
+        self.find(identifier)
+        live = self.pool.live[identifier]
+        actions = self.pool.end(identifier, time.monotonic())
+        self._end(live, "it was deleted")
+        self._do(actions)
+
+    def status(self) -> PoolStatus:
+        pool = self.pool
+        return PoolStatus(
+            pool.spec, len(pool.warm), len(pool.starting), len(pool.live), self._created_at, self.pool.error
+        )
+
+    # -- the owner ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to fill the pool."""
+        if self.pool.spec.ready == 0:
+            self._tasks.spawn(self._prepare_only(), f"prepare {self.pool.spec.name}")
+        self._do(self.pool.apply(self.pool.spec, time.monotonic()))
+
+    def apply(self, spec: PoolSpec) -> None:
+        self._do(self.pool.apply(spec, time.monotonic()))
+
+    def close(self) -> None:
+        """End everything; the kills are the owner's tasks. Safe to call again."""
+        actions = self.pool.close()
+        for start in self._starts:
+            start.cancel()
+        for live in list(self.pool.live.values()):
+            self._end(live, STOPPING)
+            actions += self.pool.end(live.identifier, time.monotonic())
+        self._do(actions)
+        self._disarm()
+        self.is_settled.set()
+
+    # -- performing --------------------------------------------------------------------------------------------------
+
+    def _do(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            match action:
+                case Start(slot):
+                    start = self._tasks.spawn(self._start(slot), f"start {self.pool.spec.name}/{slot}")
+                    self._starts.add(start)
+                    start.add_done_callback(self._starts.discard)
+                case Kill(slot):
+                    self._kill(slot, "it is not needed")
+                case Assign(live):
+                    self._assign(live)
+                case Expire(live):
+                    self._end(live, "it was idle for too long")
+                    self._kill(live.slot, "its session has expired")
+                case Fail(identifier, reason):
+                    for caller in self._release(identifier):
+                        caller.set_exception(SandboxStartFailed(reason, headers={"Retry-After": "5"}))
+        self.arm()
+
+    async def _start(self, slot: int) -> None:
+        guest, reason, spec = None, "the start was cut short", self.pool.spec
+        try:
+            await self._prepare(spec)
+            guest = await Guest.start(self.backend, spec)
+        except CarrelError as error:
+            reason = error.message
+        except OSError as error:
+            reason = f"{type(error).__name__}: {error.strerror}"
+        except Exception as error:  # a mistake of ours: the books must know, and the task's owner logs it
+            reason = f"internal error ({type(error).__name__}); the log says more"
+            raise
+        finally:
+            if guest is None:
+                if not self.pool.is_closed:
+                    log.warning("a sandbox did not start", extra={"pool": spec.name, "reason": reason})
+                self._do(self.pool.failed(slot, reason, time.monotonic()))
+            else:
+                self._guests[slot] = guest
+                guest.on_gone = partial(self._gone_warm, slot)
+                self._do(self.pool.started(slot, time.monotonic()))
+            self.is_settled.set()
+
+    async def _prepare(self, spec: PoolSpec) -> None:
+        async with self._preparing:
+            if self._prepared != spec:
+                await self.backend.prepare(spec)
+                self._prepared = spec
+
+    async def _prepare_only(self) -> None:
+        try:
+            await self._prepare(self.pool.spec)
+        except CarrelError as error:
+            self.pool.error = error.message
+        finally:
+            self.is_settled.set()
+
+    def _assign(self, live: Live) -> None:
+        guest = self._guests[live.slot]
+        guest.step(SandboxEvent.ASSIGNED)
+        session = Session(guest, self.pool.spec, Seat(self, live), self._tasks)
+        guest.on_gone = partial(self._gone_live, live)
+        self.sessions[live.identifier] = session
+        log.info("session allocated", extra=self._names(live, guest))
+        for caller in self._release(live.identifier):
+            caller.set_result(session)
+
+    def _end(self, live: Live, reason: str) -> None:
+        session = self.sessions.pop(live.identifier)
+        session.end(reason)
+        log.info("session ended", extra={**self._names(live, session.guest), "reason": reason})
+
+    def _gone_warm(self, slot: int, reason: str) -> None:
+        log.warning("a ready sandbox was lost", extra={"pool": self.pool.spec.name, "reason": reason})
+        self._kill(slot, reason)
+        self._do(self.pool.gone(slot, time.monotonic()))
+
+    def _gone_live(self, live: Live, reason: str) -> None:
+        self._end(live, reason)
+        self._kill(live.slot, reason)
+        self._do(self.pool.gone(live.slot, time.monotonic()))
+
+    def _kill(self, slot: int, reason: str) -> None:
+        guest = self._guests.pop(slot, None)
+        if guest is not None:
+            guest.on_gone = _ignore
+            self._tasks.spawn(guest.kill(reason), f"kill {self.pool.spec.name}/{slot}")
+
+    # -- callers that wait -------------------------------------------------------------------------------------------
+
+    async def _wait(self, identifier: str) -> Session:
+        caller: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        self._callers.setdefault(identifier, []).append(caller)
+        return await caller
+
+    def _release(self, identifier: str) -> list[asyncio.Future[Session]]:
+        return [caller for caller in self._callers.pop(identifier, ()) if not caller.done()]
+
+    # -- clock -------------------------------------------------------------------------------------------------------
+
+    def arm(self) -> None:
+        """Wake up when the books have something due; a wake-up that is too early does no harm, and is not moved."""
+        now = time.monotonic()
+        at = self.pool.next_at(now)
+        if at >= self._timer_at:
+            return
+        self._disarm()
+        self._timer_at = at
+        self._timer = asyncio.get_running_loop().call_later(max(0.001, at - now), self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        self._do(self.pool.tick(time.monotonic()))
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, math.inf
+
+    def _names(self, live: Live, guest: Guest) -> dict[str, str]:
+        return {"pool": self.pool.spec.name, "session": short(live.identifier), "sandbox": guest.sandbox.id}
+
+
+def _ignore(reason: str) -> None:
+    """For guests that are being killed: their end is known."""

@@ -1,0 +1,187 @@
+"""The kinds of streams on an agent's channel: what each may receive, and how much of it.
+
+A stream is fed by the link (`data`, `end`, `fail`) and has one consumer, which waits with `changed`. Whatever an agent sends beyond
+what its stream allows raises FrameError, which breaks the link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from carrel.errors import CarrelError
+from carrel.guest.frames import INITIAL_CREDIT, FrameError, Header
+from carrel.models import FileInfo
+from carrel.sessions import checks
+
+LISTING_BYTES = 64 * 1024 * 1024  # 32,768 entries with long names in deep folders
+OUTCOMES = frozenset({"ok", "error", "died", "interrupted"})
+
+
+class Stream:
+    """A call with a plain answer."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.result: Header | None = None
+        self.error: CarrelError | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.result is not None or self.error is not None
+
+    def data(self, header: Header, payload: bytes) -> None:
+        """A frame that is not the last."""
+        raise FrameError("data on a stream that takes none")
+
+    def end(self, header: Header) -> None:
+        self.result = header
+        self._wake()
+
+    def fail(self, error: CarrelError) -> None:
+        """The agent reported an error, or the link is broken. Nothing for a stream that is over."""
+        if not self.is_over:
+            self.error = error
+            self._wake()
+
+    def answer(self) -> Header:
+        """What the last frame said; raises what it reported instead."""
+        if self.error is not None:
+            raise self.error
+        if self.result is None:
+            raise RuntimeError("the stream is not over")
+        return self.result
+
+    async def changed(self) -> None:
+        """Until anything happens on this stream."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Run(Stream):
+    """An execution. `on_end` is called as soon as it is over, in place of a consumer that would have to wake up first."""
+
+    def __init__(self, number: int, stream_cap: int, value_cap: int, on_end: Callable[[], None]) -> None:
+        super().__init__(number)
+        self.output = {"stdout": bytearray(), "stderr": bytearray(), "value": bytearray()}
+        self._caps = {"stdout": stream_cap, "stderr": stream_cap, "value": value_cap}
+        self._on_end = on_end
+
+    def data(self, header: Header, payload: bytes) -> None:
+        kind: Any = header.get("data")
+        held = self.output.get(kind) if isinstance(kind, str) else None
+        if held is None or not payload:
+            raise FrameError("an execution sent what is no output")
+        held += payload
+        if len(held) > self._caps[kind]:
+            raise FrameError(f"more {kind} than its cap")
+
+    @property
+    def outcome(self) -> str:
+        return "" if self.result is None else str(self.result["outcome"])
+
+    def end(self, header: Header) -> None:
+        outcome = header.get("outcome")
+        if not isinstance(outcome, str) or outcome not in OUTCOMES:
+            raise FrameError("an execution has no proper outcome")
+        super().end(header)
+        self._on_end()
+
+    def fail(self, error: CarrelError) -> None:
+        if not self.is_over:
+            super().fail(error)
+            self._on_end()
+
+
+class Listing(Stream):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.entries: list[FileInfo] = []
+        self._size = 0
+
+    def data(self, header: Header, payload: bytes) -> None:
+        if header.get("data") != "entries" or not payload:
+            raise FrameError("a listing sent what is no entries")
+        self._size += len(payload)
+        if self._size > LISTING_BYTES:
+            raise FrameError("a listing without end")
+        self.entries += checks.file_infos(payload)
+
+
+class Upload(Stream):
+    """The host sends, as far as the agent's credit goes."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.credit = INITIAL_CREDIT
+
+    def data(self, header: Header, payload: bytes) -> None:
+        granted = checks.integer(header, "credit", INITIAL_CREDIT)
+        self.credit += granted
+        if self.credit > INITIAL_CREDIT:  # believed, it would have us buffer without bound
+            raise FrameError("credit for more than was sent")
+        self._wake()
+
+
+class Download(Stream):
+    """The agent sends, as far as our credit goes; `take` gives credit back."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.info: FileInfo | None = None
+        self.start = 0
+        self.length = 0
+        self._chunks: deque[bytes] = deque()
+        self._held = 0  # bytes not yet taken, or taken and not yet credited
+        self._taken = 0
+        self._received = 0
+
+    @property
+    def has_chunk(self) -> bool:
+        return bool(self._chunks)
+
+    def data(self, header: Header, payload: bytes) -> None:
+        if header.get("data") == "info" and self.info is None and not payload:
+            self.info = checks.file_info(header.get("file"))
+            self.start, self.length = checks.integer(header, "start"), checks.integer(header, "length")
+        elif header.get("data") == "file" and self.info is not None and payload:
+            self._take_in(payload)
+        else:
+            raise FrameError("a download sent what is not its file")
+        self._wake()
+
+    def _take_in(self, payload: bytes) -> None:
+        self._held += len(payload)
+        self._received += len(payload)
+        if self._held > INITIAL_CREDIT or self._received > self.length:
+            raise FrameError("more of a file than was asked for")
+        self._chunks.append(payload)
+
+    def end(self, header: Header) -> None:
+        if self.info is None:
+            raise FrameError("a download without its file")
+        super().end(header)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._received == self.length
+
+    def take(self) -> tuple[bytes, int]:
+        """The next chunk, and the credit to send for what was taken (0 while it is not worth a frame)."""
+        chunk = self._chunks.popleft()
+        self._taken += len(chunk)
+        if self._taken < INITIAL_CREDIT // 4:
+            return chunk, 0
+        credit, self._taken = self._taken, 0
+        self._held -= credit
+        return chunk, credit

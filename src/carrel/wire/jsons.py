@@ -1,0 +1,64 @@
+"""JSON from strangers and JSON to send: bounded on the way in, always valid on the way out."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from carrel.errors import ContentTooLarge, RequestInvalid
+
+MAX_BODY = 16 * 1024 * 1024  # holds code of 8 MiB in base64 or with its line ends and quotes escaped
+MAX_ELEMENTS = 10_000
+_SMALL = 64 * 1024
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+
+
+def decode_object(body: bytes | bytearray) -> dict[str, Any]:
+    """A body that must be one JSON object. Raises RequestInvalid, or ContentTooLarge over MAX_BODY."""
+    if len(body) > MAX_BODY:
+        raise ContentTooLarge(f"The request body may have {MAX_BODY} bytes at most.")
+    _refuse_bombs(body)
+    try:
+        value = json.loads(body)
+    except RecursionError as error:
+        raise RequestInvalid("The request body is nested too deeply.", target="$") from error
+    except ValueError as error:  # JSONDecodeError, bad UTF-8, a number with too many digits
+        raise RequestInvalid(f"The request body is not valid JSON: {_reason(error)}.", target="$") from error
+    if not isinstance(value, dict):
+        raise RequestInvalid("The request body must be a JSON object.", target="$")
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """Compact JSON. ASCII only, so that lone surrogates from a guest cannot make it invalid UTF-8; NaN and infinities become strings."""
+    try:
+        return _encoder.encode(value).encode("ascii")
+    except ValueError:
+        return _encoder.encode(_finite(value)).encode("ascii")
+
+
+def _refuse_bombs(body: bytes | bytearray) -> None:
+    """A few megabytes of `[[],[],…` become hundreds once parsed: count what is outside strings first, where a body is large."""
+    if len(body) <= _SMALL:
+        return
+    outside = _STRING.sub(b"", body)
+    if sum(outside.count(mark) for mark in (b",", b"[", b"{")) > MAX_ELEMENTS:
+        raise RequestInvalid(f"The request body may have {MAX_ELEMENTS} elements at most.", target="$")
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else "a number in it is too long"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
