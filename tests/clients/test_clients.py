@@ -1,0 +1,164 @@
+"""The unmodified client packages against a running server: LangChain, LlamaIndex, Semantic Kernel and AutoGen.
+
+Each package lives in an environment of its own (environments.py) and runs its `scenario.py` there once; every `check_…` function of a
+scenario becomes a test here. The packages are told nothing about Carrel but the address, the token and the certificate that
+`connection.json` holds.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from clients import environments
+from clients.environments import Client
+
+pytestmark = pytest.mark.clients
+
+# Seconds. A scenario takes about ten; the packages themselves mostly wait for ever.
+SCENARIO_TIMEOUT = 180
+
+
+class Server(Protocol):
+    """A running server, as conftest's fixture gives it."""
+
+    @property
+    def connection(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a scenario went: each check's outcome by name, and all that it said, for where a check is missing from it."""
+
+    checks: dict[str, dict[str, Any]]
+    exit_status: int
+    errors: str
+
+
+def checks_of(client: Client) -> list[str]:
+    """The checks of a scenario, in its order; read from its text, since it imports what only its own environment has."""
+    tree = ast.parse(client.scenario.read_text())
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [name for name in functions if name.startswith("check_")]
+
+
+def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]:
+    """All that a scenario knows of the world: nothing of ours, of the caller's Azure settings or proxies is handed down."""
+    endpoint = connection["pools"]["python"]["endpoint"]
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(environments.HERE / "kit"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "CARREL_ENDPOINT": endpoint,
+        "CARREL_HTTPS_ENDPOINT": connection["https"] + urlsplit(endpoint).path,
+        "CARREL_TOKEN": connection["token"],
+        "IDENTITY_ENDPOINT": connection["identity_endpoint"],
+        "IDENTITY_HEADER": connection["identity_header"],
+        "SSL_CERT_FILE": connection["ca_bundle"],
+    }
+
+
+def run_scenario(client: Client, connection: dict[str, Any], home: Path) -> Report:
+    python = environments.python_of(client)
+    done = subprocess.run(
+        [str(python), str(client.scenario)],
+        env=client_environment(connection, home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=SCENARIO_TIMEOUT,
+        check=False,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"check"')]
+    return Report({line["check"]: line for line in lines}, done.returncode, done.stderr)
+
+
+def live_sessions(pool: httpx.Client) -> set[str]:
+    """Identifiers of every live session; `nextLink` is followed."""
+    identifiers: set[str] = set()
+    url: str | None = "listSessions?api-version=2025-10-02-preview"
+    while url:
+        reply = pool.get(url).raise_for_status().json()
+        identifiers |= {session["identifier"] for session in reply["sessions"]}
+        url = reply.get("nextLink")
+    return identifiers
+
+
+@pytest.fixture
+def pool(server: Server) -> Iterator[httpx.Client]:
+    endpoint, token = server.connection["pools"]["python"]["endpoint"], server.connection["token"]
+    with httpx.Client(base_url=endpoint, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def reports() -> dict[str, Report]:
+    """Of the scenarios run so far."""
+    return {}
+
+
+@pytest.fixture
+def report_of(
+    server: Server, pool: httpx.Client, reports: dict[str, Report], tmp_path: Path
+) -> Callable[[Client], Report]:
+    """Runs a client's scenario when first asked for it, then ends the sessions it left, which other tests want the room of."""
+
+    def report(client: Client) -> Report:
+        if client.name not in reports:
+            before = live_sessions(pool)
+            reports[client.name] = run_scenario(client, server.connection, tmp_path)
+            for identifier in live_sessions(pool) - before:
+                pool.delete("session", params={"identifier": identifier, "api-version": "2025-10-02-preview"})
+        return reports[client.name]
+
+    return report
+
+
+def each_check() -> list[Any]:
+    return [
+        pytest.param(client, check, id=f"{client.name}-{check.removeprefix('check_')}")
+        for client in environments.CLIENTS
+        for check in checks_of(client)
+    ]
+
+
+@pytest.mark.parametrize(("client", "check"), each_check())
+def test_client(client: Client, check: str, report_of: Callable[[Client], Report]) -> None:
+    """What a client package does for its users works unmodified; the check's own docstring in scenario.py says what it proves."""
+    report = report_of(client)
+
+    assert check in report.checks, f"the scenario ended before this check:\n{report.errors}"
+    assert report.checks[check]["ok"], report.checks[check]["detail"]
+
+
+@pytest.mark.parametrize("client", environments.CLIENTS, ids=lambda client: client.name)
+def test_scenario_ends_well(client: Client, report_of: Callable[[Client], Report]) -> None:
+    """A scenario ran every one of its checks and ended with status 0, so that none was lost on the way."""
+    report = report_of(client)
+
+    assert list(report.checks) == checks_of(client)
+    assert report.exit_status == 0, report.errors
+
+
+@pytest.mark.parametrize("client", environments.CLIENTS, ids=lambda client: client.name)
+def test_lock_names_no_place(client: Client) -> None:
+    """The locks pin every package by hash and hold no registry, URL or path: they install from whatever index a machine has."""
+    for lock in (client.lock, client.build_lock):
+        text = lock.read_text() if lock.exists() else ""
+        requirements = text.replace("\\\n", " ").splitlines()
+        pinned = [line for line in requirements if line and not line.lstrip().startswith("#")]
+        assert all("==" in line and "--hash=sha256:" in line for line in pinned)
+        assert not any(mark in text for mark in ("://", "--index", "--find-links", " @ ", "file:"))

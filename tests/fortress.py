@@ -1,0 +1,133 @@
+"""What the attack tests stand on: one server of the small image with small limits, an attacker's session, and a neighbour beside it.
+
+`attacker` checks after each test that the neighbour still answers with its variables kept. `Attacker` runs code and says what came of
+it; `libc` and `refused` are there in its session.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carrel.client import Client, Result
+from conftest import Server, SlimServer
+from processes import descendants, eventually
+
+MEMORY_MIB, DISK_MIB, TMP_MIB, PIDS, INODES = 192, 32, 16, 48, 12_000
+FORTRESS = f"""
+[pools.python]
+scaleConfiguration = {{maxConcurrentSessions = 8, readySessionInstances = 2}}
+carrel = {{image = "python-slim", memory = "{MEMORY_MIB}MiB", disk = "{DISK_MIB}MiB", inodes = {INODES}, tmp = "{TMP_MIB}MiB", pids = {PIDS}}}
+"""
+
+# There in every attacker's session. `refused` is the errno's name, or "" where the call succeeded.
+_TOOLS = """
+import ctypes, errno, os, pathlib, resource, signal, socket, subprocess, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def syscall(number, *arguments):
+    ctypes.set_errno(0)
+    done = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
+    return errno.errorcode[ctypes.get_errno()] if done == -1 else ""
+def refused(call, *arguments, **options):
+    try:
+        call(*arguments, **options)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+    return ""
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Attacker:
+    """A session of hostile code, with the server it is on."""
+
+    server: Server
+    client: Client
+
+    def run(self, code: str, timeout: int = 20, **options: Any) -> Result:
+        return self.client.execute(code, timeout=timeout, **options)
+
+    def value(self, code: str, timeout: int = 20) -> Any:
+        """The value of code that has to get to its end."""
+        result = self.run(code, timeout)
+        assert result.is_ok, result.stderr
+        return result.result
+
+    def tools(self) -> None:
+        """Define the helpers, anew after a restart."""
+        self.value(_TOOLS)
+
+    def still_works(self) -> None:
+        """The session answers, by the interpreter it had or by a fresh one."""
+        assert self.value("1 + 1") == 2
+
+    def host_pid(self) -> int:
+        """A process of the session's code, as this machine numbers it."""
+        mark = f"carrel-mark-{self.client.identifier}"
+        self.value(f"marked = __import__('subprocess').Popen(['sleep', '600'], executable='/bin/sleep', env={{'M': {mark!r}}})")
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = [pid for pid in descendants(self.server.process.pid) if _environment(pid).endswith(f"{mark}\0")]
+            return bool(found)
+
+        assert eventually(look), "the marked process is not among the server's"
+        return found[0]
+
+    @property
+    def has_control_groups(self) -> bool:
+        """Whether the session's memory, pids and processor are bounded by the kernel as a whole; otherwise the weaker promises hold."""
+        return "/carrel-" in Path(f"/proc/{self.host_pid()}/cgroup").read_text()
+
+    @property
+    def has_own_uid(self) -> bool:
+        """Whether sessions have a host uid each: where the server runs as root."""
+        return os.stat(f"/proc/{self.server.process.pid}").st_uid == 0
+
+
+def _environment(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+@pytest.fixture(scope="session")
+def fortress(slim_server: SlimServer) -> Iterator[Server]:
+    with slim_server(config=FORTRESS) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def neighbour(fortress: Server) -> Iterator[Client]:
+    """Somebody else's session, which nothing that the attacker does may touch."""
+    with fortress.client("the-neighbour") as client:
+        client.execute("kept = 41; open('theirs.txt', 'w').write('private')")
+        yield client
+
+
+@pytest.fixture
+def attacker(fortress: Server, neighbour: Client) -> Iterator[Attacker]:
+    with fortress.client() as client:
+        attacker = Attacker(fortress, client)
+        attacker.tools()
+        yield attacker
+        answer = neighbour.execute("kept + 1", timeout=10)
+        assert answer.result == 42, f"the neighbour suffered: {answer}"
+        assert neighbour.download("theirs.txt") == b"private"
+        client.end()
+
+
+@pytest.fixture
+def accomplice(fortress: Server) -> Iterator[Attacker]:
+    """A second attacker, for what two sessions may not have in common."""
+    with fortress.client() as client:
+        accomplice = Attacker(fortress, client)
+        accomplice.tools()
+        yield accomplice
+        client.end()

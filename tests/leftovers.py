@@ -1,0 +1,83 @@
+"""What a test run may leave behind and must not: processes, mounts, control groups, network namespaces, files.
+
+Theory of operation: `Before` looks at the machine when the run starts, `left` compares when it ends. pytest makes itself a subreaper,
+so that whatever the tests start and orphan, however it daemonises, is still its descendant. What other servers on this machine do is
+not held against the run: a control group names its owner, files count only where this run's own temporary folder or ours by name.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from processes import alive, command, descendants
+
+_PR_SET_CHILD_SUBREAPER = 36
+_GRACE_S = 5.0  # a kill is asynchronous: the last process, and then its control group, may take a moment to be gone
+_CGROUPS = Path("/sys/fs/cgroup")
+_SHARED_FOLDERS = (Path("/run"), Path("/run/netns"), Path("/dev/shm"))
+
+
+def become_subreaper() -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl PR_SET_CHILD_SUBREAPER")
+
+
+@dataclass(frozen=True)
+class Before:
+    """The machine as the run found it."""
+
+    processes: set[int] = field(default_factory=lambda: set(descendants(os.getpid())))
+    things: set[str] = field(default_factory=lambda: {*_mounts(), *_groups(), *_files()})
+
+    def left(self, grace: float = _GRACE_S) -> list[str]:
+        """One line for each thing of ours that is still there after `grace` seconds."""
+        deadline = time.monotonic() + grace
+        while (found := self._left()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
+
+    def _left(self) -> list[str]:
+        running = [pid for pid in descendants(os.getpid()) if pid not in self.processes]
+        lines = [f"process {pid}: {command(pid)}" for pid in running]
+        return lines + sorted({*_mounts(), *_groups(), *_files()} - self.things)
+
+
+def _mounts() -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [f"mount: {line}" for line in lines if "carrel" in line]
+
+
+def _groups() -> list[str]:
+    """Control groups of ours in every hierarchy, but those of an owner that is alive and not of this run."""
+    found = []
+    for folder, children, _ in os.walk(_CGROUPS):
+        for name in [each for each in children if each.startswith("carrel-")]:
+            children.remove(name)
+            if not is_anothers(name):
+                found.append(f"control group: {folder}/{name}")
+    return found
+
+
+def is_anothers(group: str) -> bool:
+    """Whether `carrel-<pid>-<start time>` is of a living process that this run did not start."""
+    pid = group.split("-")[1]
+    return pid.isdigit() and alive(int(pid)) and int(pid) not in descendants(os.getpid())
+
+
+def _files() -> list[str]:
+    folders = (Path(tempfile.gettempdir()), *_SHARED_FOLDERS)
+    return [
+        f"file: {path}" for folder in folders if folder.is_dir() for path in folder.glob("*carrel*") if _is_ours(path)
+    ]
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == os.geteuid()
+    except OSError:
+        return False

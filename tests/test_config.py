@@ -1,0 +1,131 @@
+"""Settings come from flags, environment, file and defaults, in this order, and a bad one is refused in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carrel.config import SETTINGS, Config, ConfigError, load
+from carrel.models import MIB, Level, PoolSpec
+
+
+def write(folder: Path, text: str) -> str:
+    file = folder / "carrel.toml"
+    file.write_text(text)
+    return str(file)
+
+
+def load_file(folder: Path, text: str, **flags: Any) -> Config:
+    return load({"config": write(folder, text), **flags}, {})
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """Nothing set: loopback only, known ports, one pool of the python image at level namespace."""
+    config = load({}, {})
+
+    assert config.host == ("127.0.0.1", "::1")
+    assert (config.port, config.tls_port) == (8080, 8443)
+    assert config.state == Path.home() / ".local/share/carrel"
+    assert config.pools == (PoolSpec("python", isolation=Level.NAMESPACE),)
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    """One name in all three places, the nearest to the caller wins."""
+    file = write(tmp_path, "port = 1\ntls-port = 1\nlocation = 'file'")
+    environment = {"CARREL_PORT": "2", "CARREL_TLS_PORT": "2", "CARREL_CONFIG": file}
+
+    config = load({"port": "3"}, environment)
+
+    assert (config.port, config.tls_port, config.location, config.resource_group) == (3, 2, "file", "default")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Path) -> None:
+    """No setting is a flag only."""
+    samples = {
+        "state": "/srv/a", "images": "/srv/b", "host": "127.0.0.2", "port": "81", "tls-port": "82", "location": "here",
+        "subscription": "11111111-2222-3333-4444-555555555555", "resource-group": "group", "isolation": "process",
+        "minimum": "process", "log-level": "debug", "log-format": "json",
+    }  # fmt: skip
+    value = samples[setting.name]
+    name = setting.attribute
+
+    expected = getattr(load({setting.name: value}, {}), name)
+
+    assert expected != getattr(load({}, {}), name)
+    assert getattr(load({}, {setting.variable: value}), name) == expected
+    assert getattr(load_file(tmp_path, f"{setting.name} = {json.dumps(value)}"), name) == expected
+
+
+def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
+    """A pool's table reads like the resource."""
+    config = load_file(
+        tmp_path,
+        """
+        [pools.analysis]
+        containerType = "PythonLTS"
+        poolManagementType = "Dynamic"
+        scaleConfiguration = {maxConcurrentSessions = 50, readySessionInstances = 5}
+        dynamicPoolConfiguration.lifecycleConfiguration = {lifecycleType = "Timed", cooldownPeriodInSeconds = 600}
+        sessionNetworkConfiguration.status = "EgressDisabled"
+        carrel = {image = "python-slim", memory = "2GiB", cpu = 1.5, pids = 64, disk = "1Gi", inodes = 1000, tmp = "32MiB", execution = 30}
+        """,
+    )
+
+    assert config.pools == (
+        PoolSpec(
+            "analysis", image="python-slim", ready=5, maximum=50, cooldown=600, memory_bytes=2048 * MIB, cpu=1.5, pids=64,
+            data_bytes=1024 * MIB, data_inodes=1000, tmp_bytes=32 * MIB, maximum_execution=30,
+        ),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("port = 70000", ["port in", "70000", "0 to 65535"]),
+        ("port = true", ["port in", "True"]),
+        ("prot = 1", ["prot", "did you mean port"]),
+        ("host = ['localhost']", ["host in", "localhost", "127.0.0.1"]),
+        ("isolation = 'gvisor'", ["gvisor", "namespace"]),
+        ("isolation = 'process'\nminimum = 'namespace'", ["process", "minimum is namespace"]),
+        ("[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'", ["EgressEnabled", "not yet"]),
+        ("[pools.a]\ncontainerType = 'NodeLTS'", ["NodeLTS", "PythonLTS only"]),
+        ("[pools.a]\nscaleConfiguration = {maxConcurrentSessions = 1, readySessionInstances = 2}", ["at most", "which is 1"]),
+        ("[pools.a]\nscaleConfiguration.maxConcurentSessions = 1", ["unknown", "did you mean scaleConfiguration.maxConcurrentSessions"]),
+        ("[pools.a]\ncarrel.memory = '1 potato'", ["carrel.memory", "1 potato", "64MiB"]),
+        ("[pools.a]\ncarrel = {memory = '256MiB'}", ["memory", "disk and tmp", "576MiB"]),
+        ("[pools.'a b']", ["a b", "letters, digits"]),
+        ("pools = 3", ["[pools.NAME]"]),
+        ("port = ", ["not TOML"]),
+    ],
+)  # fmt: skip
+def test_a_bad_setting_names_itself_its_value_and_what_is_allowed(text: str, words: list[str], tmp_path: Path) -> None:
+    """A person can mend it without looking anything up."""
+    with pytest.raises(ConfigError) as caught:
+        load_file(tmp_path, text)
+
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"/nowhere\.toml: No such file"):
+        load({"config": "/nowhere.toml"}, {})
+
+
+def test_process_is_used_only_when_asked_for_by_name(tmp_path: Path) -> None:
+    """`auto` never falls below a boundary."""
+    assert {pool.isolation for pool in load({"isolation": "auto"}, {}).pools} == {Level.NAMESPACE}
+    assert load({}, {}).minimum == Level.NAMESPACE
+    named = load_file(tmp_path, "[pools.a]\ncarrel.isolation = 'process'\n[pools.b]")
+    assert [pool.isolation for pool in named.pools] == [Level.PROCESS, Level.NAMESPACE]
+
+
+def test_a_configuration_survives_the_way_to_another_process(tmp_path: Path) -> None:
+    """What host and gateway get as JSON is what the supervisor has."""
+    config = load_file(tmp_path, "isolation = 'process'\nhost = ['::1']\n[pools.a]\n[pools.b]\ncarrel.cpu = 2")
+
+    assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config

@@ -1,0 +1,205 @@
+"""The documentation is complete, its links lead somewhere, and its examples do what they say.
+
+Code blocks marked `run` are executed against a real server, as a reader in the checkout would: `bash` under `set -eu`, `python` with ours,
+`console` line by line with its output compared. A block `text output` after one is what the one before must print.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from carrel import errors
+from carrel.cli import banner, cli
+from carrel.config import SETTINGS, Setting, load
+from carrel.models import Level
+from carrel.pool_settings import FIELDS
+from conftest import Server
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+REFERENCE = ROOT / "docs/reference"
+SETTING_FLAGS = {f"--{setting.name}" for setting in SETTINGS}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    page: Path
+    line: int
+    kind: str  # bash, python, console …
+    marks: tuple[str, ...]
+    text: str
+    output: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    found = list(re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+    for match, following in itertools.zip_longest(found, found[1:]):
+        output = following[3] if following and (following[1], following[2].strip()) == ("text", "output") else None
+        line = page.read_text()[: match.start()].count("\n") + 1
+        yield Block(page, line, match[1], tuple(match[2].split()), match[3], output)
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+
+
+# ---- complete ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_every_setting_is_documented(setting: Setting) -> None:
+    """Name, variable, default and meaning, as the command line has them."""
+    row = f"| `{setting.name}` | `{setting.variable}` | `{setting.default}` | {setting.help} |"
+
+    assert row in (REFERENCE / "settings.md").read_text()
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_pool_field_is_documented(field: str) -> None:
+    assert f"| `{field}` |" in (REFERENCE / "settings.md").read_text()
+
+
+def commands(command: click.Command, name: str = "carrel") -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            child = command.get_command(context, each)
+            assert child is not None
+            yield from commands(child, f"{name} {each}")
+    else:
+        yield name, command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands(cli)))
+def test_every_command_and_option_is_documented(name: str, command: click.Command) -> None:
+    text = (REFERENCE / "cli.md").read_text()
+    assert f"\n## {name}\n" in text
+    section = text.split(f"\n## {name}\n")[1].split("\n## ")[0]
+
+    options = {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
+    if options >= SETTING_FLAGS:
+        assert "[setting](settings.md)" in section
+        options -= SETTING_FLAGS
+    assert [option for option in options if option not in section] == []
+
+
+@pytest.mark.parametrize("code", errors.BY_CODE)
+def test_every_error_code_is_documented(code: str) -> None:
+    assert f"`{code}`" in (REFERENCE / "errors.md").read_text()
+
+
+def routes() -> list[str]:
+    """Every pattern in server/routes.py, read from its text so that a new one cannot hide."""
+    tree = ast.parse((ROOT / "src/carrel/server/routes.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Route"]
+    tables = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_WORDS"
+    ]
+    keys = [key for table in tables if isinstance(table, ast.Dict) for key in table.keys]
+    texts = [*(call.args[0] for call in calls), *keys]
+    assert keys
+    return sorted({str(text.value) for text in texts if isinstance(text, ast.Constant)})
+
+
+@pytest.mark.parametrize("route", routes())
+def test_every_route_is_documented(route: str) -> None:
+    assert f"{route}`" in (REFERENCE / "routes.md").read_text()
+
+
+@pytest.mark.parametrize("level", Level)
+def test_the_banner_promises_what_the_documentation_does(level: Level) -> None:
+    """What is stopped and what is not is said in one way only."""
+    text = (ROOT / "docs/concepts/isolation.md").read_text()
+
+    assert f"It stops {banner.STOPS[level]}" in text
+    assert f"It does not stop {banner.DOES_NOT_STOP[level]}" in text
+
+
+def test_every_promise_names_what_holds_it() -> None:
+    """A row of SPECIFICATION.md names tests or benches that exist, or says [pending]."""
+    rows = re.findall(r"^\| \d+\.\d+ \| .* \| (.*) \|$", (ROOT / "SPECIFICATION.md").read_text(), re.MULTILINE)
+    assert rows
+    for row in rows:
+        names = re.findall(r"`([\w/.]+)::(\w+)`", row)
+        assert names or "[pending]" in row, row
+        for file, function in names:
+            assert f"def {function}(" in (ROOT / file).read_text(), f"{file} has no {function}"
+
+
+def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:
+    linked = {ROOT / "README.md"}
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page}: {target}"
+                linked.add((page.parent / target).resolve())
+    unreachable = [
+        page
+        for page in PAGES
+        if page.is_relative_to(ROOT / "docs") and "decisions" not in page.parts and page not in linked
+    ]
+    assert unreachable == []
+
+
+# ---- true ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [each for each in BLOCKS if "config" in each.marks], ids=str)
+def test_configuration_examples_load(block: Block, tmp_path: Path) -> None:
+    file = tmp_path / "carrel.toml"
+    file.write_text(block.text)
+
+    assert load({"config": str(file)}, {}).pools
+
+
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.kind == "python"], ids=str)
+def test_python_examples_are_python(block: Block) -> None:
+    compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.one_level
+@pytest.mark.parametrize("block", [each for each in BLOCKS if "run" in each.marks], ids=str)
+def test_examples_run(block: Block, server: Server, tmp_path: Path) -> None:
+    """As printed, in a folder that looks like the checkout."""
+    if "curl" in block.text and not shutil.which("curl"):
+        pytest.skip("this machine has no curl")
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    if block.kind == "console":
+        for command, expected in steps(block.text):
+            assert run(["bash", "-c", command], server, tmp_path) == expected
+    else:
+        runner = ["bash", "-euo", "pipefail", "-c"] if block.kind == "bash" else [sys.executable, "-c"]
+        printed = run([*runner, block.text], server, tmp_path)
+        assert block.output is None or printed == block.output
+
+
+def steps(text: str) -> list[tuple[str, str]]:
+    """Commands of a console block and what each prints."""
+    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]
+    return [(command, output) for command, _, output in (part.partition("\n") for part in parts)]
+
+
+def run(command: list[str], server: Server, folder: Path) -> str:
+    environment = {**os.environ, "CARREL_STATE": str(server.state)}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
