@@ -31,6 +31,8 @@ from carrel.config import load
 from carrel.models import Level
 from leftovers import Before, become_subreaper
 
+pytest_plugins = ("endpoint", "fortress")  # further fixtures
+
 LEVELS = [Level.NAMESPACE, Level.PROCESS]  # strongest first
 BEFORE = pytest.StashKey[Before]()
 TEMPORARY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
@@ -151,7 +153,7 @@ async def async_client(server: Server) -> AsyncIterator[AsyncClient]:
             await connected.end()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def slim_server(request: pytest.FixtureRequest) -> SlimServer:
     """Start a server of the small image, for tests that kill or fill it: `with slim_server(level=…, config="…TOML…", state=…) as server`.
 

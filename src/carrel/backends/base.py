@@ -63,6 +63,11 @@ class Backend(Protocol):
 
     level: Level
 
+    @property
+    def weaknesses(self) -> list[str]:
+        """What the boundary lacks on this machine, a sentence each, for an operator to read. Asked for after the start."""
+        ...
+
     async def start(self) -> None:
         """Get ready (cell block, sweep of an earlier crash). Raises SandboxStartFailed with the reason and what to do."""
         ...

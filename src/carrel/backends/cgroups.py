@@ -45,10 +45,10 @@ class Group:
     memory: Path
     version: int
 
-    def was_out_of_memory(self) -> bool:
-        """Whether the kernel has killed a process here for want of memory."""
+    def count_memory_kills(self) -> int:
+        """How many processes the kernel has killed here for want of memory."""
         name = "memory.oom_control" if self.version == 1 else "memory.events"
-        return any(_counter(self.memory / child / name, "oom_kill") > 0 for child in ("code", "agent"))
+        return sum(_counter(self.memory / child / name, "oom_kill") for child in ("code", "agent"))
 
     def usage(self) -> Usage:
         names = (
@@ -139,7 +139,8 @@ def sweep() -> list[Path]:
             if not _owner_lives(path.name):
                 _kill_all(path)
                 _remove_below(path)
-                removed.append(path)
+                if not path.exists():  # another user's are not ours to remove
+                    removed.append(path)
     return removed
 
 

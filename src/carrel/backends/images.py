@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from carrel.backends import interpreters, uv
@@ -33,6 +35,7 @@ FONT_CACHE = "share/matplotlib"  # guest/interpreter.py reads it there
 
 _FORMAT = "2"  # part of every hash: raise it when what is built changes and no lock does
 _BUILDING = ".building-"
+_facts = cache(interpreters.inspect)  # a third of a second, and each image asks
 
 # Only matplotlib's own fonts: what the builder's system has besides is not what a sandbox's has, and a missing file makes
 # matplotlib throw its list away.
@@ -110,7 +113,7 @@ def ensure_python(images: Path, progress: Progress, python: Path | None = None) 
 
 
 def _interpreter(images: Path, progress: Progress, python: Path | None) -> Interpreter:
-    facts = interpreters.inspect(python or Path(sys.executable))
+    facts = _facts(python or Path(sys.executable))
     built = facts.executable.stat()
     digest = _digest(
         str(facts.executable).encode(), facts.build.encode(), f"{built.st_size} {built.st_mtime_ns}".encode()
@@ -188,7 +191,8 @@ def _build(images: Path, target: Path, progress: Progress) -> Iterator[Path | No
             if target.is_dir():
                 yield None
                 return
-            place = images / f"{_BUILDING}{target.name}"
+            # With our pid: a uv that outlived its killed builder may still write into that one's folder.
+            place = images / f"{_BUILDING}{target.name}-{os.getpid()}"
             try:
                 place.mkdir()
                 yield place

@@ -1,193 +1,95 @@
 """Level `namespace`: Linux namespaces, an id of its own, seccomp, control groups; one heavy fork per sandbox.
 
-The host's half of it. The spawner (`host/spawner.py`) starts the cell block and makes control groups; templates
-inside the cell block fork agents and interpreters at this module's word. Several sandboxes are made at a time: while
-the image's template forks for one, the bare template makes the next one's agent. Works as root and as an ordinary
-user; what differs is said by `weaknesses`.
+The host's half of it. The spawner (`host/spawner.py`) starts the cell block and makes control groups; templates inside the cell block
+fork agents and interpreters at this module's word. Several sandboxes are made at a time: while the image's template forks for one, the
+bare template makes the next one's agent. Works as root and as an ordinary user; what differs is said by `weaknesses`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import logging
 import os
+import platform
 import resource
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import guestlib, images, policy, watcher
+from carrel.backends import policy, watcher
 from carrel.backends.base import Death, Usage
+from carrel.backends.cellblock import CellBlock
 from carrel.backends.cgroups import Group
-from carrel.backends.fdsocket import FdSocket
+from carrel.backends.fdsocket import FdSocket, Message
 from carrel.errors import SandboxStartFailed
-from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import Level, PoolSpec
 
-_TEMPLATE_START_S = 120  # a cold import of the heavy image on a slow disk
 _CREATE_S = 20
 _DEATH_S = 1.0
-
-_LOG = logging.getLogger(__name__)
-
-Progress = Callable[[str], None]
-
-
-class _Template:
-    """A template in the cell block, as the host sees it."""
-
-    def __init__(self, control: FdSocket, mounts: int, errors: int) -> None:
-        self.control, self.mounts, self._errors = control, mounts, errors
-        self.sandboxes: dict[int, NamespaceSandbox] = {}
-        asyncio.get_running_loop().add_reader(errors, self._log_errors)
-
-    def _log_errors(self) -> None:
-        lines = _read_lines(self._errors)
-        for line in lines or ():
-            _LOG.warning("template: %s", line)
-        if lines is None:
-            asyncio.get_running_loop().remove_reader(self._errors)
-
-    def close(self) -> None:
-        self.control.close()
-        asyncio.get_running_loop().remove_reader(self._errors)
-        os.close(self._errors)
-        os.close(self.mounts)
 
 
 class NamespaceBackend:
     level = Level.NAMESPACE
 
-    def __init__(self, state: Path, image_folder: Path, progress: Progress = lambda _line: None) -> None:
-        self._state, self._image_folder, self._progress = state, image_folder, progress
-        self._spawner: FdSocket | None = None
-        self._init: FdSocket | None = None
-        self._bare: _Template | None = None
-        self._templates: dict[str, _Template] = {}
-        self._preparing = asyncio.Lock()
-        self._live: set[NamespaceSandbox] = set()
+    def __init__(self, state: Path, image_folder: Path, progress: Callable[[str], None] = lambda _line: None) -> None:
+        self._block = CellBlock(state, image_folder, progress, self._on_interpreter_exit)
+        self._starting = asyncio.Lock()
+        self._live: dict[int, NamespaceSandbox] = {}
         self._free_uids = list(range(policy.ID_RANGE - 5000, 0, -1)) if os.geteuid() == 0 else []
         self._count = 0
-        self.cgroup_version: int | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     @property
     def weaknesses(self) -> list[str]:
-        """What the boundary lacks on this machine, in words for an operator."""
         found = []
         if os.geteuid() != 0:
-            found.append("sessions share the server's host uid: run as root for one uid per session")
-        if self.cgroup_version is None:
+            found.append("sessions share the server's host uid; as root each has one of its own")
+        if self._block.cgroup_version is None:
             found.append(
-                "no control groups: memory is bounded per process and by a watcher, cpu is not shared out; delegate cgroups to lift this"
+                "no control groups: memory is bounded per process and by a watcher, processor time is not shared out; "
+                "run as root or with delegated control groups"
             )
         return found
 
     async def start(self) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a sandbox takes some fifteen descriptors
-        await self._start_spawner()
-        python = await asyncio.to_thread(images.ensure_python, self._image_folder, self._progress)
-        library = await asyncio.to_thread(guestlib.ensure, self._image_folder)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._init = FdSocket(ours, "the cell block")
-        request = {
-            "op": "block",
-            "first_id": _first_id(self._state),
-            "carrel": {
-                str(python.root): "/opt/carrel/python",
-                str(library): "/opt/carrel/lib",
-                str(self._image_folder): "/opt/carrel/images",
-            },
-        }
-        with theirs:
-            await self._required(self._spawner).call(request, [theirs.fileno()])
-        await self._init.first(_CREATE_S)
-        self._bare = await self._start_template("bare", None)
-        if self.cgroup_version is None:
-            self._watcher = asyncio.create_task(watcher.watch(lambda: self._live))
+        try:
+            await self._start_block()
+        except SandboxStartFailed as error:
+            raise SandboxStartFailed(f"{error.message}. To allow namespaces: {how_to_allow()}") from error
 
-    async def _start_spawner(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "carrel.host.spawner",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL,
-            )
-        self._spawner = FdSocket(ours, "the spawner")
-        hello, _descriptors = await self._spawner.first(_CREATE_S)
-        self.cgroup_version = hello["cgroups"]
-
-    def _required(self, part: FdSocket | None) -> FdSocket:
-        if part is None or part.closed.is_set():
-            raise SandboxStartFailed("The cell block is not running.")
-        return part
+    async def _start_block(self) -> None:
+        await self._block.start()
+        await self._block.bare()
+        if self._block.cgroup_version is None and self._watcher is None:
+            self._watcher = asyncio.create_task(watcher.watch(lambda: self._live.values()))
 
     async def prepare(self, pool: PoolSpec) -> None:
-        async with self._preparing:
-            if pool.image in self._templates:
-                return
-            image = await asyncio.to_thread(images.ensure, pool.image, self._image_folder, self._progress)
-            self._templates[pool.image] = await self._start_template("image", image)
-
-    async def _start_template(self, kind: str, image: images.Image | None) -> _Template:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        errors_in, errors_out = os.pipe()
-        request: dict[str, Any] = {"kind": kind, "preload": [], "environment": dict(policy.ENVIRONMENT)}
-        if image is not None:
-            request |= {"image": image.root.name, "preload": list(image.preload), "writable": policy.TEMPLATE_WRITABLE}
-            request["environment"] |= {**image.environment, **SINGLE_THREADED}
-        with theirs:
-            self._required(self._init).send(request, [theirs.fileno(), errors_out])
-        os.close(errors_out)
-        sandboxes: dict[int, NamespaceSandbox] = {}
-        control = FdSocket(ours, f"the {kind} template", lambda message: _on_template_event(sandboxes, message))
-        try:
-            _ready, (mounts,) = await control.first(_TEMPLATE_START_S)
-        except SandboxStartFailed as error:
-            said = _read_lines(errors_in) or []
-            os.close(errors_in)
-            raise SandboxStartFailed(f"{error.message}: {' | '.join(said[-4:]) or 'it said nothing'}") from error
-        template = _Template(control, mounts, errors_in)
-        template.sandboxes = sandboxes
-        return template
+        async with self._starting:
+            if not self._block.is_alive:  # the spawner or init died, and with it every sandbox
+                await self._block.close()
+                await self._start_block()
+        await self._block.image(pool.image)
 
     async def create(self, pool: PoolSpec) -> NamespaceSandbox:
-        bare, template = self._bare, self._templates.get(pool.image)
-        if bare is None or template is None:
-            raise SandboxStartFailed(f"The image '{pool.image}' has no template.")
+        await self.prepare(pool)
         self._count += 1
-        sandbox = NamespaceSandbox(self, f"{os.getpid()}-{self._count}", self._count, template)
-        self._live.add(sandbox)
+        sandbox = NamespaceSandbox(self, self._block, self._count, pool)
+        self._live[self._count] = sandbox
         try:
-            await sandbox.enclose(bare, pool)
+            await sandbox.enclose()
         except BaseException:
             await asyncio.shield(sandbox.kill())
             raise
         return sandbox
 
-    async def make_group(self, name: str, pool: PoolSpec) -> tuple[Group | None, list[int], list[int]]:
-        """Control groups for a sandbox, and the open `cgroup.procs` for its agent and for its code."""
-        if self.cgroup_version is None:
-            return None, [], []
-        limits = {"memory_bytes": pool.memory_bytes, "pids": pool.pids, "cpu": pool.cpu}
-        answer, opened = await self._required(self._spawner).call({"op": "group", "name": name, "limits": limits})
-        group = Group((), (), (), Path(answer["memory"]), answer["version"])
-        return group, opened[: answer["agent"]], opened[answer["agent"] :]
-
-    async def remove_group(self, name: str) -> None:
-        if self.cgroup_version is not None:
-            with contextlib.suppress(SandboxStartFailed):
-                await self._required(self._spawner).call({"op": "ungroup", "name": name})
+    def _on_interpreter_exit(self, message: Message) -> None:
+        sandbox = self._live.get(message.get("exited", -1))
+        if sandbox is not None:
+            sandbox.on_exit(Death(exit_code=message.get("code"), signal=message.get("signal")))
 
     def take_uid(self) -> int:
         """An id of the cell block for one sandbox: its own as root, the only one there is otherwise."""
@@ -197,73 +99,67 @@ class NamespaceBackend:
             raise SandboxStartFailed("All host uids set aside for sessions are in use.")
         return self._free_uids.pop()
 
-    def release(self, sandbox: NamespaceSandbox, uid: int) -> None:
-        self._live.discard(sandbox)
+    def release(self, number: int, uid: int) -> None:
+        """A sandbox is gone, and its id free for another."""
+        self._live.pop(number, None)
         if uid:
             self._free_uids.append(uid)
 
     async def close(self) -> None:
         if self._watcher is not None:
             self._watcher.cancel()
-        await asyncio.gather(*(sandbox.kill() for sandbox in list(self._live)))
-        for template in (*self._templates.values(), *([self._bare] if self._bare else [])):
-            template.close()
-        self._templates, self._bare = {}, None
-        for part in (self._init, self._spawner):
-            if part is not None:
-                part.close()
-        if self._spawner is not None:
-            await self._process.wait()
-            self._spawner = None
+        await asyncio.gather(*(sandbox.kill() for sandbox in list(self._live.values())))
+        await self._block.close()
 
 
 class NamespaceSandbox:
-    def __init__(self, backend: NamespaceBackend, name: str, number: int, template: _Template) -> None:
-        self.id = name
-        self._backend, self._number, self._template = backend, number, template
-        self.memory_limit_bytes = 0
-        self._was_out_of_memory = False
-        self._interpreter_pidfd: int | None = None
+    def __init__(self, backend: NamespaceBackend, block: CellBlock, number: int, pool: PoolSpec) -> None:
+        self.id = f"{os.getpid()}-{number}"
+        self.memory_limit_bytes = pool.memory_bytes
+        self._backend, self._block, self._number, self._pool = backend, block, number, pool
+        self._uid = 0
+        self._spec: dict[str, Any] = {}
         self._group: Group | None = None
         self._code_procs: list[int] = []
         self._namespaces: list[int] = []
         self._agent_pidfd: int | None = None
-        self._uid = 0
-        self._spec: dict[str, Any] = {}
+        self._interpreter_pidfd: int | None = None
         self._exit: asyncio.Future[Death] | None = None
+        self._memory_kills = 0  # that the watcher has done
+        self._memory_kills_before = 0  # when the present interpreter was made
         self._killing: asyncio.Task[None] | None = None
         self.channel, self._agent_end = socket.socketpair()
-
-    async def enclose(self, bare: _Template, pool: PoolSpec) -> None:
-        """Have an agent made, and by it the sandbox's namespaces and mounts."""
         self.channel.setblocking(False)
-        self.memory_limit_bytes = pool.memory_bytes
-        self._group, agent_procs, self._code_procs = await self._backend.make_group(self.id, pool)
-        self._uid = self._backend.take_uid()
-        self._spec = policy.sandbox(pool, self._uid, has_memory_cgroup=self._group is not None)
+
+    async def enclose(self) -> None:
+        """Have an agent made, and by it the sandbox's namespaces and mounts."""
+        bare, image = await self._block.bare(), await self._block.image(self._pool.image)
+        self._group, agent_procs, self._code_procs = await self._block.make_group(self.id, self._pool)
         setup_socket, agent_setup = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         setup = FdSocket(setup_socket, "the agent")
         try:
+            self._uid = self._backend.take_uid()
+            self._spec = policy.sandbox(self._pool, self._uid, has_memory_cgroup=self._group is not None)
+            request = {"op": "agent", "spec": self._spec, "child": self._number}
             with agent_setup, self._agent_end:
-                passed = [self._agent_end.fileno(), agent_setup.fileno(), self._template.mounts, *agent_procs]
-                _answer, (self._agent_pidfd,) = await bare.control.call(
-                    {"op": "agent", "spec": self._spec, "child": self._number}, passed, _CREATE_S
-                )
+                passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_procs]
+                _answer, (self._agent_pidfd,) = await bare.control.call(request, passed, _CREATE_S)
             _answer, self._namespaces = await setup.first(_CREATE_S)
         finally:
             setup.close()
             _close_all(agent_procs)
 
     async def interpreter(self) -> list[int]:
+        template = await self._block.image(self._pool.image)
         control, control_end = socket.socketpair()
         stdout, stdout_end = os.pipe2(os.O_CLOEXEC)
         stderr, stderr_end = os.pipe2(os.O_CLOEXEC)
         self._exit = asyncio.get_running_loop().create_future()
-        self._template.sandboxes[self._number] = self
+        self._memory_kills_before = self._count_memory_kills()
         passed = [*self._namespaces, control_end.fileno(), stdout_end, stderr_end, *self._code_procs]
         try:
             request = {"op": "interpreter", "spec": self._spec, "child": self._number}
-            _answer, (pidfd,) = await self._template.control.call(request, passed, _CREATE_S)
+            _answer, (pidfd,) = await template.control.call(request, passed, _CREATE_S)
         except BaseException:
             control.close()
             _close_all([stdout, stderr])
@@ -278,13 +174,16 @@ class NamespaceSandbox:
     def _forget_interpreter(self) -> None:
         if self._interpreter_pidfd is not None:
             os.close(self._interpreter_pidfd)
-        self._interpreter_pidfd, self._was_out_of_memory = None, False
+            self._interpreter_pidfd = None
 
     def root_pidfds(self) -> list[int]:
         return [fd for fd in (self._agent_pidfd, self._interpreter_pidfd) if fd is not None]
 
     def on_out_of_memory(self) -> None:
-        self._was_out_of_memory = True
+        self._memory_kills += 1
+
+    def _count_memory_kills(self) -> int:
+        return self._group.count_memory_kills() if self._group is not None else self._memory_kills
 
     def on_exit(self, death: Death) -> None:
         """The template's word of how the last interpreter ended."""
@@ -297,8 +196,8 @@ class NamespaceSandbox:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DEATH_S):
                     death = await asyncio.shield(self._exit)
-        was_oom = self._group.was_out_of_memory() if self._group is not None else self._was_out_of_memory
-        return Death(death.exit_code, death.signal, was_out_of_memory=was_oom and death.signal == signal.SIGKILL)
+        for_memory = death.signal == signal.SIGKILL and self._count_memory_kills() > self._memory_kills_before
+        return Death(death.exit_code, death.signal, was_out_of_memory=for_memory)
 
     async def usage(self) -> Usage:
         return self._group.usage() if self._group is not None else Usage()
@@ -309,33 +208,49 @@ class NamespaceSandbox:
         await asyncio.shield(self._killing)
 
     async def _kill(self) -> None:
-        """SIGKILL to pid 1 of the pid namespace: the kernel kills all others, and pid 1 is a zombie only when they are gone."""
+        """SIGKILL to pid 1 of the pid namespace: the kernel kills all others, and pid 1 has ended only when they have."""
         self.channel.close()
         self._agent_end.close()
         if self._agent_pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent_pidfd, signal.SIGKILL)
             await _ended(self._agent_pidfd)
-            os.close(self._agent_pidfd)
+            _close_all([self._agent_pidfd])
             self._agent_pidfd = None
         self._forget_interpreter()
-        self._template.sandboxes.pop(self._number, None)
-        _close_all([*self._namespaces, *self._code_procs])
+        _close_all(self._namespaces)
+        _close_all(self._code_procs)
         if self._group is not None:
-            await self._backend.remove_group(self.id)
-        self._backend.release(self, self._uid)
+            await self._block.remove_group(self.id)
+        self._backend.release(self._number, self._uid)
 
 
-def _first_id(state: Path) -> int:
-    """Where this server's range of host ids begins: the same for the same state folder, another for most others."""
-    slots = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
-    return policy.FIRST_ID + int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % slots * policy.ID_RANGE
+def how_to_allow() -> str:
+    """What to change on this machine so that namespaces can be made, as far as the kernel's settings tell."""
+    if platform.system() != "Linux":
+        return "the server needs Linux (on Windows: WSL2)"
+    settings = {
+        "/proc/sys/kernel/unprivileged_userns_clone": ("0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        "/proc/sys/user/max_user_namespaces": ("0", "sysctl -w user.max_user_namespaces=65536"),
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    }
+    found = [command for path, (bad, command) in settings.items() if _reads(path) == bad and os.geteuid() != 0]
+    if found:
+        return "as root: " + "; ".join(found)
+    return (
+        "in a container, start it with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt "
+        "systempaths=unconfined; or go on without a sandbox, for trusted code only, with --isolation process"
+    )
 
 
-def _on_template_event(sandboxes: dict[int, NamespaceSandbox], message: dict[str, Any]) -> None:
-    sandbox = sandboxes.get(message.get("exited", -1))
-    if sandbox is not None:
-        sandbox.on_exit(Death(exit_code=message.get("code"), signal=message.get("signal")))
+def _reads(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
 
 
 def _close_all(descriptors: list[int]) -> None:
@@ -354,13 +269,3 @@ async def _ended(pidfd: int, timeout_s: float = 10) -> None:
                 await done.wait()
     finally:
         loop.remove_reader(pidfd)
-
-
-def _read_lines(fd: int) -> list[str] | None:
-    """What is in a pipe now, by lines; None at its end."""
-    os.set_blocking(fd, False)
-    try:
-        data = os.read(fd, 65_536)
-    except BlockingIOError:
-        return []
-    return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()] if data else None

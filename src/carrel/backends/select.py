@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import platform
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -54,37 +52,9 @@ async def _try(level: Level, config: Config, progress: Progress) -> Finding:
     try:
         holes = await try_level(backend)
     except SandboxStartFailed as error:
-        return Finding(level, False, error.message, how_to_allow_namespaces() if level is Level.NAMESPACE else "")
+        return Finding(level, False, error.message, "")
     if holes:
         return Finding(
             level, False, f"the boundary does not hold: {', '.join(holes)}", "report this, with the output of uname -a"
         )
     return Finding(level, True, "; ".join(backend.weaknesses), "")
-
-
-def how_to_allow_namespaces() -> str:
-    """What to change on this machine so that the level `namespace` works, as far as the kernel's settings tell."""
-    if platform.system() != "Linux":
-        return "the server needs Linux (on Windows: WSL2)"
-    settings = {
-        "/proc/sys/kernel/unprivileged_userns_clone": ("0", "sysctl -w kernel.unprivileged_userns_clone=1"),
-        "/proc/sys/user/max_user_namespaces": ("0", "sysctl -w user.max_user_namespaces=65536"),
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
-            "1",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-    }
-    found = [command for path, (bad, command) in settings.items() if _reads(path) == bad and os.geteuid() != 0]
-    if found:
-        return "as root: " + "; ".join(found)
-    return (
-        "in a container: start it with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt "
-        "systempaths=unconfined; or go on without a sandbox, for trusted code only, with --isolation process"
-    )
-
-
-def _reads(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""

@@ -13,6 +13,7 @@ from uv import find_uv_bin
 
 import carrel
 from carrel.errors import SandboxStartFailed
+from carrel.registry import uv_environment
 
 DEFINITIONS = Path(carrel.__file__).parent / "images"  # locks and image.toml files, which come with Carrel
 _LAST_LINES = 12
@@ -21,15 +22,15 @@ _LAST_LINES = 12
 def run(arguments: list[str | Path], *, purpose: str) -> None:
     """Run uv. Raises SandboxStartFailed with what uv said at the end.
 
-    The operator's own uv settings (index, proxy, certificates) hold; what is installed is pinned by hash all the same. uv is kept from
-    fetching interpreters and from taking whatever environment the server itself runs in.
+    The operator's own uv or pip settings (index, proxy, certificates) hold; what is installed is pinned by hash all the same.
+    It is kept from fetching interpreters and from taking whatever environment the server itself runs in.
     """
     environment = {
         name: value
         for name, value in os.environ.items()
         if name not in ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME")
     }
-    environment |= {"UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
+    environment = uv_environment(environment) | {"NO_COLOR": "1"}
     command = [find_uv_bin(), *map(str, arguments)]
     try:
         done = subprocess.run(

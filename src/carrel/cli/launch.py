@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -86,7 +87,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def _wait(process: subprocess.Popen[bytes], connection: Path) -> None:
     # No deadline: a first start builds images, which takes what the network takes. A server that fails ends.
-    while not connection.exists():
+    while not _is_of(process.pid, connection):
         if process.poll() is not None:
             raise LaunchError(f"carrel serve ended with status {process.returncode}")
         time.sleep(0.02)
+
+
+def _is_of(pid: int, connection: Path) -> bool:
+    """Whether the connection file is there and is this server's: one that was killed leaves its own."""
+    try:
+        return bool(json.loads(connection.read_text())["pids"]["supervisor"] == pid)
+    except FileNotFoundError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from IPython.core.displayhook import DisplayHook  # type: ignore[import-not-found]
@@ -54,8 +55,10 @@ def image(data: dict[str, Any]) -> values.Document | None:
 
 def is_plot_handle(value: object, depth: int = 0) -> bool:
     """Whether this is what matplotlib's functions return (lines, axes, bins and patches) rather than something to read."""
-    if isinstance(value, (list, tuple)):
-        return depth < 2 and any(is_plot_handle(item, depth + 1) for item in value[:4])
-    if type(value).__name__ == "ndarray":
+    kind = type(value)
+    if issubclass(kind, (list, tuple)):
+        first = islice(iter(value), 4)  # type: ignore[call-overload]
+        return depth < 2 and any(is_plot_handle(item, depth + 1) for item in first)
+    if kind.__name__ == "ndarray":
         return is_plot_handle(next(iter(value.flat), None))  # type: ignore[attr-defined]
-    return type(value).__module__.startswith(("matplotlib.", "seaborn."))
+    return str(kind.__module__).startswith(("matplotlib.", "seaborn."))

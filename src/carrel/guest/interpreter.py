@@ -117,15 +117,22 @@ class Interpreter:
         self._interrupts.install()
         _add_user_site()
         control.sendall(frames.encode({"ready": 1}))
+        self._rehearse()
         with contextlib.suppress(OSError):  # user code closed the socket, or the agent is gone
             for number, code in _runs(control):
                 self._answer(control, number, code)
         os._exit(0)
 
+    def _rehearse(self) -> None:
+        """Run a cell for nothing, while nobody waits: the first one in a fork copies some 2 MB of pages, which takes 2 ms."""
+        self.shell.run("None")
+        self._value()
+        self.shell.execution_count = 1
+
     def _answer(self, control: socket.socket, number: int, code: str) -> None:
         outcome = self._run(code)
         if os.getpid() != self._pid:
-            os._exit(0)  # a child that user code forked has come to the end of its cell
+            os._exit(_status(self.shell))  # a child that user code forked has come to the end of its cell
         if self.shell.leaving is not None:
             _leave(self.shell.leaving)
         for piece in frames.chunks(self._value()):
@@ -149,6 +156,7 @@ class Interpreter:
             traceback.print_exception(error)
         flush()
         self._streams.install()
+        flush()  # what went to our own streams before user code put others in their place
         if failure is None:
             return "ok"
         return "interrupted" if isinstance(failure, KeyboardInterrupt) else "error"
@@ -256,6 +264,14 @@ def _runs(control: socket.socket) -> Iterator[tuple[int, str]]:
             if not header.get("more"):
                 yield header["run"], code.decode("utf-8", "surrogatepass")
                 code.clear()
+
+
+def _status(shell: Shell) -> int:
+    """The exit status of a program that ended like the last cell."""
+    if shell.leaving is not None or shell.failure is None:
+        return shell.leaving or 0
+    code = shell.failure.code if isinstance(shell.failure, SystemExit) else 1
+    return code & 0xFF if isinstance(code, int) else 1
 
 
 def _leave(status: int) -> None:

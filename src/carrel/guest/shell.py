@@ -14,6 +14,7 @@ import contextlib
 import getpass
 import importlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from IPython.core import page  # type: ignore[import-not-found]
 from IPython.core.autocall import ExitAutocall  # type: ignore[import-not-found]
 from IPython.core.error import StdinNotImplementedError, UsageError  # type: ignore[import-not-found]
 from IPython.core.history import HistoryManager  # type: ignore[import-not-found]
+from IPython.core.inputtransformer2 import TransformerManager  # type: ignore[import-not-found]
 from IPython.core.interactiveshell import InteractiveShell  # type: ignore[import-not-found]
 
 from carrel.guest import displays, values
@@ -43,15 +45,30 @@ class Exit(ExitAutocall):  # type: ignore[misc]
         raise SystemExit(code)
 
 
+class _Transformers(TransformerManager):  # type: ignore[misc]
+    """IPython's, but for the part that tokenizes every cell: where no character can begin a magic, that is most of the work of `1+1`
+    and touches a megabyte of the pages that a fresh fork shares with its template."""
+
+    _MAY_BE_MAGIC = re.compile(r"[!?%]|^\s*[,;/]", re.MULTILINE)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = len(self.token_transformers)
+
+    def do_token_transforms(self, lines: list[str]) -> list[str]:
+        if len(self.token_transformers) == self._own and not any(map(self._MAY_BE_MAGIC.search, lines)):
+            return lines
+        transformed: list[str] = super().do_token_transforms(lines)
+        return transformed
+
+
 class Shell(InteractiveShell):  # type: ignore[misc]
     """One per process. `run` is the caller's only door; after it `value`, `failure` and `leaving` tell how the cell went."""
 
     def __init__(self) -> None:
         self.value = values.ABSENT
         self.image: values.Document | None = None  # the last one displayed
-        self._displaced: values.Document | None = (
-            None  # the value, where it is worth printing when an image takes its place
-        )
+        self._result: object = None  # what `value` was made of
         self.failure: BaseException | None = None
         self.leaving: int | None = None  # the exit status that the code asked for
         self.last_is_call = False
@@ -63,6 +80,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             colors="nocolor",
             ast_node_interactivity="last_expr",
             cache_size=0,
+            input_transformer_manager=_Transformers(),
         )
         self.loop_runner = self._run_on_loop
         self.display_formatter.active_types = ["text/plain", *displays.FORMATS]
@@ -74,7 +92,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def run(self, code: str) -> None:
         """Run a cell. User code's exceptions end in `failure`; a KeyboardInterrupt may come out where IPython itself was interrupted."""
-        self.value, self.image, self.failure, self._displaced = values.ABSENT, None, None, None
+        self.value, self.image, self.failure, self._result = values.ABSENT, None, None, None
         result = self.run_cell(code, store_history=False)
         self.execution_count += 1
         self.failure = self.failure or result.error_before_exec or result.error_in_exec
@@ -82,15 +100,14 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             self.value = values.ABSENT
         else:
             self._prefer_image()
+        self._result = None
 
     def set_value(self, result: object) -> None:
-        self._displaced = None
         if values.is_plain(result):
             self.value = values.document(result, self._pretty)
         else:
             self.value = self._formatted(result)
-        if self.value["kind"] != "image" and not displays.is_plot_handle(result):
-            self._displaced = self.value
+        self._result = result
 
     def remember(self, result: object) -> None:
         """`_`, `__` and `___`, as long as the user has none of his own and gettext has not taken `_`."""
@@ -117,8 +134,8 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         """An image that was displayed takes the one slot for a result; what it takes the place of is printed, so that it is not lost."""
         if self.image is None or self.value["kind"] == "image":
             return
-        displaced, self.value = self._displaced, self.image
-        if displaced is not None and displaced.get("json", "") is not None:
+        displaced, self.value = self.value, self.image
+        if self._result is not None and not displays.is_plot_handle(self._result):
             print(displaced.get("text", displaced.get("json", "")))
 
     async def run_ast_nodes(self, nodelist: list[ast.AST], *args: Any, **options: Any) -> Any:

@@ -42,14 +42,16 @@ class Readiness:
 
 async def serve(config: Config, ready: Readiness) -> None:
     """Until cancelled. Raises CarrelError where nothing can be served."""
-    async with Keeper(select.backends(config)) as keeper:
+    backends = select.backends(config)
+    async with Keeper(backends) as keeper:
         for spec in config.pools:
             await keeper.apply_pool(spec)
         failures = {spec.name: await keeper.settled(spec.name) for spec in config.pools}
         if all(failures.values()):
             raise CarrelError(next(iter(failures.values())) or "there is no pool to serve")
         async with Service(keeper, config.state / "run" / "hostlink.sock"):
-            ready.tell({"ready": True, "pools": failures})
+            warnings = [weakness for backend in backends.values() for weakness in backend.weaknesses]
+            ready.tell({"ready": True, "pools": failures, "warnings": warnings})
             log.info("serving", extra={"pools": ", ".join(failures)})
             try:
                 await asyncio.get_running_loop().create_future()

@@ -21,6 +21,9 @@ from carrel.sessions.session import Session
 from carrel.sessions.states import SandboxEvent
 from carrel.sessions.tasks import Tasks
 
+# Between an allocation and the start that replaces it, where nobody waits for that: the new session's first call goes first.
+REFILL_PAUSE_S = 0.0
+
 log = logging.getLogger(__name__)
 _LOG_KEY = secrets.token_bytes(16)
 
@@ -155,6 +158,8 @@ class Room:
     async def _start(self, slot: int) -> None:
         guest, reason, spec = None, "the start was cut short", self.pool.spec
         try:
+            if not self.pool.waiting:
+                await asyncio.sleep(REFILL_PAUSE_S)
             await self._prepare(spec)
             guest = await Guest.start(self.backend, spec)
         except CarrelError as error:
@@ -243,8 +248,10 @@ class Room:
         self._timer = asyncio.get_running_loop().call_later(max(0.001, at - now), self._tick)
 
     def _tick(self) -> None:
+        # Timers have whole milliseconds and may be early: what was due at its time is due now, or nobody would come back for it.
+        now = max(time.monotonic(), self._timer_at)
         self._timer, self._timer_at = None, math.inf
-        self._do(self.pool.tick(time.monotonic()))
+        self._do(self.pool.tick(now))
 
     def _disarm(self) -> None:
         if self._timer is not None:
