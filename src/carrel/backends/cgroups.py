@@ -25,6 +25,7 @@ _AGENT_SHARE = (
     64 * MIB
 )  # what the agent may use on top of the code's limit; uploads into tmpfs beyond it count against the code
 _CPU_PERIOD_US = 100_000
+_START_TIME = 19  # index in `_status`
 _CONTROLLERS = ("memory", "pids", "cpu")
 
 
@@ -146,7 +147,12 @@ def sweep() -> list[Path]:
 
 def start_time(pid: int) -> str:
     """When `pid` began, in clock ticks since boot: with the pid it names a process for ever (proc_pid_stat(5), field 22)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return _status(pid)[_START_TIME]
+
+
+def _status(pid: int) -> list[str]:
+    """/proc/PID/stat from its third field, the state, on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def _owner_lives(name: str) -> bool:
@@ -154,9 +160,10 @@ def _owner_lives(name: str) -> bool:
     if len(parts) != 2 or not parts[0].isdigit():
         return True  # not of our making
     try:
-        return start_time(int(parts[0])) == parts[1]
+        status = _status(int(parts[0]))
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return status[_START_TIME] == parts[1] and status[0] not in "ZX"  # a zombie is dead, whoever has yet to reap it
 
 
 def _candidates(*, prepare: bool = True) -> list[tuple[int, dict[str, Path]]]:

@@ -42,7 +42,7 @@ class Readiness:
 
 async def serve(config: Config, ready: Readiness) -> None:
     """Until cancelled. Raises CarrelError where nothing can be served."""
-    backends = select.backends(config)
+    backends = select.backends(config, progress=log.info)
     async with Keeper(backends) as keeper:
         for spec in config.pools:
             await keeper.apply_pool(spec)

@@ -25,13 +25,13 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from carrel import logs
 from carrel.config import Config
 from carrel.guest import linux
 from carrel.host.hostlink import HostLink
 from carrel.server.app import build
+from carrel.server.asgi import ASGIApp
 from carrel.server.protocol import Protocol
 from carrel.storage import State, StateError
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
+from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed

@@ -11,9 +11,9 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from carrel.errors import Forbidden, Unauthorized
+from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, Exchange
 from carrel.storage import ALGORITHM, AUDIENCES, SESSION_EXECUTOR
 

@@ -6,9 +6,8 @@ import asyncio
 import logging
 import time
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from carrel.errors import CarrelError, HostUnavailable
+from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
 from carrel.wire.sessions import encode_error
 

@@ -12,9 +12,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from starlette.types import Message, Receive, Scope, Send
-
 from carrel.errors import ContentTooLarge, MethodNotAllowed, RequestInvalid, RequestTimedOut
+from carrel.server.asgi import Message, Receive, Scope, Send
 from carrel.wire.versions import SUPPORTED
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from starlette.types import Receive, Scope, Send
-
 from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
 from carrel.host.hostlink import HostLink
 from carrel.models import PoolSpec
 from carrel.server import execute, files, sessions
+from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.request import Target, decode_query, decode_target, unquote

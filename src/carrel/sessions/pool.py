@@ -94,7 +94,7 @@ class Pool:
         self._asked_at = -math.inf
         self._failures = 0
         self._failed_at = -math.inf
-        self.is_closed = False
+        self._is_closed = False
 
     # -- callers -----------------------------------------------------------------------------------------------------
 
@@ -105,7 +105,7 @@ class Pool:
         """
         if identifier in self.live or identifier in self.waiting:
             return []
-        if self.is_closed:
+        if self._is_closed:
             raise SandboxStartFailed(start_failed(STOPPING))
         if len(self.live) + len(self.waiting) >= self.spec.maximum:
             raise self._full(now)
@@ -217,7 +217,7 @@ class Pool:
 
     def close(self) -> list[Action]:
         """Nothing is started any more; the live ones are ended by their owner."""
-        self.is_closed = True
+        self._is_closed = True
         told = [Fail(identifier, start_failed(STOPPING)) for identifier in self.waiting]
         self.waiting.clear()
         return [*told, *self._drop_unused()]
@@ -232,7 +232,7 @@ class Pool:
         self._idle.pop(live.identifier, None)
 
     def _refill(self, now: float) -> list[Action]:
-        if self.is_closed or now < self._retry_at:
+        if self._is_closed or now < self._retry_at:
             return []
         at_once = 1 if self.error else self._starts  # after a failure one goes ahead and shows whether it works
         unused = len(self.starting) + len(self.warm)

@@ -22,7 +22,8 @@ from carrel.sessions.states import SandboxEvent
 from carrel.sessions.tasks import Tasks
 
 # Between an allocation and the start that replaces it, where nobody waits for that: the new session's first call goes first.
-REFILL_PAUSE_S = 0.0
+REFILL_PAUSE_S = 0.005
+CLOSE_START_S = 1.0  # a start that is under way when the pool closes
 
 log = logging.getLogger(__name__)
 _LOG_KEY = secrets.token_bytes(16)
@@ -125,8 +126,8 @@ class Room:
     def close(self) -> None:
         """End everything; the kills are the owner's tasks. Safe to call again."""
         actions = self.pool.close()
-        for start in self._starts:
-            start.cancel()
+        for start in self._starts:  # one in the middle of its work ends more tidily by ending it
+            asyncio.get_running_loop().call_later(CLOSE_START_S, start.cancel)
         for live in list(self.pool.live.values()):
             self._end(live, STOPPING)
             actions += self.pool.end(live.identifier, time.monotonic())
@@ -161,7 +162,8 @@ class Room:
             if not self.pool.waiting:
                 await asyncio.sleep(REFILL_PAUSE_S)
             await self._prepare(spec)
-            guest = await Guest.start(self.backend, spec)
+            if slot in self.pool.starting:  # still wanted
+                guest = await Guest.start(self.backend, spec)
         except CarrelError as error:
             reason = error.message
         except OSError as error:
@@ -171,7 +173,7 @@ class Room:
             raise
         finally:
             if guest is None:
-                if not self.pool.is_closed:
+                if slot in self.pool.starting:
                     log.warning("a sandbox did not start", extra={"pool": spec.name, "reason": reason})
                 self._do(self.pool.failed(slot, reason, time.monotonic()))
             else:
