@@ -55,7 +55,7 @@ class History(RuleBasedStateMachine):
                     self.waiting.discard(live.identifier)
                 case Expire(live):
                     assert self.calls[live.identifier] == 0, "a session does not expire under a call"
-                    assert self.now - live.last_used_at >= self.pool.spec.cooldown
+                    assert live.last_used_at + self.pool.spec.cooldown <= self.now
                     del self.sessions[live.identifier]
                     self.existing.remove(live.slot)
                 case Fail(identifier, _):

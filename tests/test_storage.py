@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import ssl
 import stat
+import subprocess
+import sys
 import time
 from pathlib import Path
+from subprocess import PIPE
 
 import jwt
 import pytest
@@ -49,23 +51,31 @@ def test_a_second_start_changes_nothing(folder: Path) -> None:
     assert first.digest("alice") == second.digest("alice") != second.digest("Alice")
 
 
-def _start(folder: Path, barrier: object, found: object) -> None:
-    barrier.wait()  # type: ignore[attr-defined]
-    state = State(folder)
-    found.put((state.key_id, state.tenant, state.ca.read_bytes()))  # type: ignore[attr-defined]
+STARTER = """
+import sys
+from pathlib import Path
+from carrel.storage import State
+print("here", flush=True)
+sys.stdin.readline()
+state = State(Path(sys.argv[1]))
+print(state.key_id, state.tenant, state.ca.read_bytes())
+"""
 
 
 def test_two_that_start_at_once_agree(folder: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    barrier, found = context.Barrier(3), context.Queue()
-    starters = [context.Process(target=_start, args=(folder, barrier, found)) for _ in range(3)]
+    command = [sys.executable, "-c", STARTER, str(folder)]
+    starters = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(3)]
     for starter in starters:
-        starter.start()
-    results = {found.get(timeout=60) for _ in starters}
-    for starter in starters:
-        starter.join()
+        assert starter.stdout is not None
+        assert starter.stdout.readline() == "here\n"
+    for starter in starters:  # all are ready: now they race
+        assert starter.stdin is not None
+        starter.stdin.write("\n")
+        starter.stdin.flush()
+    results = {starter.communicate(timeout=60)[0] for starter in starters}
 
     assert len(results) == 1
+    assert [starter.returncode for starter in starters] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("name", SECRETS)
