@@ -125,29 +125,31 @@ def kill_others(*, is_init: bool) -> None:
             for pid in _children():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-        reap()
-        if not _others(is_init=is_init):
+        if not reap() and not (is_init and _any_other()):
             return
         os.sched_yield()
 
 
-def reap() -> None:
-    """Take the status of every child that has ended."""
-    with contextlib.suppress(ChildProcessError):
+def reap() -> bool:
+    """Take the status of every child that has ended; whether any child is left, as the kernel's own books have it."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return False
+    return True
 
 
-def _others(*, is_init: bool) -> bool:
-    if not is_init:
-        return bool(_children())
+def _any_other() -> bool:
+    """Whether pid 1 is not alone; counts zombies too, since the interpreter's parent, outside, may have to reap it first."""
     try:
-        os.kill(-1, 0)  # counts zombies too: the interpreter's parent, outside, may have to reap it first
+        os.kill(-1, 0)
     except ProcessLookupError:
         return False
     return True
 
 
 def _children() -> list[int]:
+    """Who to kill next. The file may leave one out while another ends (proc(5)): only `reap` says that none is left."""
     with open(f"/proc/self/task/{os.getpid()}/children") as listing:  # noqa: PTH123 - pathlib is an import the template can do without
         return [int(pid) for pid in listing.read().split()]
