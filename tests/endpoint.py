@@ -101,7 +101,11 @@ class Endpoint:
 
     def head(self, method: str, target: str, **headers: object) -> bytes:
         """A request's head for `connect`; underscores in header names are hyphens."""
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {urlsplit(self.url).netloc}", f"Authorization: Bearer {self.token}"]
+        lines = [
+            f"{method} {target} HTTP/1.1",
+            f"Host: {urlsplit(self.url).netloc}",
+            f"Authorization: Bearer {self.token}",
+        ]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         return "\r\n".join([*lines, "", ""]).encode()
 
@@ -135,6 +139,6 @@ def error_of(reply: httpx.Response) -> dict[str, Any]:
     assert reply.headers["x-ms-error-code"] == error["code"]
     assert error["message"]
     assert error["traceId"]
-    for inside in ("Traceback", "/work", "site-packages", "carrel/", "File \\\""):
+    for inside in ("Traceback", "/work", "site-packages", "carrel/", 'File \\"'):
         assert inside not in reply.text
     return dict(error)

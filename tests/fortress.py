@@ -6,7 +6,7 @@ it; `libc` and `refused` are there in its session.
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from carrel.client import Client, Result
+from carrel.client import ApiError, Client, Result
 from conftest import Server, SlimServer
 from processes import descendants, eventually
 
@@ -22,7 +22,14 @@ MEMORY_MIB, DISK_MIB, TMP_MIB, PIDS, INODES = 192, 32, 16, 48, 12_000
 FORTRESS = f"""
 [pools.python]
 scaleConfiguration = {{maxConcurrentSessions = 8, readySessionInstances = 2}}
-carrel = {{image = "python-slim", memory = "{MEMORY_MIB}MiB", disk = "{DISK_MIB}MiB", inodes = {INODES}, tmp = "{TMP_MIB}MiB", pids = {PIDS}}}
+
+[pools.python.carrel]
+image = "python-slim"
+memory = "{MEMORY_MIB}MiB"
+disk = "{DISK_MIB}MiB"
+inodes = {INODES}
+tmp = "{TMP_MIB}MiB"
+pids = {PIDS}
 """
 
 # There in every attacker's session. `refused` is the errno's name, or "" where the call succeeded.
@@ -69,7 +76,9 @@ class Attacker:
     def host_pid(self) -> int:
         """A process of the session's code, as this machine numbers it."""
         mark = f"carrel-mark-{self.client.identifier}"
-        self.value(f"marked = __import__('subprocess').Popen(['sleep', '600'], executable='/bin/sleep', env={{'M': {mark!r}}})")
+        self.value(
+            f"marked = __import__('subprocess').Popen(['sleep', '600'], executable='/bin/sleep', env={{'M': {mark!r}}})"
+        )
         found: list[int] = []
 
         def look() -> bool:
@@ -87,7 +96,7 @@ class Attacker:
     @property
     def has_own_uid(self) -> bool:
         """Whether sessions have a host uid each: where the server runs as root."""
-        return os.stat(f"/proc/{self.server.process.pid}").st_uid == 0
+        return Path(f"/proc/{self.server.process.pid}").stat().st_uid == 0
 
 
 def _environment(pid: int) -> str:
@@ -120,7 +129,20 @@ def attacker(fortress: Server, neighbour: Client) -> Iterator[Attacker]:
         answer = neighbour.execute("kept + 1", timeout=10)
         assert answer.result == 42, f"the neighbour suffered: {answer}"
         assert neighbour.download("theirs.txt") == b"private"
-        client.end()
+        with contextlib.suppress(ApiError):  # an attack may have ended its own session
+            client.end()
+
+
+@pytest.fixture(scope="module")
+def probe(fortress: Server, neighbour: Client) -> Iterator[Attacker]:
+    """One session for a module's tests that only try things and change nothing."""
+    with fortress.client() as client:
+        probe = Attacker(fortress, client)
+        probe.tools()
+        yield probe
+        assert neighbour.execute("kept + 1", timeout=10).result == 42
+        with contextlib.suppress(ApiError):
+            client.end()
 
 
 @pytest.fixture
@@ -130,4 +152,5 @@ def accomplice(fortress: Server) -> Iterator[Attacker]:
         accomplice = Attacker(fortress, client)
         accomplice.tools()
         yield accomplice
-        client.end()
+        with contextlib.suppress(ApiError):
+            client.end()

@@ -45,7 +45,11 @@ def test_an_asynchronous_execution_is_polled(endpoint: Endpoint) -> None:
     assert time.monotonic() - began < 0.9
     assert reply.status_code == 202
     body = reply.json()
-    assert (body["id"], body["identifier"], body["executionType"]) == ("my-operation", endpoint.identifier, "Asynchronous")
+    assert (body["id"], body["identifier"], body["executionType"]) == (
+        "my-operation",
+        endpoint.identifier,
+        "Asynchronous",
+    )
     assert body["status"] in ("Running", "NotStarted")
     assert reply.headers["operation-id"] == "my-operation"
     location = urlsplit(reply.headers["operation-location"])
@@ -55,6 +59,7 @@ def test_an_asynchronous_execution_is_polled(endpoint: Endpoint) -> None:
     assert (over["status"], over["result"]["stdout"], over["result"]["executionResult"]) == ("Succeeded", "done\n", 42)
 
 
+@pytest.mark.one_level
 def test_operation_location_can_be_followed_as_it_is(shared: Endpoint) -> None:
     """An absolute URL with the version and the session in it."""
     location = start(shared, "'followed'").headers["operation-location"]
@@ -76,6 +81,7 @@ def test_a_synchronous_execution_is_found_by_its_id_too(shared: Endpoint) -> Non
     assert poll(shared, body["id"])["result"]["executionResult"] == 42
 
 
+@pytest.mark.one_level
 def test_a_repeat_returns_the_stored_execution(endpoint: Endpoint) -> None:
     """The same operation-id with the same request runs once, however often and by whomever it is sent."""
     operation = {"headers": {"operation-id": "twice"}}
@@ -86,6 +92,7 @@ def test_a_repeat_returns_the_stored_execution(endpoint: Endpoint) -> None:
     assert endpoint.result("n") == 1
 
 
+@pytest.mark.one_level
 def test_a_repeat_of_what_runs_waits_for_it(endpoint: Endpoint) -> None:
     operation = {"headers": {"operation-id": "slowly"}}
     code = "import time; time.sleep(0.8); n = globals().get('n', 0) + 1; n"
@@ -95,6 +102,7 @@ def test_a_repeat_of_what_runs_waits_for_it(endpoint: Endpoint) -> None:
     assert [answer["result"]["executionResult"] for answer in answers] == [1, 1, 1]
 
 
+@pytest.mark.one_level
 def test_an_operation_id_for_another_request_is_a_conflict(shared: Endpoint) -> None:
     """409, and the first one's result stays."""
     shared.run("'first'", headers={"operation-id": "contested"})
@@ -106,6 +114,7 @@ def test_an_operation_id_for_another_request_is_a_conflict(shared: Endpoint) -> 
 
 @pytest.mark.parametrize("version", NEW_FILES)
 @pytest.mark.parametrize("execution", ["nobody-knows-it", "x" * 200, "%00", str(uuid.uuid4())])
+@pytest.mark.one_level
 def test_an_unknown_execution_is_a_404(shared: Endpoint, version: str, execution: str) -> None:
     shared.run("1")
     status, headers, body = shared.raw("GET", shared.target(f"executions/{execution}", version))
@@ -113,6 +122,7 @@ def test_an_unknown_execution_is_a_404(shared: Endpoint, version: str, execution
     assert (status, headers["x-ms-error-code"]) == (404, "ExecutionNotFound"), body
 
 
+@pytest.mark.one_level
 def test_asking_about_an_execution_makes_no_session(endpoint: Endpoint) -> None:
     reply = endpoint.send("GET", "executions/anything")
 
@@ -121,6 +131,7 @@ def test_asking_about_an_execution_makes_no_session(endpoint: Endpoint) -> None:
 
 
 @pytest.mark.parametrize("operation", ["", "a b", "ü", "x" * 129, "a/b"])
+@pytest.mark.one_level
 def test_an_operation_id_that_fits_no_path_is_refused(shared: Endpoint, operation: str) -> None:
     headers = {b"operation-id": operation.encode("latin-1")}
     reply = shared.http.post(
@@ -136,7 +147,10 @@ def test_an_operation_id_that_fits_no_path_is_refused(shared: Endpoint, operatio
 def test_calls_of_one_session_run_in_their_order(endpoint: Endpoint) -> None:
     """What is sent while code runs waits its turn: first come, first served, never two at once."""
     endpoint.run("order = []")
-    started = [start(endpoint, f"import time; order.append(('in', {n})); time.sleep(0.1); order.append(('out', {n}))") for n in range(5)]
+    started = [
+        start(endpoint, f"import time; order.append(('in', {n})); time.sleep(0.1); order.append(('out', {n}))")
+        for n in range(5)
+    ]
     for reply in started:
         poll(endpoint, reply.json()["id"])
 
@@ -145,7 +159,11 @@ def test_calls_of_one_session_run_in_their_order(endpoint: Endpoint) -> None:
 
 def test_files_do_not_wait_for_code(endpoint: Endpoint) -> None:
     """Upload, list, download and delete answer while a program runs, and the program sees them."""
-    started = start(endpoint, "import os, time\nwhile not os.path.exists('go.txt'): time.sleep(0.02)\nopen('go.txt').read()", "waits")
+    started = start(
+        endpoint,
+        "import os, time\nwhile not os.path.exists('go.txt'): time.sleep(0.02)\nopen('go.txt').read()",
+        "waits",
+    )
     assert started.status_code == 202
     began = time.monotonic()
 
@@ -164,19 +182,26 @@ def test_a_caller_that_disconnects_stops_nothing(endpoint: Endpoint) -> None:
     endpoint.run("0")
     body = b'{"code": "import time; time.sleep(1); n = 7; n"}'
     with endpoint.connect() as caller:
-        caller.sendall(endpoint.head("POST", endpoint.target("executions"), Content_Length=len(body), operation_id="left") + body)
+        caller.sendall(
+            endpoint.head("POST", endpoint.target("executions"), Content_Length=len(body), operation_id="left") + body
+        )
         assert eventually(lambda: endpoint.send("GET", "executions/left").status_code == 200)
 
     assert poll(endpoint, "left")["result"]["executionResult"] == 7
     assert endpoint.result("n") == 7
 
 
+@pytest.mark.one_level
 def test_a_repeat_after_a_lost_answer_gets_the_answer(endpoint: Endpoint) -> None:
     """What a client does after a broken connection: send the same again."""
     endpoint.run("0")
     body = b'{"code": "n = globals().get(\'n\', 0) + 1; import time; time.sleep(0.5); n"}'
     head = endpoint.head(
-        "POST", endpoint.target("executions"), Content_Length=len(body), operation_id="again", Content_Type="application/json"
+        "POST",
+        endpoint.target("executions"),
+        Content_Length=len(body),
+        operation_id="again",
+        Content_Type="application/json",
     )
     with endpoint.connect() as caller:
         caller.sendall(head + body)
@@ -186,6 +211,7 @@ def test_a_repeat_after_a_lost_answer_gets_the_answer(endpoint: Endpoint) -> Non
     assert again.json()["result"]["executionResult"] == 1
 
 
+@pytest.mark.one_level
 def test_more_callers_than_may_wait_are_told_to_come_back(endpoint: Endpoint) -> None:
     """The queue of one session is bounded: 429 with Retry-After, and what waits still runs."""
     start(endpoint, "import time; time.sleep(2)")
@@ -200,7 +226,7 @@ def test_more_callers_than_may_wait_are_told_to_come_back(endpoint: Endpoint) ->
     assert poll(endpoint, waiting[-1])["status"] == "Succeeded"
 
 
-def test_a_hundred_first_calls_make_one_session(endpoint: Endpoint) -> None:
+def test_first_calls_that_come_together_make_one_session(endpoint: Endpoint) -> None:
     """However many arrive together for a new identifier, they share one sandbox."""
     barrier = threading.Barrier(20)
 

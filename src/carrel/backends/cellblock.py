@@ -80,7 +80,7 @@ class CellBlock:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._init = FdSocket(ours, "the cell block")
         paths = {
-            python.root: "/opt/carrel/python",
+            python: "/opt/carrel/python",
             library: "/opt/carrel/lib",
             self._image_folder: "/opt/carrel/images",
         }
@@ -147,6 +147,10 @@ class CellBlock:
             os.close(errors_in)
             control.close()
             raise SandboxStartFailed(f"{error.message}: {' | '.join(said[-4:]) or 'it said nothing'}") from error
+        except BaseException:  # cancelled: without its socket the process ends
+            os.close(errors_in)
+            control.close()
+            raise
         return Template(control, mounts, errors_in)
 
     async def make_group(self, name: str, pool: PoolSpec) -> tuple[Group | None, list[int], list[int]]:
@@ -159,6 +163,9 @@ class CellBlock:
         return group, opened[: answer["agent"]], opened[answer["agent"] :]
 
     async def remove_group(self, name: str) -> None:
+        """Nothing where there is none."""
+        if self.cgroup_version is None:
+            return
         with contextlib.suppress(SandboxStartFailed):  # a spawner that is gone: the next start sweeps
             await self._ask_spawner({"op": "ungroup", "name": name})
 

@@ -24,9 +24,12 @@ PREFIX = "carrel-"
 _AGENT_SHARE = (
     64 * MIB
 )  # what the agent may use on top of the code's limit; uploads into tmpfs beyond it count against the code
+_TCP_BYTES = 32 * MIB  # version 1 only; version 2 counts socket buffers as memory
 _CPU_PERIOD_US = 100_000
-_START_TIME = 19  # index in `_status`
+_PARENT, _START_TIME = 1, 19  # indexes in `_status`
 _CONTROLLERS = ("memory", "pids", "cpu")
+_ASIDE = "carrel.server"  # where a server moves itself, version 2
+_STEP_ASIDE_ATTEMPTS = 5  # one is enough but for processes that are started meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Tree:
         for root in dict.fromkeys(self._roots.values()):
             root.mkdir()
         if version == 2:
-            (self._roots["memory"] / "cgroup.subtree_control").write_text("+memory +pids +cpu")
+            _hand_down(self._roots["memory"])
 
     def make(self, name: str, limits: Limits) -> Group:
         """The groups of sandbox `name`, limits set."""
@@ -128,14 +131,15 @@ def open_tree() -> Tree | None:
     """A tree of groups where this machine lets us make one with memory, pids and cpu limits; None where it does not."""
     for version, bases in _candidates():
         with contextlib.suppress(OSError):
-            return Tree(version, bases)
+            if version == 1 or _prepare_v2(bases["memory"]):
+                return Tree(version, bases)
     return None
 
 
 def sweep() -> list[Path]:
     """Remove the groups of owners that are dead, killing what may still be in them; returns what was removed."""
     removed = []
-    for base in {path for _version, bases in _candidates(prepare=False) for path in bases.values()}:
+    for base in {path for _version, bases in _candidates() for path in bases.values()}:
         for path in base.glob(f"{PREFIX}*"):
             if not _owner_lives(path.name):
                 _kill_all(path)
@@ -166,7 +170,7 @@ def _owner_lives(name: str) -> bool:
     return status[_START_TIME] == parts[1] and status[0] not in "ZX"  # a zombie is dead, whoever has yet to reap it
 
 
-def _candidates(*, prepare: bool = True) -> list[tuple[int, dict[str, Path]]]:
+def _candidates() -> list[tuple[int, dict[str, Path]]]:
     """Where groups might be made, best first."""
     own = {}
     for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -178,9 +182,26 @@ def _candidates(*, prepare: bool = True) -> list[tuple[int, dict[str, Path]]]:
     if all(controller in mounts for controller in _CONTROLLERS):
         found.append((1, {name: _below(mounts[name], own.get(name, "/")) for name in _CONTROLLERS}))
     if "" in mounts:
-        bases = dict.fromkeys((mounts[""], _below(mounts[""], own.get("", "/"))))
-        found += [(2, dict.fromkeys(_CONTROLLERS, base)) for base in bases if not prepare or _prepare_v2(base)]
+        bases = _bases_v2(mounts[""], _below(mounts[""], own.get("", "/")))
+        found += [(2, dict.fromkeys(_CONTROLLERS, base)) for base in bases]
     return found
+
+
+def _bases_v2(mount: Path, own: Path) -> list[Path]:
+    """The root of what we see, which is root's to use, and our own group, which may have been delegated. The latter
+    first where systemd says so: what limits the unit then limits its sessions too."""
+    if own.name == _ASIDE:  # an earlier server of this shell moved it there, or this one itself
+        own = own.parent
+    return list(dict.fromkeys((own, mount) if _is_delegated(own) else (mount, own)))
+
+
+def _is_delegated(base: Path) -> bool:
+    """Whether it is the group of a unit with `Delegate=`: systemd marks it (docs/CGROUP_DELEGATION.md there)."""
+    for name in ("user.delegate", "trusted.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(base, name) == b"1":
+                return True
+    return False
 
 
 def _mounts() -> dict[str, Path]:
@@ -204,42 +225,75 @@ def _below(mount: Path, path: str) -> Path:
 def _prepare_v2(base: Path) -> bool:
     """Whether `base` hands memory, pids and cpu down to its children, after asking it to.
 
-    A group that has processes of its own cannot (the "no internal processes" rule), unless it is the root. Where they are all ours, as in a
-    delegated systemd unit, they move into a child first.
+    A group that has processes of its own cannot (the "no internal processes" rule), unless it is the root. Where they
+    are all ours, as in a delegated systemd unit, they move into a child first. Raises OSError where it may not be.
     """
-    with contextlib.suppress(OSError):
-        if not set(_CONTROLLERS) <= set((base / "cgroup.controllers").read_text().split()):
-            return False
-        control = base / "cgroup.subtree_control"
-        if set(_CONTROLLERS) <= set(control.read_text().split()):
-            return True
+    if not set(_CONTROLLERS) <= set((base / "cgroup.controllers").read_text().split()):
+        return False
+    if set(_CONTROLLERS) <= set((base / "cgroup.subtree_control").read_text().split()):
+        return True
+    for _ in range(_STEP_ASIDE_ATTEMPTS):
         try:
-            control.write_text("+memory +pids +cpu")
+            _hand_down(base)
         except OSError as error:
             if error.errno != errno.EBUSY or not _step_aside(base):
                 return False
-            control.write_text("+memory +pids +cpu")
-        return True
+        else:
+            return True
     return False
 
 
+def _hand_down(base: Path) -> None:
+    (base / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
+
+
 def _step_aside(base: Path) -> bool:
-    """Move this server's processes, if no others are in `base`, into a child of it."""
-    session = os.getsid(0)
-    pids = [int(pid) for pid in (base / "cgroup.procs").read_text().split()]
-    if any(os.getsid(pid) != session for pid in pids):
+    """Move this server's processes, if no others are in `base`, into a child of it.
+
+    This server's are we and our ancestors, as far as they are in `base`, and whoever shares a login session with one
+    of them: spawner and host are in a session, the supervisor and the shell that started it in another.
+    """
+    pids = _pids_of(base)
+    sessions = {_session_of(pid) for pid in _lineage() if pid in pids} | {None}
+    if not all(pid and _session_of(pid) in sessions for pid in pids):  # 0: of another pid namespace
         return False
-    aside = base / "carrel.server"
+    aside = base / _ASIDE
     aside.mkdir(exist_ok=True)
     for pid in pids:
-        (aside / "cgroup.procs").write_text(str(pid))
+        with contextlib.suppress(ProcessLookupError):
+            (aside / "cgroup.procs").write_text(str(pid))
     return True
+
+
+def _pids_of(group: Path) -> list[int]:
+    return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+
+
+def _lineage() -> list[int]:
+    """This process, its parent, and so on, as far as /proc shows them."""
+    found, pid = [], os.getpid()
+    with contextlib.suppress(OSError):
+        while pid:
+            found.append(pid)
+            pid = int(_status(pid)[_PARENT])
+    return found
+
+
+def _session_of(pid: int) -> int | None:
+    """None for a process that has ended meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return None
 
 
 def _limit_v1(group: Path, limit: int) -> None:
     (group / "memory.limit_in_bytes").write_text(str(limit))
     with contextlib.suppress(OSError):  # only where swap is accounted; memory and swap together, so: no swap
         (group / "memory.memsw.limit_in_bytes").write_text(str(limit))
+    with contextlib.suppress(
+        OSError
+    ):  # not counted at all before it has a limit of its own, and the host's TCP has one budget for all
+        (group / "memory.kmem.tcp.limit_in_bytes").write_text(str(_TCP_BYTES))
 
 
 def _remove(path: Path, deadline_s: float = 2.0) -> None:
@@ -267,7 +321,8 @@ def _kill_all(root: Path) -> None:
     for folder, _names, _files in os.walk(root):
         with contextlib.suppress(OSError):
             for pid in (Path(folder) / "cgroup.procs").read_text().split():
-                os.kill(int(pid), 9)
+                if pid != "0":  # a process outside our pid namespace; to kill(2) it would be our own group
+                    os.kill(int(pid), 9)
 
 
 def _counter(path: Path, key: str) -> int:

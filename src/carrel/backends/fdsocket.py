@@ -69,6 +69,7 @@ class FdSocket:
                 if not future.done():
                     future.set_exception(error)
                     future.exception()  # retrieved: nobody may be waiting for it
+            _discard(self._first)
 
     async def _answer(
         self, future: asyncio.Future[tuple[Message, list[int]]], timeout_s: float, what: str
@@ -77,10 +78,16 @@ class FdSocket:
             async with asyncio.timeout(timeout_s):
                 message, descriptors = await future
         except TimeoutError as error:
+            _discard(future)
             raise SandboxStartFailed(f"{self._name} did not answer to {what} within {timeout_s:.0f} s") from error
+        except asyncio.CancelledError:
+            _discard(future)
+            raise
         if "error" in message:
             raise SandboxStartFailed(f"{self._name}: {message['error']}")
-        return message, descriptors
+        taken = descriptors.copy()
+        descriptors.clear()  # the caller's from here on
+        return message, taken
 
     def _on_readable(self) -> None:
         try:
@@ -106,5 +113,13 @@ class FdSocket:
         for fd in descriptors:  # a reply that nobody waits for any more
             with contextlib.suppress(OSError):
                 os.close(fd)
-        if self._on_event is not None:
+        if self._on_event is not None and "id" not in message:
             self._on_event(message)
+
+
+def _discard(future: asyncio.Future[tuple[Message, list[int]]]) -> None:
+    """Close what came with a reply that nobody takes: it arrived as its caller gave up."""
+    if future.done() and not future.cancelled() and future.exception() is None:
+        _message, descriptors = future.result()
+        while descriptors:
+            os.close(descriptors.pop())

@@ -87,9 +87,10 @@ class NamespaceBackend:
         return sandbox
 
     def _on_interpreter_exit(self, message: Message) -> None:
-        sandbox = self._live.get(message.get("exited", -1))
+        number, turn = message["exited"]
+        sandbox = self._live.get(number)
         if sandbox is not None:
-            sandbox.on_exit(Death(exit_code=message.get("code"), signal=message.get("signal")))
+            sandbox.on_exit(turn, Death(exit_code=message.get("code"), signal=message.get("signal")))
 
     def take_uid(self) -> int:
         """An id of the cell block for one sandbox: its own as root, the only one there is otherwise."""
@@ -124,6 +125,7 @@ class NamespaceSandbox:
         self._namespaces: list[int] = []
         self._agent_pidfd: int | None = None
         self._interpreter_pidfd: int | None = None
+        self._turn = 0  # counts interpreters: the word of one's end may come when the next one is made already
         self._exit: asyncio.Future[Death] | None = None
         self._memory_kills = 0  # that the watcher has done
         self._memory_kills_before = 0  # when the present interpreter was made
@@ -140,7 +142,7 @@ class NamespaceSandbox:
         try:
             self._uid = self._backend.take_uid()
             self._spec = policy.sandbox(self._pool, self._uid, has_memory_cgroup=self._group is not None)
-            request = {"op": "agent", "spec": self._spec, "child": self._number}
+            request = {"op": "agent", "spec": self._spec, "child": [self._number, 0]}
             with agent_setup, self._agent_end:
                 passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_procs]
                 _answer, (self._agent_pidfd,) = await bare.control.call(request, passed, _CREATE_S)
@@ -154,11 +156,14 @@ class NamespaceSandbox:
         control, control_end = socket.socketpair()
         stdout, stdout_end = os.pipe2(os.O_CLOEXEC)
         stderr, stderr_end = os.pipe2(os.O_CLOEXEC)
+        for pipe in (stdout_end, stderr_end):
+            os.fchmod(pipe, 0o222)  # so that code, which is another user, can open /dev/stdout and /dev/stderr
+        self._turn += 1
         self._exit = asyncio.get_running_loop().create_future()
         self._memory_kills_before = self._count_memory_kills()
         passed = [*self._namespaces, control_end.fileno(), stdout_end, stderr_end, *self._code_procs]
         try:
-            request = {"op": "interpreter", "spec": self._spec, "child": self._number}
+            request = {"op": "interpreter", "spec": self._spec, "child": [self._number, self._turn]}
             _answer, (pidfd,) = await template.control.call(request, passed, _CREATE_S)
         except BaseException:
             control.close()
@@ -185,9 +190,9 @@ class NamespaceSandbox:
     def _count_memory_kills(self) -> int:
         return self._group.count_memory_kills() if self._group is not None else self._memory_kills
 
-    def on_exit(self, death: Death) -> None:
-        """The template's word of how the last interpreter ended."""
-        if self._exit is not None and not self._exit.done():
+    def on_exit(self, turn: int, death: Death) -> None:
+        """The template's word of how interpreter `turn` ended."""
+        if turn == self._turn and self._exit is not None and not self._exit.done():
             self._exit.set_result(death)
 
     async def death(self) -> Death:
@@ -220,8 +225,7 @@ class NamespaceSandbox:
         self._forget_interpreter()
         _close_all(self._namespaces)
         _close_all(self._code_procs)
-        if self._group is not None:
-            await self._block.remove_group(self.id)
+        await self._block.remove_group(self.id)  # also where we never heard of one: its reply may have come too late
         self._backend.release(self._number, self._uid)
 
 

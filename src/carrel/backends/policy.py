@@ -144,17 +144,20 @@ def rlimits(pool: PoolSpec, *, has_memory_cgroup: bool) -> dict[str, int]:
         "RLIMIT_NOFILE": 1024,
         "RLIMIT_MEMLOCK": 8 * MIB,
         "RLIMIT_MSGQUEUE": 0,
+        "RLIMIT_SIGPENDING": 1024,
     }
     if not has_memory_cgroup:
         limits["RLIMIT_AS"] = 3 * 1024 * MIB + pool.memory_bytes
     return limits
 
 
-# System calls, by what they are for. Reviewed against what CPython, IPython, numpy and their kind, bash, coreutils and pip need.
+# System calls, by what they are for. Reviewed against what CPython, IPython, numpy and their kind, bash, coreutils and pip need. Without
+# inotify: all sandboxes see the same files of the host, so a watch on /usr/bin tells what the host and the others run, and its instances
+# are counted against the server's user.
 _FILES = """
     access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate fchdir fchmod
-    fchmodat fchmodat2 fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate
-    futimesat getcwd getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch lchown lgetxattr link linkat
+    fchmodat fchmodat2 fchown fchownat fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate
+    futimesat getcwd getdents getdents64 getxattr lchown lgetxattr link linkat
     listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat mknod mknodat newfstatat open openat openat2 pread64 preadv
     preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile
     setxattr splice stat statfs statx symlink symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat
@@ -162,7 +165,7 @@ _FILES = """
 """
 _PROCESSES = """
     arch_prctl capget execve execveat exit exit_group fork getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
-    getresgid getresuid getrlimit getrusage getsid gettid getuid kill membarrier pidfd_open pidfd_send_signal prctl prlimit64
+    getresgid getresuid getrlimit getrusage getsid gettid getuid kill membarrier pidfd_open pidfd_send_signal prctl
     restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
     rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
     sched_rr_get_interval sched_setaffinity sched_yield set_robust_list get_robust_list set_tid_address setfsgid setfsuid setgid
@@ -180,7 +183,7 @@ _TIME_AND_WAITING = """
 """
 _SOCKETS = """
     accept accept4 bind connect getpeername getsockname getsockopt listen pipe pipe2 recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
-    setsockopt shutdown socketpair
+    setsockopt shutdown
 """
 _IPC_AND_FACTS = """
     getcpu getrandom mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd semctl
@@ -210,30 +213,43 @@ _TERMINAL = (
 _DESCRIPTOR = (0x541B, 0x5421, 0x5450, 0x5451, 0x5452, 0x40049409, 0x80086601)
 _INTERFACE = (0x8910, 0x8912, 0x8913, 0x8915, 0x8919, 0x891B, 0x8921, 0x8927, 0x8933)
 _IOCTLS = (*_TERMINAL, *_DESCRIPTOR, *_INTERFACE)
-_SOCKET_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+# socket: AF_UNIX, AF_INET, AF_INET6 with TCP and UDP only, since the kernel loads a module for any other family or protocol that is named.
+_SOCKET_PROTOCOLS = {1: (0,), 2: (0, 6, 17), 10: (0, 6, 17)}
+# fcntl: duplicates, flags, locks, owner, pipe sizes, seals, hints; neither leases nor F_NOTIFY, which reach files that others use.
+_FCNTL = (*range(12), 15, 16, 36, 37, 38, *range(1030, 1039))
+# Memory that no process has mapped: only a control group counts it.
+_MEMORY_WITHOUT_OWNER = ("memfd_create", "shmget", "msgget")
 _EPERM, _EAFNOSUPPORT, _ENOSYS = 1, 97, 38
 
 
 @cache
-def seccomp() -> str:
+def seccomp(*, has_memory_cgroup: bool) -> str:
     """The allow list as a compiled BPF program for this machine's architecture, in base64. Raises SandboxStartFailed.
 
-    EPERM for what is refused; ENOSYS for clone3, whose flags a filter cannot see, so that libc falls back to clone, whose it can.
+    EPERM for what is refused; ENOSYS for clone3, whose flags a filter cannot see, so that libc falls back to clone, whose it can. Numbers
+    are compared by equality only: the filter sees 64 bits of what the kernel cuts to 32.
     """
     import tempfile
 
     program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_EPERM))
     program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
     for name in ALLOWED_SYSCALLS:
-        if _is_known(name):
+        if _is_known(name) and (has_memory_cgroup or name not in _MEMORY_WITHOUT_OWNER):
             program.add_rule(pyseccomp.ALLOW, name)
     program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _NEW_NAMESPACES, 0))
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "io_uring_setup")
     for request in _IOCTLS:
         program.add_rule(pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
-    for family in _SOCKET_FAMILIES:
-        program.add_rule(pyseccomp.ALLOW, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+    for command in _FCNTL:
+        program.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
+    for family, protocols in _SOCKET_PROTOCOLS.items():
+        for protocol in protocols:
+            rule = (pyseccomp.Arg(0, pyseccomp.EQ, family), pyseccomp.Arg(2, pyseccomp.EQ, protocol))
+            program.add_rule(pyseccomp.ALLOW, "socket", *rule)
+    program.add_rule(pyseccomp.ALLOW, "socketpair", pyseccomp.Arg(0, pyseccomp.EQ, 1))
+    # Of the caller itself only: the agent has the same user, and dumpable or not is no matter to this call.
+    program.add_rule(pyseccomp.ALLOW, "prlimit64", pyseccomp.Arg(0, pyseccomp.EQ, 0))
     with tempfile.TemporaryFile() as out:
         program.export_bpf(out)
         out.seek(0)
@@ -262,5 +278,5 @@ def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[
         "proc_read_only": PROC_READ_ONLY,
         "rlimits": limits,
         "agent_rlimits": {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": 4096},
-        "seccomp": seccomp(),
+        "seccomp": seccomp(has_memory_cgroup=has_memory_cgroup),
     }

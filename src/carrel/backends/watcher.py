@@ -1,9 +1,10 @@
 """Memory bound without control groups: sum what a sandbox's processes hold, and kill the largest when it is too much.
 
 A weaker promise than a memory control group: it looks twice a second, so code can pass the limit for that long, and
-what lies in tmpfs is bounded by its own quotas only. A cheap look first (resident minus shared, which counts a
-template's pages in every process), the exact one (PSS, which shares them out) only when that is over the limit. See
-proc_pid_statm(5), proc_pid_smaps(5).
+what lies in tmpfs is bounded by its own quotas only. A cheap look first (resident, which counts a template's pages
+in every process), the exact one (PSS, which shares them out) only when that is over the limit; shared memory counts
+as long as it is mapped, and the kinds that need no mapping are refused (`policy.py`). See proc_pid_status(5),
+proc_pid_smaps(5).
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Protocol
 
 PERIOD_S = 0.5
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watched(Protocol):
@@ -39,18 +39,25 @@ async def watch(sandboxes: Callable[[], Iterable[Watched]]) -> None:
     while True:
         await asyncio.sleep(PERIOD_S)
         for sandbox in list(sandboxes()):
-            check(sandbox)
+            await check(sandbox)
 
 
-def check(sandbox: Watched) -> None:
-    pids = family([pid for fd in sandbox.root_pidfds() if (pid := _pid_of(fd)) is not None])
-    if sum(_anonymous_bytes(pid) for pid in pids) <= sandbox.memory_limit_bytes:
-        return
-    exact = {pid: _proportional_bytes(pid) for pid in pids}
-    if sum(exact.values()) > sandbox.memory_limit_bytes:
+async def check(sandbox: Watched) -> None:
+    """Reading is done in a thread: the code decides how much there is to read, and the kernel walks its page tables for it."""
+    roots = [pid for fd in sandbox.root_pidfds() if (pid := _pid_of(fd)) is not None]
+    victim = await asyncio.to_thread(_largest_if_over, roots, sandbox.memory_limit_bytes)
+    if victim is not None:
         sandbox.on_out_of_memory()
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(max(exact, key=lambda pid: exact[pid]), signal.SIGKILL)
+            os.kill(victim, signal.SIGKILL)
+
+
+def _largest_if_over(roots: list[int], limit: int) -> int | None:
+    pids = family(roots)
+    if sum(_resident_bytes(pid) for pid in pids) <= limit:
+        return None
+    exact = {pid: _proportional_bytes(pid) for pid in pids}
+    return max(exact, key=lambda pid: exact[pid]) if sum(exact.values()) > limit else None
 
 
 def family(roots: list[int]) -> list[int]:
@@ -74,16 +81,17 @@ def _pid_of(pidfd: int) -> int | None:
     return None
 
 
-def _anonymous_bytes(pid: int) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        fields = Path(f"/proc/{pid}/statm").read_text().split()
-        return (int(fields[1]) - int(fields[2])) * _PAGE
-    return 0
+def _resident_bytes(pid: int) -> int:
+    return _sum(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:"))
 
 
 def _proportional_bytes(pid: int) -> int:
+    return _sum(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:"))
+
+
+def _sum(path: str, names: tuple[str, ...]) -> int:
+    """Of the lines that begin so; 0 where the process is gone."""
     with contextlib.suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss_Anon:"):
-                return int(line.split()[1]) * 1024
+        lines = Path(path).read_text(errors="replace").splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
     return 0

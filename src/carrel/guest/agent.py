@@ -21,6 +21,7 @@ import os
 import selectors
 import signal
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,9 @@ class Agent:
     def __init__(self, channel: socket.socket, *, data: str, is_init: bool, spawn: list[str] | None = None) -> None:
         self._channel, self._is_init, self._spawn = channel, is_init, spawn
         self._decoder = frames.Decoder()
+        self._inbox = bytearray(
+            _CHUNK
+        )  # one for ever: a new one of this size for each read would be mapped and unmapped each time
         self._selector = selectors.DefaultSelector()
         self._tree = Tree(data)
         self._out: list[bytes] = []
@@ -101,11 +105,14 @@ class Agent:
         reap()
 
     def _on_channel(self, _mask: int) -> None:
-        data, descriptors, _flags, _address = socket.recv_fds(self._channel, 4 * _CHUNK, 16, socket.MSG_CMSG_CLOEXEC)
-        if not data:
+        size, ancillary, _flags, _address = self._channel.recvmsg_into(
+            [self._inbox], socket.CMSG_SPACE(16 * 4), socket.MSG_CMSG_CLOEXEC
+        )
+        if not size:
             raise EOFError
-        self._descriptors += descriptors
-        for header, payload in self._decoder.feed(data):
+        for _level, _kind, packed in ancillary:
+            self._descriptors += struct.unpack(f"{len(packed) // 4}i", packed)
+        for header, payload in self._decoder.feed(memoryview(self._inbox)[:size]):
             self._dispatch(header, payload)
 
     def _dispatch(self, header: frames.Header, payload: bytes) -> None:
@@ -152,7 +159,7 @@ class Agent:
         interpreter = Interpreter.spawn(self._spawn) if self._spawn else Interpreter.adopt(descriptors)
         self._interpreter, self._attaching = interpreter, stream
         self._selector.register(interpreter.control, selectors.EVENT_READ, self._on_control)
-        self._selector.register(interpreter.pidfd, selectors.EVENT_READ, lambda _: self._on_death())
+        self._selector.register(interpreter.pidfd, selectors.EVENT_READ, lambda _: self._on_death(interpreter))
         for name, fd in interpreter.outputs.items():
             self._selector.register(fd, selectors.EVENT_READ, self._output_reader(name))
 
@@ -250,8 +257,7 @@ class Agent:
     def _pass_on(self, name: str, data: bytes) -> None:
         """Output of the run to the host, as far as its cap goes; without a run it is nobody's."""
         run = self._run
-        if run is not None and run.is_started and run.left[name] > 0:
-            kept = data[: run.left[name]]
+        if run is not None and run.is_started and (kept := data[: run.left[name]]):
             run.left[name] -= len(kept)
             self._send(run.stream, kept, data=name)
 
@@ -264,11 +270,12 @@ class Agent:
             self._send(self._run.stream, end=1, outcome=outcome)
             self._run = None
 
-    def _on_death(self) -> None:
+    def _on_death(self, interpreter: Interpreter) -> None:
+        if interpreter is not self._interpreter:
+            return  # a reset in the same round of the loop has seen to it
         with contextlib.suppress(OSError, EOFError, frames.FrameError):
-            if self._interpreter is not None:
-                for header, payload in self._interpreter.read_control():  # a result may have been its last word
-                    self._on_interpreter_frame(header, payload)
+            for header, payload in interpreter.read_control():  # a result may have been its last word
+                self._on_interpreter_frame(header, payload)
         if self._attaching is not None:
             self._fail(self._attaching, "SessionAllocationFailed", "The interpreter ended before it was ready.")
             self._attaching = None

@@ -80,7 +80,7 @@ class Interpreter:
     def read_control(self) -> Iterator[tuple[frames.Header, bytes]]:
         """Frames that have come. Raises EOFError when the control socket is closed, FrameError when it is broken."""
         with contextlib.suppress(BlockingIOError):
-            data = self.control.recv(_READ * 4)
+            data = self.control.recv(_READ)
             if not data:
                 raise EOFError
             yield from self._decoder.feed(data)

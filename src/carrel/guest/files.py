@@ -48,6 +48,10 @@ def split(path: str) -> list[str]:
     names = [name for name in path.split("/") if name not in ("", ".")]
     if ".." in names or any("\0" in name for name in names):
         raise FileError("FilePathInvalid", f"File path '{path}' is not below the data directory.")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise FileError("FilePathInvalid", "The file path is not Unicode text.") from None
     return names
 
 

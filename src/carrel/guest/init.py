@@ -47,8 +47,9 @@ def enter(root: str, host_fd: int) -> None:
 
 
 def main(host_fd: int) -> None:
-    host = socket.socket(fileno=host_fd)
     linux.die_with_parent()
+    linux.keep_only(host_fd)
+    host = socket.socket(fileno=host_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wakeup, signal_end = socket.socketpair()
     wakeup.setblocking(False)

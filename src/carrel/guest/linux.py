@@ -170,6 +170,13 @@ def close_from(first: int) -> None:
     os.closerange(first, 1 << 20)
 
 
+def keep_only(fd: int) -> None:
+    """Close every descriptor above 2 but `fd`, and let no program that is started later inherit that one."""
+    os.closerange(3, fd)
+    close_from(fd + 1)
+    os.set_inheritable(fd, False)
+
+
 def loopback_up() -> None:
     """Bring `lo` of this network namespace up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

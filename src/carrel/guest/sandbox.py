@@ -71,7 +71,11 @@ def confine(spec: Spec) -> None:
     """Give up everything that is left: limits, ids, capabilities, system calls. There is no way back."""
     for name, value in spec["rlimits"].items():
         kind = getattr(resource, name)
-        resource.setrlimit(kind, (value, value))
+        _, most = resource.getrlimit(kind)
+        limit = (
+            value if most == resource.RLIM_INFINITY else min(value, most)
+        )  # nobody here may raise what the server was given
+        resource.setrlimit(kind, (limit, limit))
     linux.drop_bounding_set()
     uid = spec["uid"]
     os.setresgid(uid, uid, uid)

@@ -33,7 +33,7 @@ Request = dict[str, Any]
 class Template:
     def __init__(self, host: socket.socket, make: Callable[[Request, list[int]], int]) -> None:
         self._host, self._make = host, make
-        self._children: dict[int, int] = {}  # pidfd → the sandbox's number, as the host gave it
+        self._children: dict[int, Any] = {}  # pidfd → what the host calls the child
         self._poll = select.poll()
         self._poll.register(host, select.POLLIN)
 
@@ -148,7 +148,7 @@ def make_agent(request: Request, descriptors: list[int]) -> int:
                 return
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         sandbox.keep_descriptors([null, null, null, channel])
-        sandbox.reset_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # SIGINT stays ignored: the code may send it to pid 1
         sandbox.confine({**spec, "rlimits": spec["agent_rlimits"]})
         linux.set_dumpable(False)
         os.chdir(spec["data"])
@@ -186,6 +186,10 @@ def make_interpreter(request: Request, descriptors: list[int]) -> int:
 def main(kind: str, host_fd: int, preload: list[str]) -> None:
     """Be the `bare` or the `image` template on socket `host_fd`. Its first message is ready, with its mount namespace."""
     linux.die_with_parent()
+    linux.keep_only(host_fd)
+    # What the spawner or whoever started the server ignores is handed down through exec; code that could not be sent SIGTERM would be odd.
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
+        signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=host_fd)
     if kind == "image":

@@ -201,16 +201,16 @@ def build_root(root: str, request: dict[str, Any]) -> None:
         (tree / "dev" / name).symlink_to(link)
     for source, path in request["carrel"].items():
         _bind(Path(source), tree / path.lstrip("/"))
-    _seal(root)
+    _seal(root, (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS, *request["carrel"].values()))
 
 
-def _seal(root: str) -> None:
+def _seal(root: str, without_devices: tuple[str, ...]) -> None:
     """Read-only and without set-uid everywhere; devices only where the device files are."""
     linux.restrict_mount(root, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
-    for path in (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS):
-        inside = Path(root) / path.lstrip("/")
-        if inside.is_mount():
-            linux.restrict_mount(str(inside), linux.MOUNT_ATTR_NODEV)
+    for path in without_devices:
+        inside = f"{root}{path}"
+        if os.path.ismount(inside):  # Path.is_mount says no to a file
+            linux.restrict_mount(inside, linux.MOUNT_ATTR_NODEV)
 
 
 def _take(path: Path, target: Path) -> None:
@@ -233,6 +233,7 @@ def _bind(source: Path, target: Path) -> None:
 
 def main(host_fd: int) -> None:
     linux.die_with_parent()
+    linux.keep_only(host_fd)  # what the host's event loop left open would come as far as the templates
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # a Ctrl-C goes to the whole terminal group: the supervisor decides what it means
