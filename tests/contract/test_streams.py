@@ -63,6 +63,7 @@ def test_time_is_up_and_the_variables_stay(endpoint: Endpoint) -> None:
     assert endpoint.result("x + 1") == 42
 
 
+@pytest.mark.one_level
 def test_time_is_up_for_sleepers_and_commands(shared: Endpoint) -> None:
     """A sleep, an awaited sleep and a command all end at the deadline."""
     for code in ("import time; time.sleep(30)", "import asyncio; await asyncio.sleep(30)", "!sleep 30"):

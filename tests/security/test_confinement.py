@@ -95,12 +95,12 @@ def test_the_environment_is_the_images(probe: Attacker) -> None:
 
 
 def test_limits_are_set_and_cannot_be_raised(probe: Attacker) -> None:
-    """No core files, a bounded number of processes and of descriptors; soft is hard."""
+    """No dumps (1 stops a piped core_pattern too, 0 would not), a bounded number of processes and of descriptors; soft is hard."""
     limits = probe.value(
         "[list(resource.getrlimit(getattr(resource, 'RLIMIT_' + n))) for n in ('CORE', 'NPROC', 'NOFILE', 'MSGQUEUE')]"
     )
 
-    assert limits == [[0, 0], [PIDS, PIDS], [1024, 1024], [0, 0]]
+    assert limits == [[1, 1], [PIDS, PIDS], [1024, 1024], [0, 0]]
     raised = "try: resource.setrlimit(resource.RLIMIT_NPROC, (4096, 4096)); r = 'raised'\nexcept ValueError: r = 'refused'\nr"
     assert probe.value(raised) == "refused"
 

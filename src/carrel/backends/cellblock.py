@@ -13,7 +13,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class CellBlock:
         self._spawner: FdSocket | None = None
         self._init: FdSocket | None = None
         self._templates: dict[str, Template] = {}
-        self._starting = asyncio.Lock()
+        self._starts: dict[str, asyncio.Task[Template]] = {}
         self.cgroup_version: int | None = None
 
     @property
@@ -114,16 +114,23 @@ class CellBlock:
         """The template of an image, started where there is none; the image is built where it is missing."""
         return await self._template(name, lambda: self._start_image(name))
 
-    async def _template(self, key: str, start: Callable[[], Any]) -> Template:
+    async def _template(self, key: str, start: Callable[[], Coroutine[Any, Any, Template]]) -> Template:
         if (found := self._templates.get(key)) is not None and found.is_alive:
             return found
-        async with self._starting:
-            old = self._templates.get(key)
-            if old is None or not old.is_alive:
-                self._templates[key] = await start()
-                if old is not None:
-                    old.close()
-            return self._templates[key]
+        if key not in self._starts:
+            self._starts[key] = asyncio.create_task(self._replace(key, start))
+        # Whoever asked may give up; the start goes on for the next one, since a cold import outlasts a caller's patience.
+        return await asyncio.shield(self._starts[key])
+
+    async def _replace(self, key: str, start: Callable[[], Coroutine[Any, Any, Template]]) -> Template:
+        try:
+            fresh = await start()
+            if (old := self._templates.pop(key, None)) is not None:
+                old.close()
+            self._templates[key] = fresh
+            return fresh
+        finally:
+            del self._starts[key]
 
     async def _start_image(self, name: str) -> Template:
         image = await asyncio.to_thread(images.ensure, name, self._image_folder, self._progress)
@@ -171,6 +178,10 @@ class CellBlock:
 
     async def close(self) -> None:
         """End all of it: without its sockets every process here leaves, and the kernel kills what is in sandboxes."""
+        starts = list(self._starts.values())
+        for start in starts:
+            start.cancel()
+        await asyncio.gather(*starts, return_exceptions=True)
         for template in self._templates.values():
             template.close()
         self._templates = {}

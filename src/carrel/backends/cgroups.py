@@ -69,6 +69,7 @@ class Tree:
     def __init__(self, version: int, bases: dict[str, Path]) -> None:
         name = f"{PREFIX}{os.getpid()}-{start_time(os.getpid())}"
         self.version = version
+        self._leaving: list[Path] = []  # folders to remove once the last process has left them
         self._roots = {controller: base / name for controller, base in bases.items()}
         for root in dict.fromkeys(self._roots.values()):
             root.mkdir()
@@ -77,6 +78,7 @@ class Tree:
 
     def make(self, name: str, limits: Limits) -> Group:
         """The groups of sandbox `name`, limits set."""
+        self._remove_leaving()
         return self._make_v1(name, limits) if self.version == 1 else self._make_v2(name, limits)
 
     def _make_v1(self, name: str, limits: Limits) -> Group:
@@ -118,9 +120,20 @@ class Tree:
         )
 
     def remove(self, group: Group) -> None:
-        """Remove a sandbox's groups; its processes have been killed and may take a moment to be gone."""
-        for path in group.directories:
-            _remove(path)
+        """Remove a sandbox's groups. A killed process may take a moment to be gone: what is busy is tried again at the next call."""
+        self._leaving += group.directories
+        self._remove_leaving()
+
+    def _remove_leaving(self) -> None:
+        busy = []
+        for path in self._leaving:
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                busy.append(path)
+        self._leaving = busy
 
     def close(self) -> None:
         for root in dict.fromkeys(self._roots.values()):

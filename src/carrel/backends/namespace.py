@@ -216,17 +216,18 @@ class NamespaceSandbox:
         """SIGKILL to pid 1 of the pid namespace: the kernel kills all others, and pid 1 has ended only when they have."""
         self.channel.close()
         self._agent_end.close()
+        is_empty = True
         if self._agent_pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._agent_pidfd, signal.SIGKILL)
-            await _ended(self._agent_pidfd)
+            is_empty = await _ended(self._agent_pidfd)
             _close_all([self._agent_pidfd])
             self._agent_pidfd = None
         self._forget_interpreter()
         _close_all(self._namespaces)
         _close_all(self._code_procs)
         await self._block.remove_group(self.id)  # also where we never heard of one: its reply may have come too late
-        self._backend.release(self._number, self._uid)
+        self._backend.release(self._number, self._uid if is_empty else 0)  # never an id that a process may still have
 
 
 def how_to_allow() -> str:
@@ -262,8 +263,8 @@ def _close_all(descriptors: list[int]) -> None:
         os.close(descriptors.pop())
 
 
-async def _ended(pidfd: int, timeout_s: float = 10) -> None:
-    """Wait for the process behind `pidfd` to end."""
+async def _ended(pidfd: int, timeout_s: float = 10) -> bool:
+    """Wait for the process behind `pidfd` to end; whether it has."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
     loop.add_reader(pidfd, done.set)
@@ -271,5 +272,6 @@ async def _ended(pidfd: int, timeout_s: float = 10) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await done.wait()
+        return done.is_set()
     finally:
         loop.remove_reader(pidfd)

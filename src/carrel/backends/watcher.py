@@ -39,7 +39,8 @@ async def watch(sandboxes: Callable[[], Iterable[Watched]]) -> None:
     while True:
         await asyncio.sleep(PERIOD_S)
         for sandbox in list(sandboxes()):
-            await check(sandbox)
+            with contextlib.suppress(OSError):  # one that ends while it is looked at
+                await check(sandbox)
 
 
 async def check(sandbox: Watched) -> None:

@@ -34,15 +34,17 @@ _PAGE = (
     64 * 1024
 )  # characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload
 _CHUNK = frames.MAX_PAYLOAD
+_COLLECTED = 64 * 1024
 
 
 class Run:
-    """The execution under way: what is left of its caps, and whether the host asked to interrupt it."""
+    """The execution under way: what is left of its caps, and what has come since the last frame to the host."""
 
     def __init__(self, stream: int, header: frames.Header) -> None:
         self.stream = stream
         self.left = {name: int(header["stream_cap"]) for name in ("stdout", "stderr")}
         self.left["value"] = int(header["value_cap"])
+        self.pending = {name: bytearray() for name in self.left}
         self.is_started = False
 
 
@@ -255,11 +257,23 @@ class Agent:
         return read
 
     def _pass_on(self, name: str, data: bytes) -> None:
-        """Output of the run to the host, as far as its cap goes; without a run it is nobody's."""
+        """Output of the run to the host, as far as its cap goes; without a run it is nobody's.
+
+        Collected into large frames: code that writes byte by byte must not make as many frames for a host that serves everybody.
+        """
         run = self._run
-        if run is not None and run.is_started and (kept := data[: run.left[name]]):
-            run.left[name] -= len(kept)
-            self._send(run.stream, kept, data=name)
+        if run is None or not run.is_started:
+            return
+        kept = data[: run.left[name]]
+        run.left[name] -= len(kept)
+        run.pending[name] += kept
+        if len(run.pending[name]) >= _COLLECTED:
+            self._send_pending(run, name)
+
+    def _send_pending(self, run: Run, name: str) -> None:
+        for piece in frames.chunks(run.pending[name]):
+            self._send(run.stream, bytes(piece), data=name)
+        run.pending[name] = bytearray()
 
     def _finish_run(self, outcome: str) -> None:
         if self._run is not None:
@@ -267,6 +281,8 @@ class Agent:
                 for name in self._interpreter.outputs:
                     for data in self._interpreter.drain(name):
                         self._pass_on(name, data)
+            for name in self._run.pending:
+                self._send_pending(self._run, name)
             self._send(self._run.stream, end=1, outcome=outcome)
             self._run = None
 

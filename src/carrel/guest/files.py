@@ -32,7 +32,7 @@ class FileError(Exception):
 
 def translated(error: OSError, path: str) -> FileError:
     """The kernel's word for `path` as ours."""
-    if error.errno in (errno.ENOENT,):
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return FileError("FileNotFound", f"There is no file '{path}'.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return FileError(
@@ -137,6 +137,8 @@ class Tree:
                     os.unlink(names[-1], dir_fd=parent)
             finally:
                 os.close(parent)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileError("DeleteFileError", f"There is no file '{path}' to delete.") from error
         except OSError as error:
             raise translated(error, path) from error
 
@@ -146,6 +148,8 @@ class Tree:
             raise FileError("FilePathInvalid", "A file name is needed.")
         try:
             return Upload(self._open_directory(names[:-1], make=True), names)
+        except NotADirectoryError as error:
+            raise FileError("FileConflict", f"What lies on the way to '{path}' is not a directory.") from error
         except OSError as error:
             raise translated(error, path) from error
 

@@ -176,6 +176,7 @@ class Interpreter:
             if "matplotlib.pyplot" in sys.modules:
                 self.shell.run("import matplotlib.pyplot as _p\n_p.plot([0, 1])\n_p.show()")
         self.shell.reset(new_session=False)
+        self.shell.forget()
         self.shell.execution_count = 1
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
             sys.__dict__.pop(name, None)

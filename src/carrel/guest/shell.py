@@ -117,6 +117,13 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         hook.___, hook.__, hook._ = hook.__, hook._, result
         names["_"], names["__"], names["___"] = hook._, hook.__, hook.___
 
+    def forget(self) -> None:
+        """No value so far: what `reset` leaves out, and `remember` builds on."""
+        for name in ("_", "__", "___"):
+            setattr(self.displayhook, name, "")
+            self.user_ns[name] = ""
+        self.user_ns["__spec__"] = None  # a script's __main__ has one; multiprocessing looks at it
+
     def _pretty(self, value: object) -> str:
         """IPython's text. Past its own wrapper, which would show an exception and go on."""
         formatter = self.display_formatter.formatters["text/plain"]

@@ -55,8 +55,11 @@ class Template:
         try:
             assert_single_thread()
             pid = self._make(request, descriptors)
-        except OSError as error:
-            self._send({"id": request["id"], "error": f"{error.strerror} (errno {error.errno})"})
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: descriptors were lost on the way, for want of room for them
+            self._send({"id": request["id"], "error": str(error)})
             return
         finally:
             for fd in descriptors:

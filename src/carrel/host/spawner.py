@@ -150,7 +150,8 @@ def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket
             build_root(_ROOT, request)
         linux.unshare(_NAMESPACES)
         spawner.send(b"unshared")
-        spawner.recv(16)
+        if spawner.recv(16) != b"mapped":
+            os._exit(1)
         if is_root:
             os.setgroups([])
             os.setresgid(0, 0, 0)

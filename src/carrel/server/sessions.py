@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+
+from packaging.requirements import Requirement
 
 from carrel.errors import PoolNotFound, RequestInvalid
 from carrel.server.call import Call
@@ -13,7 +15,6 @@ from carrel.wire.sessions import Software, encode_metadata, encode_session, enco
 
 _PAGE = 300  # Azure's
 _MAX_SKIP = 1_000_000
-_PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
 async def session(call: Call) -> None:
@@ -53,9 +54,18 @@ async def metadata(call: Call) -> None:
 def software(image: str) -> Software:
     """What an image holds, by its lock file. Its Python is a copy of the one that runs the server."""
     lock = resources.files("carrel").joinpath("images", image, "requirements.lock")
-    packages = tuple(sorted(_PINNED.findall(lock.read_text("utf-8")))) if lock.is_file() else ()
+    packages = tuple(sorted(_pinned(lock.read_text("utf-8")))) if lock.is_file() else ()
     runtime = ("python", ".".join(map(str, sys.version_info[:3])))
     return Software((runtime,), packages, dict(packages).get("ipython", ""))
+
+
+def _pinned(lock: str) -> Iterator[tuple[str, str]]:
+    """Name and version of what a lock installs on this machine: one for all Pythons may hold a package more than once, with markers."""
+    for line in lock.splitlines():
+        if line[:1].isalnum():
+            requirement = Requirement(line.rstrip("\\ "))
+            if requirement.marker is None or requirement.marker.evaluate():
+                yield requirement.name, str(requirement.specifier).removeprefix("==")
 
 
 def _skip(call: Call) -> int:

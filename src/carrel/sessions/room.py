@@ -34,6 +34,10 @@ def short(identifier: str) -> str:
     return hashlib.blake2b(identifier.encode("utf-8", "surrogatepass"), key=_LOG_KEY, digest_size=4).hexdigest()
 
 
+# The books run on the monotonic clock. Taken once, so that the same moment is always shown as the same time.
+_BOOKS_TO_WALL = time.time() - time.monotonic()
+
+
 class Seat:
     """A session's place in the books (session.py says what it is for)."""
 
@@ -51,13 +55,13 @@ class Seat:
         self._room.arm()
 
     def view(self, is_new: bool = False) -> SessionView:
-        live, books_to_wall = self._live, time.time() - time.monotonic()
+        live = self._live
         return SessionView(
             identifier=live.identifier,
             guid=self._guid,
             created_at=self._created_at,
-            last_used_at=live.last_used_at + books_to_wall,
-            expires_at=self._room.pool.expires_at(live) + books_to_wall,
+            last_used_at=live.last_used_at + _BOOKS_TO_WALL,
+            expires_at=self._room.pool.expires_at(live) + _BOOKS_TO_WALL,
             is_new=is_new,
         )
 
