@@ -35,6 +35,7 @@ _PAGE = (
 )  # characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload
 _CHUNK = frames.MAX_PAYLOAD
 _COLLECTED = 64 * 1024
+_MESSAGE = 400  # characters of an error's text: it may name a path, and a path may be 4,096 bytes long
 
 
 class Run:
@@ -140,7 +141,7 @@ class Agent:
 
     def _fail(self, stream: int, code: str, message: str) -> None:
         self._drop(stream)
-        self._send(stream, error={"code": code, "message": message})
+        self._send(stream, error={"code": code, "message": message[:_MESSAGE]})
 
     def _drop(self, stream: int) -> None:
         """Forget a stream and what it holds."""

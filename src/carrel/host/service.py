@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,13 +22,13 @@ from carrel import errors
 from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
 from carrel.host import codec
 from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
+from carrel.models import FileInfo
 from carrel.sessions.executions import Record
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
 
 STALL_S = 120.0  # a gateway that neither sends nor reads for this long has forgotten the call
-PAGE = 500  # files or sessions per frame: names are bounded, so a page fits
 
 log = logging.getLogger(__name__)
 
@@ -198,7 +198,7 @@ class Service:
         session, is_new = await self._allocate(call)
         files = await session.list_files(str(call.header["path"]), bool(call.header["recursive"]))
         for page in _pages(files):
-            await call.send({"data": 1}, codec.json_to([codec.file_to(file) for file in page]))
+            await call.send({"data": 1}, page)
         call.end(_seen(session, is_new))
 
     async def _stat(self, call: _Call) -> None:
@@ -259,8 +259,18 @@ def _end_with(call: _Call, record: Record, header: Header) -> None:
     call.end({**header, "execution": fields}, record.stdout + record.stderr + record.value)
 
 
-def _pages(files: list[Any]) -> Iterable[list[Any]]:
-    return (files[at : at + PAGE] for at in range(0, len(files), PAGE))
+def _pages(files: Iterable[FileInfo]) -> Iterator[bytes]:
+    """The listing as JSON arrays; half a frame each, so that one more entry fits however long its path is."""
+    page: list[bytes] = []
+    size = 0
+    for file in files:
+        entry = codec.json_to(codec.file_to(file))
+        if size + len(entry) > MAX_PAYLOAD // 2:
+            yield b"[" + b",".join(page) + b"]"
+            page, size = [], 0
+        page.append(entry)
+        size += len(entry) + 1
+    yield b"[" + b",".join(page) + b"]"
 
 
 async def _in_time(step: Awaitable[Any]) -> Any:

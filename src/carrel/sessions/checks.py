@@ -16,7 +16,7 @@ from carrel.models import FileInfo
 MAX_NAME = 255 * 4  # NAME_MAX bytes; four times as many where each is written as an escape
 MAX_DIRECTORY = 4096 * 4
 MAX_MESSAGE = 1000
-MAX_SIZE = 2**62
+MAX_SIZE = 2**63 - 1  # an off_t: a sparse file may claim it
 
 # What an agent may say went wrong. It speaks about its own session's files and interpreter only: never about access or pools.
 _SPEAKABLE: tuple[type[errors.CarrelError], ...] = (
