@@ -6,10 +6,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-clients check format lint types floors docs bench lock clean server dev
+.PHONY: help run test test-fast test-clients test-cgroup2 check format lint types floors docs bench lock clean server dev
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: server ## Install what is needed, start Carrel, run a hello-world through it and go on serving (ARGS="--port 0")
 	@exec $(BIN)/carrel serve --hello $(ARGS)
@@ -22,6 +22,9 @@ test-fast: dev ## The tests that need no server and no patience, in less than a 
 
 test-clients: dev ## LangChain, LlamaIndex, Semantic Kernel and AutoGen, unmodified, against a real server
 	$(PYTEST) -m clients $(ARGS)
+
+test-cgroup2: dev ## Control groups version 2, in a guest of QEMU (Debian; some ten minutes; ARGS="as_root delegated")
+	$(BIN)/python tests/cgroup2/run.py $(ARGS)
 
 # One pytest run for all tests, so that its closing line and the check for what is left behind cover everything.
 check: format lint types floors ## What CI runs: format, lint, types, floors, all tests (docs and clients included)
