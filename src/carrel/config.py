@@ -160,9 +160,12 @@ def _path(where: str, value: Any) -> Path:
 def _addresses(where: str, value: Any) -> tuple[str, ...]:
     words = value.split(",") if isinstance(value, str) else value
     try:
-        return tuple(str(ipaddress.ip_address(str(word).strip())) for word in words)
+        addresses = tuple(str(ipaddress.ip_address(str(word).strip())) for word in words)
     except (TypeError, ValueError):
-        raise refused(where, value, "IP addresses such as 127.0.0.1 or ::1") from None
+        addresses = ()
+    if not addresses:
+        raise refused(where, value, "IP addresses such as 127.0.0.1 or ::1")
+    return addresses
 
 
 def _word(pattern: str, allowed: str) -> Callable[[str, Any], str]:

@@ -78,7 +78,10 @@ def _code(code: str | None, file: Any) -> str:
         return code
     if file is None and sys.stdin.isatty():
         raise click.UsageError("no code: give it as an argument, with -f FILE, or on stdin")
-    text: str = (file or sys.stdin).read()
+    try:
+        text: str = (file or sys.stdin).read()
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the code is not UTF-8 text: {error}") from error
     return text
 
 

@@ -50,7 +50,8 @@ def server(
         "0",
         *arguments,
     ]
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    # A group of its own: Ctrl-C would reach it beside the SIGTERM of `stop`, and a second signal ends it at once, unswept.
+    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "process_group": 0}
     if account:
         options |= {
             "user": account.uid,

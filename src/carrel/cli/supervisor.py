@@ -105,7 +105,7 @@ class Supervisor:
             while not await self._has_new_gateway(pause):
                 pause = min(pause * 2, _BACKOFF_LAST_S)
             pause = min(pause * 2, _BACKOFF_LAST_S)
-            self._publish()
+            self._republish()
 
     async def _has_new_gateway(self, pause: float) -> bool:
         await asyncio.sleep(pause)
@@ -119,7 +119,14 @@ class Supervisor:
     async def _refresh(self) -> None:
         while True:
             await asyncio.sleep(_TOKEN_REFRESH_S)
+            self._republish()
+
+    def _republish(self) -> None:
+        """A full disk must not end the sessions: the file that is there stays."""
+        try:
             self._publish()
+        except OSError as error:
+            log.error("connection.json could not be renewed", extra={"why": error.strerror})
 
     def _publish(self) -> Connection:
         pids = {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}}

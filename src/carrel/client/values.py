@@ -44,10 +44,13 @@ class Result:
 
     @property
     def image(self) -> bytes | None:
-        """The bytes of the image that the value is, if it is one."""
-        if isinstance(self.result, dict) and self.result.get("type") == "image":
+        """The bytes of the image that the value is, if it is one: code can return a dictionary that only looks like it."""
+        if not isinstance(self.result, dict) or self.result.get("type") != "image":
+            return None
+        try:
             return base64.b64decode(self.result["base64_data"])
-        return None
+        except (KeyError, TypeError, ValueError):
+            return None
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:

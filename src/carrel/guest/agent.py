@@ -99,7 +99,8 @@ class Agent:
 
     def _flush(self) -> None:
         if self._out:
-            data, self._out = b"".join(self._out), []
+            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+            self._out = []
             self._channel.sendall(data)
 
     def _on_child(self, wakeup: socket.socket) -> None:

@@ -195,6 +195,8 @@ def main(kind: str, host_fd: int, preload: list[str]) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     host = socket.socket(fileno=host_fd)
+    if kind == "bare":
+        linux.keep_freed_memory(2 * 1024 * 1024)  # agents relay files
     if kind == "image":
         from carrel.guest import interpreter
 

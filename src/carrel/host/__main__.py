@@ -20,7 +20,7 @@ from carrel import logs
 from carrel.backends import select
 from carrel.config import Config
 from carrel.errors import CarrelError
-from carrel.guest.linux import die_with_parent
+from carrel.guest.linux import die_with_parent, keep_freed_memory
 from carrel.host.service import Service
 from carrel.sessions.keeper import Keeper
 
@@ -61,6 +61,7 @@ async def serve(config: Config, ready: Readiness) -> None:
 
 def main() -> int:
     die_with_parent()
+    keep_freed_memory(8 * 1024 * 1024)
     message = json.load(sys.stdin)
     config, ready = Config.from_json(message["config"]), Readiness(message["ready_fd"])
     logs.configure(config.log_level, config.log_format, "host")

@@ -11,6 +11,7 @@ import asyncio
 from typing import Any
 
 _SMALL = 4096
+_LINGER_S = 30.0
 
 
 class JoinedTransport(asyncio.Transport):
@@ -36,6 +37,8 @@ class JoinedTransport(asyncio.Transport):
     def close(self) -> None:
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():  # closes once that is sent: to a caller that does not read, never
+            self._loop.call_later(_LINGER_S, self._transport.abort)
 
     def abort(self) -> None:
         self._held = b""

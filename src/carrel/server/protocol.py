@@ -35,25 +35,33 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self._is_head or self.transport.is_closing():
+        if self.transport.is_closing():
             return
         # What a head began in may hold the body before it, and is bounded by what one read brings: only what follows is counted.
         self._head_bytes += 0 if self._is_new else len(data)
         self._is_new = False
         if self._head_bytes > _MAX_HEAD:
             self.send_400_response("The request's headers are too large.")
-        elif self._deadline is None:
+        elif self._is_head and self._deadline is None:
             self._deadline = self.loop.call_later(_HEAD_S, self.transport.close)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_head = self._is_new = True
-        self._head_bytes = 0
+        self._is_head = True
+        self._count_anew()
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._is_head = False
         self._stop_clock()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_head:  # else a trailer, which nobody reads
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        self._count_anew()  # what is no body counts as head wherever it stands: extensions of chunks, trailers
 
     def send_400_response(self, msg: str) -> None:
         """What uvicorn calls where no request could be made out of the bytes."""
@@ -65,6 +73,9 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+    def _count_anew(self) -> None:
+        self._is_new, self._head_bytes = True, 0
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:

@@ -209,7 +209,9 @@ class Session:
             self._tasks.spawn(self._stop(*self._run), "execution overran")
 
     async def _stop(self, record: Record, run: Run) -> None:
-        with contextlib.suppress(TimeoutError, SessionLost):
+        with contextlib.suppress(
+            TimeoutError, CarrelError
+        ):  # an agent that refuses is no better than one that is silent
             async with asyncio.timeout(GRACE_S):
                 await self.guest.link.interrupt()
                 await self._stopped.wait()

@@ -12,7 +12,8 @@ from carrel.errors import ContentTooLarge, RequestInvalid
 MAX_BODY = 16 * 1024 * 1024  # holds code of 8 MiB in base64 or with its line ends and quotes escaped
 MAX_ELEMENTS = 10_000
 _SMALL = 64 * 1024
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# One that is never closed counts up to the end: given up, it would be tried again from each escaped quote inside (quadratic).
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
