@@ -37,9 +37,9 @@ def shown(flags):
 
 
 def test_the_agents_links_and_descriptors_cannot_be_followed(probe: Attacker) -> None:
-    """/proc/1/fd, root, cwd, exe, ns and map_files are closed: the channel to the host is out of reach."""
+    """Behind /proc/1/fd, root, cwd, exe, ns and map_files nobody gets: the channel to the host is out of reach."""
     code = """
-[refused(os.listdir, '/proc/1/fd'), refused(os.listdir, '/proc/1/map_files'), refused(os.readlink, '/proc/1/root'),
+[refused(os.readlink, '/proc/1/fd/3'), refused(os.listdir, '/proc/1/map_files'), refused(os.readlink, '/proc/1/root'),
  refused(os.readlink, '/proc/1/cwd'), refused(os.readlink, '/proc/1/exe'), refused(os.open, '/proc/1/root/etc', os.O_RDONLY),
  refused(os.open, '/proc/1/fd/3', os.O_RDWR), refused(os.readlink, '/proc/1/ns/mnt'), refused(os.open, '/proc/1/task/1/mem', os.O_RDWR)]
 """

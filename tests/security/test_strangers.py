@@ -16,13 +16,13 @@ from fortress import Attacker
 
 
 def test_shared_memory_is_not_shared(attacker: Attacker, accomplice: Attacker) -> None:
-    """System V segments, semaphores and queues by key, POSIX shared memory by name: each session has its own."""
+    """System V segments and queues by key, POSIX shared memory by name: each session has its own, or none at all."""
     made = attacker.value("[libc.shmget(0xCA44E1, 4096, 0o1666) >= 0, libc.msgget(0xCA44E1, 0o1666) >= 0]")
     attacker.value(
         "from multiprocessing import shared_memory; block = shared_memory.SharedMemory('carrel-test', create=True, size=64)"
     )
 
-    assert made == [True, True]
+    assert made in ([True, True], [False, False])  # refused where nothing would bound them
     assert accomplice.value(
         "[libc.shmget(0xCA44E1, 4096, 0), libc.msgget(0xCA44E1, 0), libc.semget(0xCA44E1, 1, 0)]"
     ) == [-1, -1, -1]

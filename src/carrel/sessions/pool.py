@@ -175,8 +175,9 @@ class Pool:
 
     def gone(self, slot: int, now: float) -> list[Action]:
         """A warm or live sandbox ended by itself."""
-        if self.warm.pop(slot, None) is not None:
-            # One that dies before anybody used it would die again: as a failed start, or it would be replaced without end.
+        if self.warm.pop(slot, None) is not None and now >= self._retry_at:
+            # One that dies before anybody used it would die again: as a failed start, or it would be replaced without end. Once for all
+            # that die together: one blow to the machine is one failure, however many were ready.
             self._count_failure("a sandbox that was ready ended by itself", now)
         for live in [live for live in self.live.values() if live.slot == slot]:
             self._remove(live)
