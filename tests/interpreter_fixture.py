@@ -94,10 +94,10 @@ class Interpreter:
         try:
             while True:
                 header, payload = self._frame()
+                assert header["value"] == self._count
+                value += payload
                 if "done" in header:
                     break
-                assert header == {"value": self._count}
-                value += payload
         finally:
             timer.cancel()
         assert header["done"] == self._count

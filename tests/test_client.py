@@ -36,6 +36,11 @@ def test_failing_code_is_a_result(client: Client) -> None:
     assert "ZeroDivisionError" in result.stderr
 
 
+@pytest.mark.parametrize("value", ['{"type": "image"}', '{"type": "image", "base64_data": "x"}'])
+def test_a_dictionary_that_looks_like_an_image_is_none(client: Client, value: str) -> None:
+    assert client.execute(value).image is None
+
+
 def test_files_go_both_ways(client: Client) -> None:
     """What is uploaded is listed, read by code and downloaded unchanged, in directories and with spaces."""
     client.upload("deep/er/a file.bin", io.BytesIO(b"\0\1\2"))

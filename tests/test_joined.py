@@ -28,6 +28,9 @@ class Recorder(asyncio.Transport):
     def close(self) -> None:
         self.is_closed = True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -174,6 +174,16 @@ def test_headers_have_a_limit(shared: Endpoint) -> None:
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
 
 
+def test_trailers_have_a_limit(shared: Endpoint) -> None:
+    """Headers behind a body, which need no token to send: kept, they were twenty times their size."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    with shared.connect() as caller, pytest.raises(ConnectionError):
+        caller.settimeout(5)
+        caller.sendall(head)
+        for _ in range(16):  # megabytes: more than the sockets between hold
+            caller.sendall(b"a: b\r\n" * 175_000)
+
+
 # ---- who may ------------------------------------------------------------------------------------------------------------------
 
 

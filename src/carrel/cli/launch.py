@@ -70,6 +70,8 @@ def server(
 @contextlib.contextmanager
 def private_server(arguments: Sequence[str] = ()) -> Iterator[Path]:
     """A server with a state folder that is there for the block only; yields the folder."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # by default they end us where we stand, and the server would run on
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="carrel-exec-") as folder, server(Path(folder), arguments):
         yield Path(folder)
 

@@ -239,9 +239,11 @@ class Agent:
         if "ready" in header and self._attaching is not None:
             self._send(self._attaching, end=1)
             self._attaching = None
-        elif self._run is not None and header.get("value") == self._run.stream:
+            return
+        run = self._run
+        if run is not None and header.get("value") == run.stream:
             self._pass_on("value", payload)
-        elif self._run is not None and header.get("done") == self._run.stream:
+        if run is not None and header.get("done") == run.stream:
             outcome = header.get("outcome")
             self._finish_run(outcome if outcome in ("ok", "error", "interrupted") else "error")
 

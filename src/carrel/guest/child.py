@@ -25,6 +25,7 @@ class Interpreter:
     def __init__(self, control: socket.socket, stdout: int, stderr: int, pidfd: int) -> None:
         self.control, self.pidfd = control, pidfd
         self.outputs = {"stdout": stdout, "stderr": stderr}
+        self._capacity = fcntl.fcntl(stdout, fcntl.F_GETPIPE_SZ)  # code that makes it larger may lose what is over
         self._decoder = frames.Decoder()
         self._out = bytearray()
         control.setblocking(False)
@@ -94,7 +95,7 @@ class Interpreter:
 
     def drain(self, name: str) -> Iterator[bytes]:
         """All that was in the pipe when the call began: never more than a pipe holds, so that a flood cannot keep us here."""
-        left = fcntl.fcntl(self.outputs[name], fcntl.F_GETPIPE_SZ)
+        left = self._capacity
         while left > 0 and (data := self.read_output(name)):
             left -= len(data)
             yield data

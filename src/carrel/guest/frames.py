@@ -16,6 +16,7 @@ MAX_HEADER = 64 * 1024
 MAX_PAYLOAD = 256 * 1024
 INITIAL_CREDIT = 1024 * 1024  # bytes a sender may have under way on one stream before the receiver grants more
 
+_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes an encoder for each call
 _LENGTHS = struct.Struct(">II")
 
 Header = dict[str, Any]
@@ -27,7 +28,7 @@ class FrameError(Exception):
 
 def encode(header: Header, payload: bytes | bytearray | memoryview = b"") -> bytes:
     """One frame as bytes. Raises FrameError where header or payload are over their bounds."""
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    text = _TO_JSON(header).encode("ascii")
     if len(text) > MAX_HEADER or len(payload) > MAX_PAYLOAD:
         raise FrameError(f"frame over its bounds: header {len(text)}, payload {len(payload)} bytes")
     return b"".join((_LENGTHS.pack(len(text), len(payload)), text, payload))
@@ -67,7 +68,7 @@ class Decoder:
 
 def _header(text: bytes) -> Header:
     try:
-        header = json.loads(text)
+        header = json.loads(text.decode())  # given bytes, it would first look for their encoding
     except (ValueError, RecursionError) as error:
         raise FrameError("frame header is not JSON") from error
     if not isinstance(header, dict):

@@ -135,12 +135,10 @@ class Interpreter:
             os._exit(_status(self.shell))  # a child that user code forked has come to the end of its cell
         if self.shell.leaving is not None:
             _leave(self.shell.leaving)
-        pending = b""  # the end goes out with the last piece: one wake-up of the agent for all of a small result
-        for piece in frames.chunks(self._value()):
-            if pending:
-                control.sendall(pending)
-            pending = frames.encode({"value": number}, piece)
-        control.sendall(pending + frames.encode({"done": number, "outcome": outcome}))
+        *pieces, last = frames.chunks(self._value())
+        for piece in pieces:
+            control.sendall(frames.encode({"value": number}, piece))
+        control.sendall(frames.encode({"value": number, "done": number, "outcome": outcome}, last))
 
     def _run(self, code: str) -> str:
         """Run one cell; all of its output is out when this returns."""

@@ -7,6 +7,7 @@ second one, and is killed by the kernel with its supervisor.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -65,6 +66,8 @@ def main() -> int:
     message = json.load(sys.stdin)
     config, ready = Config.from_json(message["config"]), Readiness(message["ready_fd"])
     logs.configure(config.log_level, config.log_format, "host")
+    gc.freeze()  # what start-up made stays: no collection needs to look at it again
+    gc.set_threshold(10_000)
     try:
         return uvloop.run(_until_signal(config, ready))
     except CarrelError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -92,6 +93,8 @@ def main() -> None:
     _raise_descriptor_limit()
     linux.keep_freed_memory(8 * 1024 * 1024)
     _renounce_privileges()
+    gc.freeze()  # what start-up made stays: no collection needs to look at it again
+    gc.set_threshold(10_000)
     uvloop.run(_serve(given, state, certificate))
 
 

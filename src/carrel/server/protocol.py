@@ -42,7 +42,8 @@ class Protocol(HttpToolsProtocol):
         self._is_new = False
         if self._head_bytes > _MAX_HEAD:
             self.send_400_response("The request's headers are too large.")
-        elif self._is_head and self._deadline is None:
+        elif (self._is_head or self.cycle.response_complete) and self._deadline is None:
+            # Between two requests as well: an empty line begins none, but ends uvicorn's wait for the next.
             self._deadline = self.loop.call_later(_HEAD_S, self.transport.close)
 
     def on_message_begin(self) -> None:

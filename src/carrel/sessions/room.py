@@ -154,7 +154,6 @@ class Room:
                     self._assign(live)
                 case Expire(live):
                     self._end(live, "it was idle for too long")
-                    self._kill(live.slot, "its session has expired")
                 case Fail(identifier, reason):
                     for caller in self._release(identifier):
                         caller.set_exception(SandboxStartFailed(reason, headers={"Retry-After": "5"}))
@@ -214,6 +213,7 @@ class Room:
         session = self.sessions.pop(live.identifier)
         session.end(reason)
         log.info("session ended", extra={**self._names(live, session.guest), "reason": reason})
+        self._kill(live.slot, reason)  # here, so that file calls under way are told the same reason
 
     def _gone_warm(self, slot: int, reason: str) -> None:
         log.warning("a ready sandbox was lost", extra={"pool": self.pool.spec.name, "reason": reason})
@@ -222,7 +222,6 @@ class Room:
 
     def _gone_live(self, live: Live, reason: str) -> None:
         self._end(live, reason)
-        self._kill(live.slot, reason)
         self._do(self.pool.gone(live.slot, time.monotonic()))
 
     def _kill(self, slot: int, reason: str) -> None:
