@@ -141,7 +141,9 @@ def test_every_promise_names_what_holds_it() -> None:
         for file, name in names:
             assert (ROOT / file).exists(), file
             if name:
-                assert re.search(rf"^(async )?(def )?{name}\b", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {name}"
+                assert re.search(rf"^(async )?(def )?{name}\b", (ROOT / file).read_text(), re.MULTILINE), (
+                    f"{file} has no {name}"
+                )
 
 
 def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:

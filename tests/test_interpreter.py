@@ -437,7 +437,7 @@ mine.sendall(frames.encode({{"run": 1}}, {code!r}.encode()))
 decoder, got = frames.Decoder(), {{}}
 while "done" not in got:
     for header, payload in decoder.feed(mine.recv(65536)):
-        got |= header if "done" in header else {{"payload": payload}}
+        got |= header | {{"payload": payload}}
 open("other", "wb").write(got["payload"])
 os.kill(pids[1], 9)
 os.waitpid(pids[0], 0), os.waitpid(pids[1], 0)

@@ -136,6 +136,12 @@ class SessionLost(CarrelError):
     code, status = "SessionLost", 500
 
 
+class SessionEnded(SessionLost):
+    """Somebody deleted the session while the call was under way. Not a 5xx: a client that repeats those would run the code again."""
+
+    code, status = "SessionEnded", 409
+
+
 class SandboxStartFailed(CarrelError):
     code, status = "SessionAllocationFailed", 503
 

@@ -121,7 +121,7 @@ def test_deleting_ends_the_call_under_way(endpoint: Endpoint) -> None:
     assert endpoint.send("DELETE", "session").status_code == 204
     caller.join(5)
 
-    assert (replies[0].status_code, error_of(replies[0])["code"]) == (500, "SessionLost")
+    assert (replies[0].status_code, error_of(replies[0])["code"]) == (409, "SessionEnded")
 
 
 @pytest.mark.parametrize("version", [V25_02, V25_10])

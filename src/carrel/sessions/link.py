@@ -13,7 +13,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
-from carrel.errors import CarrelError, FileConflict, FilePathInvalid, SessionBusy, SessionLost
+from carrel.errors import CarrelError, FileConflict, FilePathInvalid, SessionBusy, SessionEnded, SessionLost
 from carrel.guest.frames import FrameError, Header, chunks, encode
 from carrel.models import FileInfo
 from carrel.sessions import checks
@@ -28,6 +28,15 @@ PROTOCOL = 1
 UNRESPONSIVE = "its agent stopped answering"
 
 S = TypeVar("S", bound=Stream)
+
+
+DELETED = "it was deleted"
+
+
+def lost(reason: str) -> SessionLost:
+    """What callers under way are told of a session that ended for `reason`."""
+    kind = SessionEnded if reason == DELETED else SessionLost
+    return kind(f"The session ended while the call was under way: {reason}.")
 
 
 class AgentLink:
@@ -225,7 +234,7 @@ class AgentLink:
             raise self._error() from None
 
     def _error(self) -> CarrelError:
-        return SessionLost(f"The session ended while the call was under way: {self._lost}.")
+        return lost(str(self._lost))
 
     # -- what comes --------------------------------------------------------------------------------------------------
 

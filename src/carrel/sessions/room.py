@@ -16,6 +16,7 @@ from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
 from carrel.models import PoolSpec, PoolStatus, SessionView
 from carrel.sessions.guest import Guest
+from carrel.sessions.link import DELETED
 from carrel.sessions.pool import STOPPING, Action, Assign, Expire, Fail, Kill, Live, Pool, Start
 from carrel.sessions.session import Session
 from carrel.sessions.states import SandboxEvent
@@ -107,7 +108,7 @@ class Room:
         self.find(identifier)
         live = self.pool.live[identifier]
         actions = self.pool.end(identifier, time.monotonic())
-        self._end(live, "it was deleted")
+        self._end(live, DELETED)
         self._do(actions)
 
     def status(self) -> PoolStatus:

@@ -27,6 +27,7 @@ from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, Sessio
 from carrel.models import MIB, ExecutionSpec, FileInfo, PoolSpec, SessionView, Status
 from carrel.sessions.executions import TIMED_OUT, Record, Store, cut, restarted
 from carrel.sessions.guest import Guest
+from carrel.sessions.link import lost
 from carrel.sessions.states import SESSION, SessionEvent, SessionState, step
 from carrel.sessions.streams import Run
 from carrel.sessions.tasks import Tasks
@@ -150,7 +151,7 @@ class Session:
         if self.state is SessionState.ENDED:
             return
         self._step(SessionEvent.ENDED)
-        self._lost = SessionLost(f"The session ended while the call was under way: {reason}.")
+        self._lost = lost(reason)
         self._cancel_deadline()
         self._stopped.set()
         self._queue.clear()
