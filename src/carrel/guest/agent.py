@@ -35,6 +35,7 @@ _PAGE = (
 )  # characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload
 _CHUNK = frames.MAX_PAYLOAD
 _COLLECTED = 64 * 1024
+_INBOX = 64 * 1024
 _MESSAGE = 400  # characters of an error's text: it may name a path, and a path may be 4,096 bytes long
 
 
