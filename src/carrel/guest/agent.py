@@ -59,9 +59,7 @@ class Agent:
     def __init__(self, channel: socket.socket, *, data: str, is_init: bool, spawn: list[str] | None = None) -> None:
         self._channel, self._is_init, self._spawn = channel, is_init, spawn
         self._decoder = frames.Decoder()
-        self._inbox = bytearray(
-            _CHUNK
-        )  # one for ever: a new one of this size for each read would be mapped and unmapped each time
+        self._inbox = bytearray(_INBOX)  # one for ever: a large block for each read would be mapped and unmapped each time
         self._selector = selectors.DefaultSelector()
         self._tree = Tree(data)
         self._out: list[bytes] = []
