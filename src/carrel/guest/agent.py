@@ -59,10 +59,12 @@ class Agent:
     def __init__(self, channel: socket.socket, *, data: str, is_init: bool, spawn: list[str] | None = None) -> None:
         self._channel, self._is_init, self._spawn = channel, is_init, spawn
         self._decoder = frames.Decoder()
-        self._inbox = bytearray(_INBOX)  # one for ever: a large block for each read would be mapped and unmapped each time
+        self._inbox = bytearray(
+            _INBOX
+        )  # one for ever: a large block for each read would be mapped and unmapped each time
         self._selector = selectors.DefaultSelector()
         self._tree = Tree(data)
-        self._out: list[bytes] = []
+        self._out: list[bytes | memoryview] = []
         self._descriptors: list[int] = []
         self._interpreter: Interpreter | None = None
         self._attaching: int | None = None  # the stream that waits for the interpreter's ready
@@ -94,13 +96,18 @@ class Agent:
             kill_others(is_init=self._is_init)
 
     def _send(self, stream: int, payload: bytes | memoryview = b"", **fields: Any) -> None:
-        self._out.append(frames.encode({"s": stream, **fields}, payload))
+        self._out.append(frames.head({"s": stream, **fields}, len(payload)))
+        if payload:
+            self._out.append(payload)
 
     def _flush(self) -> None:
-        if self._out:
-            data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-            self._out = []
-            self._channel.sendall(data)
+        """All small pieces in one send; large ones as they are, since putting them together is a copy."""
+        pieces, self._out = self._out, []
+        if any(len(piece) > _COLLECTED for piece in pieces):
+            for piece in pieces:
+                self._channel.sendall(piece)
+        elif pieces:
+            self._channel.sendall(b"".join(pieces))
 
     def _on_child(self, wakeup: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -26,12 +26,17 @@ class FrameError(Exception):
     """The peer broke the framing; the connection cannot be used any further."""
 
 
-def encode(header: Header, payload: bytes | bytearray | memoryview = b"") -> bytes:
-    """One frame as bytes. Raises FrameError where header or payload are over their bounds."""
+def head(header: Header, payload_length: int = 0) -> bytes:
+    """A frame up to its payload, which follows as it is. Raises FrameError where header or payload are over their bounds."""
     text = _TO_JSON(header).encode("ascii")
-    if len(text) > MAX_HEADER or len(payload) > MAX_PAYLOAD:
-        raise FrameError(f"frame over its bounds: header {len(text)}, payload {len(payload)} bytes")
-    return b"".join((_LENGTHS.pack(len(text), len(payload)), text, payload))
+    if len(text) > MAX_HEADER or payload_length > MAX_PAYLOAD:
+        raise FrameError(f"frame over its bounds: header {len(text)}, payload {payload_length} bytes")
+    return _LENGTHS.pack(len(text), payload_length) + text
+
+
+def encode(header: Header, payload: bytes | bytearray | memoryview = b"") -> bytes:
+    """One frame as bytes. Raises as `head`."""
+    return head(header, len(payload)) + bytes(payload) if payload else head(header)
 
 
 class Decoder:

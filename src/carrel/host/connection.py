@@ -10,8 +10,9 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from carrel.guest.frames import Decoder, FrameError, Header, encode
+from carrel.guest.frames import Decoder, FrameError, Header, encode, head
 
+_LARGE = 64 * 1024
 HELD = 512 * 1024  # bytes read and not yet taken
 UNSENT = 512 * 1024  # bytes written and not yet taken by the socket, until `drain` waits
 
@@ -86,8 +87,14 @@ class Connection(asyncio.Protocol):
         return frame
 
     def write(self, *frames: OutFrame) -> None:
-        """In one write, to nobody where the other side is gone. Follow with `drain` where there is more to come."""
-        if not self._transport.is_closing():
+        """In one write where it is small, to nobody where the other side is gone. Follow with `drain` where there is more to come."""
+        if self._transport.is_closing():
+            return
+        if len(frames) == 1 and len(frames[0][1]) > _LARGE:
+            header, payload = frames[0]
+            self._transport.write(head(header, len(payload)))
+            self._transport.write(payload)  # as it is: joining it to its head is a copy
+        else:
             self._transport.write(b"".join(encode(header, payload) for header, payload in frames))
 
     async def drain(self) -> None:
