@@ -38,11 +38,16 @@ class Size:
     many_s: float
     new_rounds: int
     sessions: int
+    batches: int
     transfers: int
 
 
-FULL = Size(first_calls=250, later_rounds=60, many_rounds=8, many_s=2.0, new_rounds=8, sessions=200, transfers=7)
-QUICK = Size(first_calls=40, later_rounds=12, many_rounds=3, many_s=1.0, new_rounds=2, sessions=40, transfers=2)
+FULL = Size(
+    first_calls=250, later_rounds=150, many_rounds=8, many_s=2.0, new_rounds=8, sessions=200, batches=5, transfers=7
+)
+QUICK = Size(
+    first_calls=40, later_rounds=12, many_rounds=3, many_s=1.0, new_rounds=2, sessions=45, batches=3, transfers=2
+)
 
 
 def main() -> int:
@@ -64,7 +69,7 @@ def main() -> int:
     _report(lines, Machine.here(load_before, load()), write_docs=options.write_docs and is_whole)
     if not is_whole:
         return 130
-    return 1 if options.strict and not all(line.is_met for line in lines) else 0
+    return 1 if options.strict and any(line.is_met is False for line in lines) else 0
 
 
 def measured(
@@ -91,7 +96,7 @@ def _with_server(
     pool = product.pool("python")
     if "memory" in names:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carrel-bench-")))
-        yield memory.idle_sessions(product.pool("crowd"), image, folder, size.sessions)
+        yield memory.idle_sessions(product.pool("crowd"), image, folder, size.sessions, size.batches)
     if "first" in names:
         yield calls.first_call(pool, size.first_calls)
     if not {"later", "many", "transfer"} & set(names):

@@ -20,12 +20,12 @@ class Line:
     floor: str
     ratio: str
     budget: str
-    is_met: bool
+    is_met: bool | None  # None: the rounds of this run disagree, so it says neither
     detail: dict[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
-        return "yes" if self.is_met else "NO"
+        return {True: "yes", False: "NO", None: "unclear"}[self.is_met]
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -43,6 +43,23 @@ def percentile(samples: Iterable[float], share: float) -> float:
 
 def p50(samples: Iterable[float]) -> float:
     return percentile(samples, 0.5)
+
+
+def holds(rounds: Sequence[float], *, at_most: float = math.inf, at_least: float = -math.inf) -> bool | None:
+    """Whether the rounds keep within the bound; None where their quartiles lie on both sides of it.
+
+    Product and floor of one round saw the same machine. One number over a whole run can be decided by a noisy phase that met only one of
+    the two: so a verdict needs at least the middle half of the rounds to agree.
+    """
+    verdicts = {at_least <= percentile(rounds, share) <= at_most for share in (0.25, 0.5, 0.75)}
+    return verdicts.pop() if len(verdicts) == 1 else None
+
+
+def both(first: bool | None, second: bool | None) -> bool | None:
+    """Of a budget with two parts: missed where one is, unclear where one is."""
+    if first is False or second is False:
+        return False
+    return None if first is None or second is None else True
 
 
 def summary(samples: Sequence[float]) -> dict[str, float]:
@@ -71,7 +88,8 @@ _PAGE = """# Benchmarks
 `make bench` measures each budget beside its floor in the same run, in turns, and prints this table; `make bench ARGS=--write-docs` writes
 this page. A floor does the same work with no product in between (`bench/floors/`): a raw ASGI application on the same server stack, one
 Unix socket, IPython's `run_cell`; a plain process with the same imports that forks; the same relay into a file on a tmpfs. Compare ratios:
-absolute times say more about a machine, and about what else ran on it, than about Carrel.
+absolute times say more about a machine, and about what else ran on it, than about Carrel. A ratio is the median over the rounds of a run;
+*unclear* means that the middle half of the rounds lies on both sides of the budget, so that this run decides nothing.
 
 Measured {machine}.
 

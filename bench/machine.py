@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+_COUNTED_S = 1.1  # processors add their counts to /proc/meminfo once a second (vm.stat_interval)
 KIB_PER_MB = 1024  # sizes are given in MB of 1,048,576 bytes, as the limits are
 
 
@@ -59,12 +60,13 @@ def available_mb() -> float:
     return _field(PROC / "meminfo", "MemAvailable") / KIB_PER_MB
 
 
-def settled_available_mb(patience_s: float = 5.0) -> float:
-    """MemAvailable once it has stopped moving by more than a megabyte in half a second, or patience is over."""
+def settled_available_mb(patience_s: float = 3.0) -> float:
+    """MemAvailable once it has stopped moving by more than a megabyte, or patience is over."""
     deadline = time.monotonic() + patience_s
+    time.sleep(_COUNTED_S)
     last = available_mb()
     while time.monotonic() < deadline:
-        time.sleep(0.5)
+        time.sleep(_COUNTED_S)
         now = available_mb()
         if abs(now - last) < 1:
             return now
