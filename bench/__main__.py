@@ -43,10 +43,10 @@ class Size:
 
 
 FULL = Size(
-    first_calls=250, later_rounds=150, many_rounds=8, many_s=2.0, new_rounds=8, sessions=200, batches=5, transfers=7
+    first_calls=250, later_rounds=25, many_rounds=8, many_s=2.0, new_rounds=8, sessions=200, batches=5, transfers=7
 )
 QUICK = Size(
-    first_calls=40, later_rounds=12, many_rounds=3, many_s=1.0, new_rounds=2, sessions=45, batches=3, transfers=2
+    first_calls=40, later_rounds=8, many_rounds=3, many_s=1.0, new_rounds=2, sessions=45, batches=3, transfers=2
 )
 
 

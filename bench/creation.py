@@ -34,7 +34,7 @@ from carrel.sessions.pool import STARTS
 
 POOL = PoolSpec("python")
 _TIMES_FLOOR, _PER_S = 2.0, 55.0
-_ALONE = 10  # one at a time, in a round
+_ALONE, _REWARM = 20, 4  # one at a time, in a round; before those that count, as in calls.py
 _TOGETHER = 40  # in a round, STARTS at a time
 
 
@@ -79,8 +79,8 @@ async def measure(image_folder: Path, state: Path, rounds: int) -> dict[str, Any
             await backend.prepare(POOL)
             result: dict[str, Any] = {"made_ms": [], "fork_ms": [], "per_s": []}
             for number in range(rounds + 1):
-                made = [await made_alone(backend) for _ in range(_ALONE)]
-                forked = plain.fork(_ALONE)
+                made = [await made_alone(backend) for _ in range(_REWARM + _ALONE)][_REWARM:]
+                forked = plain.fork(_REWARM + _ALONE)[_REWARM:]
                 together = await made_together(backend)
                 if number > 0:  # the first round warms both up
                     result["made_ms"] += made
