@@ -91,7 +91,7 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
         ("prot = 1", ["prot", "did you mean port"]),
         ("host = ['localhost']", ["host in", "localhost", "127.0.0.1"]),
         ("host = []", ["host in", "127.0.0.1"]),
-        ("isolation = 'gvisor'", ["gvisor", "namespace"]),
+        ("isolation = 'docker'", ["docker", "namespace"]),
         ("isolation = 'process'\nminimum = 'namespace'", ["process", "minimum is namespace"]),
         ("[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'", ["EgressEnabled", "not yet"]),
         ("[pools.a]\ncontainerType = 'NodeLTS'", ["NodeLTS", "PythonLTS only"]),

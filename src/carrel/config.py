@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from carrel.logs import LogFormat
-from carrel.models import ContainerType, Level, PoolSpec
+from carrel.models import Level, PoolSpec, pool_from_json
 from carrel.pool_settings import ConfigError, level, parse_pool, refused, whole
 
 __all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
@@ -56,16 +56,11 @@ class Config:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         """The other end of to_json."""
-        pools = tuple(_pool_from_json(each) for each in fields["pools"])
+        pools = tuple(pool_from_json(each) for each in fields["pools"])
         paths = {"state": Path(fields["state"]), "images": Path(fields["images"])}
         isolation = fields["isolation"] if fields["isolation"] == "auto" else Level(fields["isolation"])
         levels = {"isolation": isolation, "minimum": Level(fields["minimum"])}
         return cls(**{**fields, **paths, **levels, "host": tuple(fields["host"]), "pools": pools})
-
-
-def _pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
-    typed = {"container_type": ContainerType(fields["container_type"]), "isolation": Level(fields["isolation"])}
-    return PoolSpec(**{**fields, **typed})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ durations seconds unless the name says otherwise, sizes bytes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -23,11 +24,21 @@ class Level(StrEnum):
     """Isolation levels, weakest first: the order is their rank."""
 
     PROCESS = "process"
+    RESTRICTED = "restricted"
     NAMESPACE = "namespace"
+    GVISOR = "gvisor"
 
     @property
     def rank(self) -> int:
         return list(Level).index(self)
+
+
+class Network(StrEnum):
+    """What a pool's sessions can reach."""
+
+    NONE = "none"  # their own loopback
+    LISTED = "listed"  # what PoolSpec.allow names, through the host's filtering proxy
+    OPEN = "open"  # the public internet, by addresses of its own; never the host, private ranges or other sandboxes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +58,20 @@ class PoolSpec:
     data_inodes: int = 32_768
     tmp_bytes: int = 64 * MIB
     maximum_execution: int = 220
-    egress: bool = False
+    network: Network = Network.NONE
+    allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked
     isolation: Level = Level.NAMESPACE  # already resolved: "auto" stops in config.py
+
+
+def pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
+    """The other end of dataclasses.asdict and JSON."""
+    typed = {
+        "container_type": ContainerType(fields["container_type"]),
+        "isolation": Level(fields["isolation"]),
+        "network": Network(fields["network"]),
+        "allow": tuple(fields["allow"]),
+    }
+    return PoolSpec(**{**fields, **typed})
 
 
 @dataclass(frozen=True, slots=True)

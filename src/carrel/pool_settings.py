@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from carrel.models import MIB, ContainerType, Level, PoolSpec
+from carrel.models import MIB, ContainerType, Level, Network, PoolSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _SIZE = re.compile(r"(\d+)\s*(?:([KMGT])i?B?|B)?", re.IGNORECASE)
@@ -141,12 +141,12 @@ def _container_type(where: str, value: Any) -> ContainerType:
         raise refused(where, value, f"this version runs {', '.join(ContainerType)} only") from None
 
 
-def _egress(where: str, value: Any) -> bool:
+def _network(where: str, value: Any) -> Network:
     if value == "EgressEnabled":
         raise refused(where, value, "not yet: network access arrives with the isolation work; use EgressDisabled")
     if value != "EgressDisabled":
         raise refused(where, value, "EgressDisabled")
-    return False
+    return Network.NONE
 
 
 def _only(allowed: str) -> Callable[[str, Any], None]:
@@ -175,7 +175,7 @@ FIELDS: dict[str, Field] = {
         Field("scaleConfiguration.readySessionInstances", "ready", whole(0, 10_000), "0 to maxConcurrentSessions"),
         Field(f"{_LIFECYCLE}.lifecycleType", None, _only("Timed"), "Timed"),
         Field(f"{_LIFECYCLE}.cooldownPeriodInSeconds", "cooldown", whole(1, 86_400), "1 to 86400 seconds"),
-        Field("sessionNetworkConfiguration.status", "egress", _egress, "EgressDisabled"),
+        Field("sessionNetworkConfiguration.status", "network", _network, "EgressDisabled"),
         Field("carrel.image", "image", _image, "the name of an image"),
         Field("carrel.isolation", "isolation", level, f"auto, {', '.join(Level)}"),
         Field("carrel.memory", "memory_bytes", size(64 * MIB, _TEBIBYTE), "64MiB to 1TiB, files included"),

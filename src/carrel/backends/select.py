@@ -37,7 +37,9 @@ def backends(config: Config, progress: Progress = lambda _line: None) -> dict[Le
 def _make(level: Level, config: Config, progress: Progress) -> NamespaceBackend | ProcessBackend:
     if level is Level.NAMESPACE:
         return NamespaceBackend(config.state, config.images, progress)
-    return ProcessBackend(config.state, config.images, progress)
+    if level is Level.PROCESS:
+        return ProcessBackend(config.state, config.images, progress)
+    raise SandboxStartFailed(f"Level '{level}' is not built yet.")
 
 
 def examine(config: Config, progress: Progress = lambda _line: None) -> list[Finding]:
@@ -48,8 +50,8 @@ def examine(config: Config, progress: Progress = lambda _line: None) -> list[Fin
 
 
 async def _try(level: Level, config: Config, progress: Progress) -> Finding:
-    backend = _make(level, config, progress)
     try:
+        backend = _make(level, config, progress)
         holes = await try_level(backend)
     except SandboxStartFailed as error:
         return Finding(level, False, error.message, "")

@@ -12,17 +12,15 @@ from typing import Any
 from carrel.errors import RequestInvalid
 from carrel.guest.frames import Header
 from carrel.models import (
-    ContainerType,
     Execution,
     ExecutionSpec,
     FileInfo,
-    Level,
-    PoolSpec,
     PoolStatus,
     SessionView,
     Status,
     Value,
     ValueKind,
+    pool_from_json,
 )
 
 UNREADABLE = "The value of the last expression was too large or could not be read, and was left out."
@@ -71,9 +69,7 @@ def pool_to(status: PoolStatus) -> Header:
 
 
 def pool_from(fields: Header) -> PoolStatus:
-    spec = dict(fields["spec"])
-    spec["container_type"], spec["isolation"] = ContainerType(spec["container_type"]), Level(spec["isolation"])
-    return PoolStatus(**{**fields, "spec": PoolSpec(**spec)})
+    return PoolStatus(**{**fields, "spec": pool_from_json(fields["spec"])})
 
 
 def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:
