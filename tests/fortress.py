@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from carrel.client import ApiError, Client, Result
+from carrel.models import Level
 from conftest import Server, SlimServer
 from processes import descendants, eventually
 
@@ -107,8 +108,9 @@ def _environment(pid: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def fortress(slim_server: SlimServer) -> Iterator[Server]:
-    with slim_server(config=FORTRESS) as server:
+def fortress(request: pytest.FixtureRequest, slim_server: SlimServer) -> Iterator[Server]:
+    """One server for all attacks at each level (evidence.py says which)."""
+    with slim_server(config=FORTRESS, level=Level(request.param)) as server:
         yield server
 
 
