@@ -49,6 +49,7 @@ def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Pa
         "state": "/srv/a", "images": "/srv/b", "host": "127.0.0.2", "port": "81", "tls-port": "82", "location": "here",
         "subscription": "11111111-2222-3333-4444-555555555555", "resource-group": "group", "isolation": "process",
         "minimum": "process", "log-level": "debug", "log-format": "json",
+        "egress-allow-private": "10.1.0.0/16,fd12::/64",
     }  # fmt: skip
     value = samples[setting.name]
     name = setting.attribute
@@ -91,6 +92,8 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
         ("prot = 1", ["prot", "did you mean port"]),
         ("host = ['localhost']", ["host in", "localhost", "127.0.0.1"]),
         ("host = []", ["host in", "127.0.0.1"]),
+        ("egress-allow-private = ['10.0.0.1/8']", ["egress-allow-private in", "10.0.0.1/8", "10.1.0.0/16"]),
+        ("egress-allow-private = '0.0.0.0/0'", ["every address"]),
         ("isolation = 'docker'", ["docker", "namespace"]),
         ("isolation = 'process'\nminimum = 'namespace'", ["process", "minimum is namespace"]),
         ("[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'", ["EgressEnabled", "not yet"]),
@@ -127,6 +130,9 @@ def test_process_is_used_only_when_asked_for_by_name(tmp_path: Path) -> None:
 
 def test_a_configuration_survives_the_way_to_another_process(tmp_path: Path) -> None:
     """What host and gateway get as JSON is what the supervisor has."""
-    config = load_file(tmp_path, "isolation = 'process'\nhost = ['::1']\n[pools.a]\n[pools.b]\ncarrel.cpu = 2")
+    config = load_file(
+        tmp_path,
+        "isolation = 'process'\nhost = ['::1']\negress-allow-private = ['10.1.0.0/16']\n[pools.a]\n[pools.b]\ncarrel.cpu = 2",
+    )
 
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config

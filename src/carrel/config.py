@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from carrel.egress.addresses import parse_ranges
 from carrel.logs import LogFormat
 from carrel.models import Level, PoolSpec, pool_from_json
 from carrel.pool_settings import ConfigError, level, parse_pool, refused, whole
@@ -39,6 +40,9 @@ class Config:
     location: str = "local"
     isolation: Isolation = "auto"
     minimum: Level = Level.NAMESPACE  # no pool is served below this level
+    egress_allow_private: tuple[
+        str, ...
+    ] = ()  # ranges that sessions with egress may reach although they are not public
     log_level: str = "info"
     log_format: LogFormat = "text"
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
@@ -50,6 +54,7 @@ class Config:
             "state": str(self.state),
             "images": str(self.images),
             "host": list(self.host),
+            "egress_allow_private": list(self.egress_allow_private),
             "pools": list(fields["pools"]),
         }
 
@@ -60,7 +65,8 @@ class Config:
         paths = {"state": Path(fields["state"]), "images": Path(fields["images"])}
         isolation = fields["isolation"] if fields["isolation"] == "auto" else Level(fields["isolation"])
         levels = {"isolation": isolation, "minimum": Level(fields["minimum"])}
-        return cls(**{**fields, **paths, **levels, "host": tuple(fields["host"]), "pools": pools})
+        tuples = {name: tuple(fields[name]) for name in ("host", "egress_allow_private")}
+        return cls(**{**fields, **paths, **levels, **tuples, "pools": pools})
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,15 @@ def _addresses(where: str, value: Any) -> tuple[str, ...]:
     return addresses
 
 
+def _ranges(where: str, value: Any) -> tuple[str, ...]:
+    """Empty is allowed: it takes back what a weaker source says."""
+    words = [word for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+    try:
+        return tuple(str(each) for each in parse_ranges(words))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise refused(where, value, f"addresses or ranges such as 10.1.0.0/16 ({error})") from None
+
+
 def _word(pattern: str, allowed: str) -> Callable[[str, Any], str]:
     def parse(where: str, value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -224,6 +239,14 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
     Setting("minimum", _minimum, "the levels asked for", "LEVEL", "Refuse to serve a pool below this level."),
+    Setting(
+        "egress-allow-private",
+        _ranges,
+        "none",
+        "CIDR",
+        "Private range that sessions with egress may reach; repeat for more.",
+        is_list=True,
+    ),
     Setting(
         "log-level",
         _choice("debug", "info", "warning", "error"),
