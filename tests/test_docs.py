@@ -146,6 +146,19 @@ def test_every_promise_names_what_holds_it() -> None:
                 )
 
 
+def test_every_threat_names_the_tests_that_hold_it() -> None:
+    """A row of the threat model without a test, or with one that is not there, is a wish."""
+    text = (ROOT / "docs/security/threat-model.md").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and "| Invariant |" not in line]
+    assert len(rows) > 25
+    for _threat, _invariant, mitigation, held_by, _left in rows:
+        names = re.findall(r"`(tests/[\w/.]+)::(\w+)`", held_by)
+        assert names, mitigation
+        for file, name in names:
+            found = re.search(rf"^(async )?def {name}\b", (ROOT / file).read_text(), re.MULTILINE)
+            assert found, f"{file} has no {name}"
+
+
 def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:
     linked = {ROOT / "README.md"}
     for page in PAGES:
