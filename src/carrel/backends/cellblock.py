@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import socket
@@ -17,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import guestlib, images, policy
+from carrel.backends import guestlib, ids, images, policy
 from carrel.backends.cgroups import Group
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.errors import SandboxStartFailed
@@ -86,7 +85,7 @@ class CellBlock:
         }
         carrel = {str(source): target for source, target in paths.items()}
         with theirs:
-            request = {"op": "block", "first_id": _first_id(self._state), "carrel": carrel}
+            request = {"op": "block", "first_id": ids.sessions(self._state).start, "carrel": carrel}
             await self._ask_spawner(request, [theirs.fileno()])
         await self._init.first(_START_S)
 
@@ -176,6 +175,11 @@ class CellBlock:
         with contextlib.suppress(SandboxStartFailed):  # a spawner that is gone: the next start sweeps
             await self._ask_spawner({"op": "ungroup", "name": name})
 
+    async def kill(self, pidfd: int) -> None:
+        """SIGKILL for a process of a sandbox: ids that differ from the host's are the spawner's to signal."""
+        with contextlib.suppress(SandboxStartFailed):  # a spawner that is gone: the kernel has killed all sandboxes
+            await self._ask_spawner({"op": "kill"}, [pidfd])
+
     async def close(self) -> None:
         """End all of it: without its sockets every process here leaves, and the kernel kills what is in sandboxes."""
         starts = list(self._starts.values())
@@ -191,12 +195,6 @@ class CellBlock:
         if self._spawner is not None:
             await self._process.wait()
             self._spawner = None
-
-
-def _first_id(state: Path) -> int:
-    """Where this server's range of host ids begins: the same for the same state folder, another for most others."""
-    slots = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
-    return policy.FIRST_ID + int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % slots * policy.ID_RANGE
 
 
 def _read_lines(fd: int) -> list[str] | None:

@@ -1,8 +1,8 @@
 """Level `namespace`: Linux namespaces, an id of its own, seccomp, control groups; one heavy fork per sandbox.
 
-The host's half of it. The spawner (`host/spawner.py`) starts the cell block and makes control groups; templates inside the cell block
-fork agents and interpreters at this module's word. Several sandboxes are made at a time: while the image's template forks for one, the
-bare template makes the next one's agent. Works as root and as an ordinary user; what differs is said by `weaknesses`.
+The host's half of it. The spawner (`host/spawner.py`) starts the cell block, makes control groups and kills; templates inside the
+cell block fork agents and interpreters at this module's word. Several sandboxes are made at a time: while the image's template forks for
+one, the bare template makes the next one's agent. Works as root and as an ordinary user; what differs is said by `weaknesses`.
 """
 
 from __future__ import annotations
@@ -218,8 +218,7 @@ class NamespaceSandbox:
         self._agent_end.close()
         is_empty = True
         if self._agent_pidfd is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._agent_pidfd, signal.SIGKILL)
+            await self._block.kill(self._agent_pidfd)
             is_empty = await _ended(self._agent_pidfd)
             _close_all([self._agent_pidfd])
             self._agent_pidfd = None

@@ -1,5 +1,5 @@
 """What a sandbox may see and do, as data: the page a reviewer reads alone. The mechanism is `guest/sandbox.py` and
-`host/spawner.py`.
+`host/block.py`.
 
 Everything not listed here is absent: system calls by an allow list, files by a root that holds these paths only,
 network by a namespace that has nothing but its own loopback.

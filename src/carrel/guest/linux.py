@@ -172,11 +172,14 @@ def close_from(first: int) -> None:
     os.closerange(first, 1 << 20)
 
 
-def keep_only(fd: int) -> None:
-    """Close every descriptor above 2 but `fd`, and let no program that is started later inherit that one."""
-    os.closerange(3, fd)
-    close_from(fd + 1)
-    os.set_inheritable(fd, False)
+def keep_only(*descriptors: int) -> None:
+    """Close every descriptor above 2 but `descriptors`, and let no program that is started later inherit those."""
+    first = 3
+    for fd in sorted(descriptors):
+        os.closerange(first, fd)
+        first = fd + 1
+        os.set_inheritable(fd, False)
+    close_from(first)
 
 
 def keep_freed_memory(most: int) -> None:

@@ -1,81 +1,82 @@
-"""The spawner: the only privileged part of Carrel, and a small one. It starts the cell block and makes control groups,
-at the host's word.
+"""The spawner: the privileged part of Carrel, and a small one. It does at the host's word what the host has no right to.
 
-Started by the host, it answers requests on a SEQPACKET socket, one at a time, a JSON object with descriptors each
-way, and holds no state but the cell block's process and the tree of control groups. It never reads a byte that came
-from a sandbox. When the host ends it ends, and by its death so does the cell block (parent-death signal, then the
-kernel kills the pid namespace); control groups are removed on an orderly end and swept by the next start otherwise.
-
-The cell block, step by step: a child makes a mount namespace and, as root, builds the sandbox's root tree there,
-where it may read places like a 0700 home; then it makes user, mount, pid, net, ipc, uts and cgroup namespaces; the
-spawner maps ids: as root a range of host ids without 0, otherwise the one id that an ordinary user may map; the
-child's child becomes `guest/init.py`.
+It answers requests on a SEQPACKET socket, one at a time, a JSON object with descriptors each way; what it can do is in the modules
+beside it, one part each (`parts.py`). It never reads a byte that came from a sandbox and runs no command line or path that the host made
+up. When the host ends it ends, and by its death so does the cell block (parent-death signal, then the kernel kills the pid namespace);
+what a part made is removed on an orderly end and swept by the next start otherwise.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import sys
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from carrel.backends import policy
-from carrel.backends.cgroups import Group, Limits, Tree, open_tree, sweep
-from carrel.guest import init, linux
-from carrel.guest.template import MAX_MESSAGE
+from carrel.guest import linux
+from carrel.guest.template import MAX_DESCRIPTORS, MAX_MESSAGE
+from carrel.host.block import Block
+from carrel.host.groups import Groups
+from carrel.host.kills import Kills
+from carrel.host.parts import Answer, Offspring, Operation, Part
 
-# Where the tree is put together, in a mount namespace of its own: a folder that every machine has, that every user may enter (the cell
-# block's root is one), and that nothing in the tree is taken from.
-_ROOT = "/sys"
-_NAMESPACES = (
-    linux.CLONE_NEWUSER
-    | linux.CLONE_NEWNS
-    | linux.CLONE_NEWPID
-    | linux.CLONE_NEWNET
-    | linux.CLONE_NEWIPC
-    | linux.CLONE_NEWUTS
-    | linux.CLONE_NEWCGROUP
-)
+
+def _parts(_offspring: Offspring) -> list[Part]:
+    """A line for each module with operations. They are ended in reverse order."""
+    block = Block()
+    return [Groups(), block, Kills(lambda: block.ids)]
 
 
 class Spawner:
     def __init__(self, host: socket.socket) -> None:
         self._host = host
-        self._groups: dict[str, Group] = {}
-        self._block: int | None = None
-        sweep()
-        self._tree: Tree | None = open_tree()
+        self._offspring = Offspring()
+        self._parts = _parts(self._offspring)
+        self._operations: dict[str, Operation] = {}
+        for part in self._parts:
+            self._operations |= part.operations
 
     def serve(self) -> None:
         """Until the host's end closes; then everything is ended."""
-        operations = {"block": self._start_block, "group": self._make_group, "ungroup": self._remove_group}
-        self._reply({"cgroups": self._tree.version if self._tree else None}, [])
+        poll = self._offspring.poll
+        poll.register(self._host, select.POLLIN)
         try:
+            self._reply({key: value for part in self._parts for key, value in part.facts.items()}, [])
             while True:
-                data, descriptors, _flags, _address = socket.recv_fds(
-                    self._host, MAX_MESSAGE, 4, socket.MSG_CMSG_CLOEXEC
-                )
-                if not data:
-                    return
-                request = json.loads(data)
-                try:
-                    answer, attached = operations[request["op"]](request, descriptors)
-                except OSError as error:
-                    answer, attached = (
-                        {"error": f"{request['op']}: {error.strerror} {error.filename or ''}".strip()},
-                        [],
-                    )
-                finally:
-                    for fd in descriptors:
-                        os.close(fd)
-                self._reply({"id": request["id"], **answer}, attached)
+                for fd, _events in poll.poll():
+                    if fd != self._host.fileno():
+                        self._offspring.reap(fd)
+                    elif not self._answer_one():
+                        return
         finally:
             self._close()
+
+    def _answer_one(self) -> bool:
+        """Whether there was a request."""
+        data, descriptors, _flags, _address = socket.recv_fds(
+            self._host, MAX_MESSAGE, MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        if not data:
+            return False
+        request = json.loads(data)
+        try:
+            answer, attached = self._perform(request, descriptors)
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        self._reply({"id": request["id"], **answer}, attached)
+        return True
+
+    def _perform(self, request: dict[str, Any], descriptors: list[int]) -> Answer:
+        try:
+            return self._operations[request["op"]](request, descriptors)
+        except OSError as error:
+            return {"error": f"{request['op']}: {error.strerror} {error.filename or ''}".strip()}, []
+        except (LookupError, TypeError, ValueError) as error:
+            return {"error": f"{request.get('op')}: not understood: {error!r}"}, []
 
     def _reply(self, message: dict[str, Any], descriptors: list[int]) -> None:
         socket.send_fds(self._host, [json.dumps(message).encode()], descriptors)
@@ -83,161 +84,16 @@ class Spawner:
             os.close(fd)
 
     def _close(self) -> None:
-        if self._block is not None:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(self._block, signal.SIGKILL)
-                os.waitpid(self._block, 0)
-        if self._tree is not None:
-            self._tree.close()
-
-    def _start_block(self, request: dict[str, Any], descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            _run_block(request, descriptors[0], theirs)
-        theirs.close()
-        self._block = pid
-        with ours:
-            if (word := ours.recv(4096)) != b"unshared":
-                os.waitpid(pid, 0)
-                self._block = None
-                return {"error": word.decode("utf-8", "replace") or "the cell block ended at once"}, []
-            _map_ids(pid, request["first_id"])
-            ours.send(b"mapped")
-            if error := ours.recv(4096):  # closed by the exec that ends a good start
-                return {"error": error.decode("utf-8", "replace")}, []
-        return {"pid": pid}, []
-
-    def _make_group(self, request: dict[str, Any], _descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
-        if self._tree is None:
-            return {"agent": 0}, []
-        group = self._tree.make(request["name"], Limits(**request["limits"]))
-        self._groups[request["name"]] = group
-        opened = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in (*group.agent_procs, *group.code_procs)]
-        described = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(group).items()
-            if key in ("memory", "version")
-        }
-        return {"agent": len(group.agent_procs), **described}, opened
-
-    def _remove_group(self, request: dict[str, Any], _descriptors: list[int]) -> tuple[dict[str, Any], list[int]]:
-        group = self._groups.pop(request["name"], None)
-        if group is not None and self._tree is not None:
-            self._tree.remove(group)
-        return {}, []
-
-
-def _map_ids(pid: int, first_id: int) -> None:
-    """As root a range without 0; otherwise this process's own ids, which needs setgroups denied first (user_namespaces(7))."""
-    if os.geteuid() == 0:
-        uids = gids = f"0 {first_id} {policy.ID_RANGE}"
-    else:
-        Path(f"/proc/{pid}/setgroups").write_text("deny")
-        uids, gids = f"0 {os.geteuid()} 1", f"0 {os.getegid()} 1"
-    Path(f"/proc/{pid}/uid_map").write_text(uids)
-    Path(f"/proc/{pid}/gid_map").write_text(gids)
-
-
-def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket) -> None:
-    """The child's life: namespaces, then a fork whose child is init; this process waits for it. Never returns."""
-    try:
-        linux.die_with_parent()
-        is_root = os.geteuid() == 0
-        if is_root:
-            linux.unshare(linux.CLONE_NEWNS)
-            build_root(_ROOT, request)
-        linux.unshare(_NAMESPACES)
-        spawner.send(b"unshared")
-        if spawner.recv(16) != b"mapped":
-            os._exit(1)
-        if is_root:
-            os.setgroups([])
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
-        linux.set_dumpable(True)
-        linux.die_with_parent()
-        pid = os.fork()
-        if pid == 0:
-            if not is_root:
-                build_root(_ROOT, request)
-            init.enter(_ROOT, init_socket)
-        spawner.close()
-        os.close(init_socket)
-        os.waitpid(pid, 0)
-    except OSError as error:
-        text = f"{error.strerror} {error.filename or ''} ({_place(error)})"
-        with contextlib.suppress(OSError):
-            spawner.send(text.encode())
-    finally:
-        os._exit(1)
-
-
-def _place(error: BaseException) -> str:
-    import traceback
-
-    last = traceback.extract_tb(error.__traceback__)[-2:]
-    return "; ".join(f"{frame.name}: {frame.line}" for frame in last)
-
-
-def build_root(root: str, request: dict[str, Any]) -> None:
-    """The read-only tree that every sandbox sees: `policy.py` made real, in this process's own mount namespace."""
-    os.umask(0o022)  # world-readable: the cell block's root is another user than the one who builds this
-    linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
-    linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID, "size=1m,nr_inodes=4096,mode=755")
-    tree = Path(root)
-    for path in policy.EMPTY_DIRECTORIES:
-        (tree / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    (tree / "etc").mkdir(exist_ok=True)
-    for name, text in policy.ETC_FILES.items():
-        (tree / "etc" / name).write_text(text)
-    for path in (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS):
-        _take(Path(path), tree / path.lstrip("/"))
-    for name in policy.DEVICES:
-        target = tree / "dev" / name
-        target.touch()
-        linux.mount(f"/dev/{name}", str(target), None, linux.MS_BIND)
-    for name, link in policy.DEVICE_LINKS.items():
-        (tree / "dev" / name).symlink_to(link)
-    for source, path in request["carrel"].items():
-        _bind(Path(source), tree / path.lstrip("/"))
-    _seal(root, (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS, *request["carrel"].values()))
-
-
-def _seal(root: str, without_devices: tuple[str, ...]) -> None:
-    """Read-only and without set-uid everywhere; devices only where the device files are."""
-    linux.restrict_mount(root, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
-    for path in without_devices:
-        inside = f"{root}{path}"
-        if os.path.ismount(inside):  # Path.is_mount says no to a file
-            linux.restrict_mount(inside, linux.MOUNT_ATTR_NODEV)
-
-
-def _take(path: Path, target: Path) -> None:
-    """A system path into the tree: a link as the same link, anything else as a bind; nothing where it does not exist."""
-    if path.is_symlink():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(path.readlink())
-    elif path.exists():
-        _bind(path, target)
-
-
-def _bind(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        target.mkdir(exist_ok=True)
-    else:
-        target.touch()
-    linux.mount(str(source), str(target), None, linux.MS_BIND | linux.MS_REC)
+        self._offspring.close()
+        for part in reversed(self._parts):
+            part.close()
 
 
 def main(host_fd: int) -> None:
     linux.die_with_parent()
     linux.keep_only(host_fd)  # what the host's event loop left open would come as far as the templates
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a Ctrl-C goes to the whole terminal group: the supervisor decides what it means
+    # A Ctrl-C goes to the whole terminal group: the supervisor decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Spawner(socket.socket(fileno=host_fd)).serve()
 

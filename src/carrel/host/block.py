@@ -1,0 +1,184 @@
+"""The cell block as the spawner makes it: the sandbox's root tree, namespaces, ids, init.
+
+Step by step: a child makes a mount namespace and, as root, builds the sandbox's root tree there, where it may read places like a 0700
+home; then it makes user, mount, pid, net, ipc, uts and cgroup namespaces; the spawner maps ids: as root a range of host ids without 0,
+otherwise the one id that an ordinary user may map; the child's child becomes `guest/init.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from carrel.backends import policy
+from carrel.guest import init, linux
+from carrel.host.parts import Answer, Operation, Request
+
+# Where the tree is put together, in a mount namespace of its own: a folder that every machine has, that every user may enter (the cell
+# block's root is one), and that nothing in the tree is taken from.
+_ROOT = "/sys"
+_NAMESPACES = (
+    linux.CLONE_NEWUSER
+    | linux.CLONE_NEWNS
+    | linux.CLONE_NEWPID
+    | linux.CLONE_NEWNET
+    | linux.CLONE_NEWIPC
+    | linux.CLONE_NEWUTS
+    | linux.CLONE_NEWCGROUP
+)
+
+
+class Block:
+    """The cell block's process. `ids` are the host ids that are mapped into it."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self.ids = range(0)
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {"block": self._start}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def _start(self, request: Request, descriptors: list[int]) -> Answer:
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            _run_block(request, descriptors[0], theirs)
+        theirs.close()
+        self._pid = pid
+        self.ids = _ids(request["first_id"])
+        with ours:
+            if (word := ours.recv(4096)) != b"unshared":
+                os.waitpid(pid, 0)
+                self._pid = None
+                return {"error": word.decode("utf-8", "replace") or "the cell block ended at once"}, []
+            _map_ids(pid, self.ids)
+            ours.send(b"mapped")
+            if error := ours.recv(4096):  # closed by the exec that ends a good start
+                return {"error": error.decode("utf-8", "replace")}, []
+        return {"pid": pid}, []
+
+    def close(self) -> None:
+        if self._pid is not None:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+
+
+def _ids(first_id: int) -> range:
+    """As root a range without 0, otherwise this process's own id."""
+    return range(first_id, first_id + policy.ID_RANGE) if os.geteuid() == 0 else range(os.geteuid(), os.geteuid() + 1)
+
+
+def _map_ids(pid: int, ids: range) -> None:
+    """Without privileges one's own ids only, and setgroups has to be denied first (user_namespaces(7))."""
+    if os.geteuid() == 0:
+        uids = gids = f"0 {ids.start} {len(ids)}"
+    else:
+        Path(f"/proc/{pid}/setgroups").write_text("deny")
+        uids, gids = f"0 {os.geteuid()} 1", f"0 {os.getegid()} 1"
+    Path(f"/proc/{pid}/uid_map").write_text(uids)
+    Path(f"/proc/{pid}/gid_map").write_text(gids)
+
+
+def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket) -> None:
+    """The child's life: namespaces, then a fork whose child is init; this process waits for it. Never returns."""
+    try:
+        linux.die_with_parent()
+        linux.keep_only(init_socket, spawner.fileno())
+        is_root = os.geteuid() == 0
+        if is_root:
+            linux.unshare(linux.CLONE_NEWNS)
+            build_root(_ROOT, request)
+        linux.unshare(_NAMESPACES)
+        spawner.send(b"unshared")
+        if spawner.recv(16) != b"mapped":
+            os._exit(1)
+        if is_root:
+            os.setgroups([])
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+        linux.set_dumpable(True)
+        linux.die_with_parent()
+        pid = os.fork()
+        if pid == 0:
+            if not is_root:
+                build_root(_ROOT, request)
+            init.enter(_ROOT, init_socket)
+        spawner.close()
+        os.close(init_socket)
+        os.waitpid(pid, 0)
+    except OSError as error:
+        text = f"{error.strerror} {error.filename or ''} ({_place(error)})"
+        with contextlib.suppress(OSError):
+            spawner.send(text.encode())
+    finally:
+        os._exit(1)
+
+
+def _place(error: BaseException) -> str:
+    import traceback
+
+    last = traceback.extract_tb(error.__traceback__)[-2:]
+    return "; ".join(f"{frame.name}: {frame.line}" for frame in last)
+
+
+def build_root(root: str, request: dict[str, Any]) -> None:
+    """The read-only tree that every sandbox sees: `policy.py` made real, in this process's own mount namespace."""
+    os.umask(0o022)  # world-readable: the cell block's root is another user than the one who builds this
+    linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("tmpfs", root, "tmpfs", linux.MS_NOSUID, "size=1m,nr_inodes=4096,mode=755")
+    tree = Path(root)
+    for path in policy.EMPTY_DIRECTORIES:
+        (tree / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    (tree / "etc").mkdir(exist_ok=True)
+    for name, text in policy.ETC_FILES.items():
+        (tree / "etc" / name).write_text(text)
+    for path in (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS):
+        _take(Path(path), tree / path.lstrip("/"))
+    for name in policy.DEVICES:
+        target = tree / "dev" / name
+        target.touch()
+        linux.mount(f"/dev/{name}", str(target), None, linux.MS_BIND)
+    for name, link in policy.DEVICE_LINKS.items():
+        (tree / "dev" / name).symlink_to(link)
+    for source, path in request["carrel"].items():
+        _bind(Path(source), tree / path.lstrip("/"))
+    _seal(root, (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS, *request["carrel"].values()))
+
+
+def _seal(root: str, without_devices: tuple[str, ...]) -> None:
+    """Read-only and without set-uid everywhere; devices only where the device files are."""
+    linux.restrict_mount(root, linux.MOUNT_ATTR_RDONLY | linux.MOUNT_ATTR_NOSUID)
+    for path in without_devices:
+        inside = f"{root}{path}"
+        if os.path.ismount(inside):  # Path.is_mount says no to a file
+            linux.restrict_mount(inside, linux.MOUNT_ATTR_NODEV)
+
+
+def _take(path: Path, target: Path) -> None:
+    """A system path into the tree: a link as the same link, anything else as a bind; nothing where it does not exist."""
+    if path.is_symlink():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(path.readlink())
+    elif path.exists():
+        _bind(path, target)
+
+
+def _bind(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        target.mkdir(exist_ok=True)
+    else:
+        target.touch()
+    linux.mount(str(source), str(target), None, linux.MS_BIND | linux.MS_REC)

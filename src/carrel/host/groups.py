@@ -1,0 +1,51 @@
+"""The spawner's `group` and `ungroup`: control groups of one sandbox, made and removed at the host's word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from carrel.backends.cgroups import Group, Limits, Tree, open_tree, sweep
+from carrel.host.parts import Answer, Operation, Request
+
+
+class Groups:
+    def __init__(self) -> None:
+        sweep()
+        self._tree: Tree | None = open_tree()
+        self._groups: dict[str, Group] = {}
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {"group": self._make, "ungroup": self._remove}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {"cgroups": self._tree.version if self._tree else None}
+
+    def _make(self, request: Request, _descriptors: list[int]) -> Answer:
+        """The groups of sandbox `name`, and the open `cgroup.procs` for its agent (`agent` of them), then for its code."""
+        if self._tree is None:
+            return {"agent": 0}, []
+        group = self._tree.make(request["name"], Limits(**request["limits"]))
+        self._groups[request["name"]] = group
+        opened = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in (*group.agent_procs, *group.code_procs)]
+        described = {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in asdict(group).items()
+            if key in ("memory", "version")
+        }
+        return {"agent": len(group.agent_procs), **described}, opened
+
+    def _remove(self, request: Request, _descriptors: list[int]) -> Answer:
+        group = self._groups.pop(request["name"], None)
+        if group is not None and self._tree is not None:
+            self._tree.remove(group)
+        return {}, []
+
+    def close(self) -> None:
+        if self._tree is not None:
+            self._tree.close()

@@ -1,0 +1,62 @@
+"""The spawner as the host talks to it: what it refuses, and that it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from processes import alive
+
+
+class Asker:
+    """The host's end of a spawner."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        end.settimeout(20)
+        self.hello = json.loads(end.recv(65_536))
+
+    def ask(self, op: str, *descriptors: int, **fields: Any) -> dict[str, Any]:
+        socket.send_fds(self._end, [json.dumps({"op": op, "id": 7, **fields}).encode()], list(descriptors))
+        answer: dict[str, Any] = json.loads(self._end.recv(65_536))
+        assert answer.pop("id") == 7
+        return answer
+
+
+@pytest.fixture
+def spawner() -> Iterator[Asker]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        words = [sys.executable, "-P", "-m", "carrel.host.spawner", str(theirs.fileno())]
+        process = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
+    with ours:
+        yield Asker(ours)
+    assert process.wait(10) == 0, "it ends with its host, in order"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user's spawner has no more rights than its host")
+def test_it_kills_nothing_but_what_runs_in_sandboxes(spawner: Asker) -> None:
+    """A descriptor can be had of any process: that one was sent is no right to have it killed."""
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        pidfd = os.pidfd_open(bystander.pid)
+        try:
+            assert "not a process of a sandbox" in spawner.ask("kill", pidfd)["error"]
+            assert alive(bystander.pid)
+            bystander.kill()
+            bystander.wait()
+            assert "error" not in spawner.ask("kill", pidfd), "one that has ended is as good as killed"
+        finally:
+            os.close(pidfd)
+
+
+def test_a_request_that_it_does_not_understand_is_answered(spawner: Asker) -> None:
+    assert "not understood" in spawner.ask("nonsense")["error"]
+    assert "not understood" in spawner.ask("group", limits={})["error"] or spawner.hello["cgroups"] is None
+    assert "error" not in spawner.ask("ungroup", name="nothing")
