@@ -25,6 +25,11 @@ def descendants(root: int) -> list[int]:
     return [pid for pid in found if alive(pid)]
 
 
+def children(parent: int) -> list[int]:
+    """The living processes whose parent it is."""
+    return [pid for pid in _pids() if _parent(pid) == parent and alive(pid)]
+
+
 def command(pid: int) -> str:
     """The command line, for messages."""
     try:

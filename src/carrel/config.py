@@ -43,6 +43,8 @@ class Config:
     egress_allow_private: tuple[
         str, ...
     ] = ()  # ranges that sessions with egress may reach although they are not public
+    rotate_forks: int = 1000
+    rotate_minutes: float = 60
     log_level: str = "info"
     log_format: LogFormat = "text"
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
@@ -202,6 +204,16 @@ def _minimum(where: str, value: Any) -> Level:
         raise refused(where, value, f"one of {', '.join(Level)}") from None
 
 
+def _minutes(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number <= 525_600:
+        raise refused(where, value, "minutes, 0 to 525600")
+    return number
+
+
 _GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 SETTINGS: tuple[Setting, ...] = (
@@ -239,6 +251,8 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
     Setting("minimum", _minimum, "the levels asked for", "LEVEL", "Refuse to serve a pool below this level."),
+    Setting("rotate-forks", whole(0, 1_000_000), "1000", "N", "Replace a template after so many forks; 0: never."),
+    Setting("rotate-minutes", _minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
     Setting(
         "egress-allow-private",
         _ranges,

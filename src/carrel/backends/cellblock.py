@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
 
 from carrel.backends import guestlib, ids, images, policy
 from carrel.backends.cgroups import Group
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.backends.templates import Rotation, Template, Templates, read_lines
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import PoolSpec
@@ -28,43 +28,18 @@ OnExit = Callable[[Message], None]
 
 _TEMPLATE_START_S = 120  # a cold import of the heavy image on a slow disk
 _START_S = 20
-_LOG = logging.getLogger(__name__)
-
-
-class Template:
-    """A process that makes agents (`bare`) or an image's interpreters. `mounts` is its mount namespace."""
-
-    def __init__(self, control: FdSocket, mounts: int, errors: int) -> None:
-        self.control, self.mounts, self._errors = control, mounts, errors
-        asyncio.get_running_loop().add_reader(errors, self._log_errors)
-
-    @property
-    def is_alive(self) -> bool:
-        return not self.control.closed.is_set()
-
-    def _log_errors(self) -> None:
-        lines = _read_lines(self._errors)
-        for line in lines or ():
-            _LOG.warning("template: %s", line)
-        if lines is None:
-            asyncio.get_running_loop().remove_reader(self._errors)
-
-    def close(self) -> None:
-        self.control.close()
-        asyncio.get_running_loop().remove_reader(self._errors)
-        os.close(self._errors)
-        os.close(self.mounts)
 
 
 class CellBlock:
     """`on_exit` is called with what a template says of an interpreter that ended."""
 
-    def __init__(self, state: Path, image_folder: Path, progress: Progress, on_exit: OnExit) -> None:
+    def __init__(
+        self, state: Path, image_folder: Path, progress: Progress, on_exit: OnExit, rotation: Rotation
+    ) -> None:
         self._state, self._image_folder, self._progress, self._on_exit = state, image_folder, progress, on_exit
         self._spawner: FdSocket | None = None
         self._init: FdSocket | None = None
-        self._templates: dict[str, Template] = {}
-        self._starts: dict[str, asyncio.Task[Template]] = {}
+        self._templates = Templates(rotation, self._start_by_key)
         self.cgroup_version: int | None = None
 
     @property
@@ -105,31 +80,21 @@ class CellBlock:
             raise SandboxStartFailed("The cell block is not running.")
         return await self._spawner.call(request, descriptors)
 
-    async def bare(self) -> Template:
+    def bare(self) -> AbstractAsyncContextManager[Template]:
         """The template that makes agents, started where there is none."""
-        return await self._template("", lambda: self._start_template("bare", {}))
+        return self._templates.hold("")
 
-    async def image(self, name: str) -> Template:
+    def image(self, name: str) -> AbstractAsyncContextManager[Template]:
         """The template of an image, started where there is none; the image is built where it is missing."""
-        return await self._template(name, lambda: self._start_image(name))
+        return self._templates.hold(name)
 
-    async def _template(self, key: str, start: Callable[[], Coroutine[Any, Any, Template]]) -> Template:
-        if (found := self._templates.get(key)) is not None and found.is_alive:
-            return found
-        if key not in self._starts:
-            self._starts[key] = asyncio.create_task(self._replace(key, start))
-        # Whoever asked may give up; the start goes on for the next one, since a cold import outlasts a caller's patience.
-        return await asyncio.shield(self._starts[key])
+    async def prepare(self, image: str) -> None:
+        """Have both templates running that a sandbox needs."""
+        async with self.bare(), self.image(image):
+            return
 
-    async def _replace(self, key: str, start: Callable[[], Coroutine[Any, Any, Template]]) -> Template:
-        try:
-            fresh = await start()
-            if (old := self._templates.pop(key, None)) is not None:
-                old.close()
-            self._templates[key] = fresh
-            return fresh
-        finally:
-            del self._starts[key]
+    async def _start_by_key(self, key: str) -> Template:
+        return await (self._start_image(key) if key else self._start_template("bare", {}))
 
     async def _start_image(self, name: str) -> Template:
         image = await asyncio.to_thread(images.ensure, name, self._image_folder, self._progress)
@@ -149,7 +114,7 @@ class CellBlock:
             os.close(errors_out)
             _ready, (mounts,) = await control.first(_TEMPLATE_START_S)
         except SandboxStartFailed as error:
-            said = _read_lines(errors_in) or []
+            said = read_lines(errors_in) or []
             os.close(errors_in)
             control.close()
             raise SandboxStartFailed(f"{error.message}: {' | '.join(said[-4:]) or 'it said nothing'}") from error
@@ -182,26 +147,10 @@ class CellBlock:
 
     async def close(self) -> None:
         """End all of it: without its sockets every process here leaves, and the kernel kills what is in sandboxes."""
-        starts = list(self._starts.values())
-        for start in starts:
-            start.cancel()
-        await asyncio.gather(*starts, return_exceptions=True)
-        for template in self._templates.values():
-            template.close()
-        self._templates = {}
+        await self._templates.close()
         for part in (self._init, self._spawner):
             if part is not None:
                 part.close()
         if self._spawner is not None:
             await self._process.wait()
             self._spawner = None
-
-
-def _read_lines(fd: int) -> list[str] | None:
-    """What is in a pipe now, by lines; None at its end."""
-    os.set_blocking(fd, False)
-    try:
-        data = os.read(fd, 65_536)
-    except BlockingIOError:
-        return []
-    return [line for line in data.decode("utf-8", "replace").splitlines() if line.strip()] if data else None

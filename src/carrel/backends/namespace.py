@@ -23,6 +23,7 @@ from carrel.backends.base import Death, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.cgroups import Group
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
 from carrel.models import Level, PoolSpec
 
@@ -33,8 +34,14 @@ _DEATH_S = 1.0
 class NamespaceBackend:
     level = Level.NAMESPACE
 
-    def __init__(self, state: Path, image_folder: Path, progress: Callable[[str], None] = lambda _line: None) -> None:
-        self._block = CellBlock(state, image_folder, progress, self._on_interpreter_exit)
+    def __init__(
+        self,
+        state: Path,
+        image_folder: Path,
+        progress: Callable[[str], None] = lambda _line: None,
+        rotation: Rotation = Rotation(),  # noqa: B008 - frozen
+    ) -> None:
+        self._block = CellBlock(state, image_folder, progress, self._on_interpreter_exit, rotation)
         self._starting = asyncio.Lock()
         self._live: dict[int, NamespaceSandbox] = {}
         self._free_uids = list(range(policy.ID_RANGE - 5000, 0, -1)) if os.geteuid() == 0 else []
@@ -63,7 +70,8 @@ class NamespaceBackend:
 
     async def _start_block(self) -> None:
         await self._block.start()
-        await self._block.bare()
+        async with self._block.bare():
+            pass
         if self._block.cgroup_version is None and self._watcher is None:
             self._watcher = asyncio.create_task(watcher.watch(lambda: self._live.values()))
 
@@ -72,7 +80,7 @@ class NamespaceBackend:
             if not self._block.is_alive:  # the spawner or init died, and with it every sandbox
                 await self._block.close()
                 await self._start_block()
-        await self._block.image(pool.image)
+        await self._block.prepare(pool.image)
 
     async def create(self, pool: PoolSpec) -> NamespaceSandbox:
         await self.prepare(pool)
@@ -135,7 +143,6 @@ class NamespaceSandbox:
 
     async def enclose(self) -> None:
         """Have an agent made, and by it the sandbox's namespaces and mounts."""
-        bare, image = await self._block.bare(), await self._block.image(self._pool.image)
         self._group, agent_procs, self._code_procs = await self._block.make_group(self.id, self._pool)
         setup_socket, agent_setup = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         setup = FdSocket(setup_socket, "the agent")
@@ -144,15 +151,15 @@ class NamespaceSandbox:
             self._spec = policy.sandbox(self._pool, self._uid, has_memory_cgroup=self._group is not None)
             request = {"op": "agent", "spec": self._spec, "child": [self._number, 0]}
             with agent_setup, self._agent_end:
-                passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_procs]
-                _answer, (self._agent_pidfd,) = await bare.control.call(request, passed, _CREATE_S)
+                async with self._block.image(self._pool.image) as image, self._block.bare() as bare:
+                    passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_procs]
+                    self._agent_pidfd = await bare.fork(request, passed, _CREATE_S)
             _answer, self._namespaces = await setup.first(_CREATE_S)
         finally:
             setup.close()
             _close_all(agent_procs)
 
     async def interpreter(self) -> list[int]:
-        template = await self._block.image(self._pool.image)
         control, control_end = socket.socketpair()
         stdout, stdout_end = os.pipe2(os.O_CLOEXEC)
         stderr, stderr_end = os.pipe2(os.O_CLOEXEC)
@@ -164,7 +171,8 @@ class NamespaceSandbox:
         passed = [*self._namespaces, control_end.fileno(), stdout_end, stderr_end, *self._code_procs]
         try:
             request = {"op": "interpreter", "spec": self._spec, "child": [self._number, self._turn]}
-            _answer, (pidfd,) = await template.control.call(request, passed, _CREATE_S)
+            async with self._block.image(self._pool.image) as template:
+                pidfd = await template.fork(request, passed, _CREATE_S)
         except BaseException:
             control.close()
             _close_all([stdout, stderr])

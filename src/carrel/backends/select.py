@@ -12,6 +12,7 @@ from carrel.backends.base import Backend
 from carrel.backends.canary import try_level
 from carrel.backends.namespace import NamespaceBackend
 from carrel.backends.process import ProcessBackend
+from carrel.backends.templates import Rotation
 from carrel.config import Config
 from carrel.errors import SandboxStartFailed
 from carrel.models import Level
@@ -36,7 +37,8 @@ def backends(config: Config, progress: Progress = lambda _line: None) -> dict[Le
 
 def _make(level: Level, config: Config, progress: Progress) -> NamespaceBackend | ProcessBackend:
     if level is Level.NAMESPACE:
-        return NamespaceBackend(config.state, config.images, progress)
+        rotation = Rotation(config.rotate_forks, config.rotate_minutes)
+        return NamespaceBackend(config.state, config.images, progress, rotation)
     if level is Level.PROCESS:
         return ProcessBackend(config.state, config.images, progress)
     raise SandboxStartFailed(f"Level '{level}' is not built yet.")

@@ -5,7 +5,7 @@ namespace. *image* has an image's libraries imported and makes interpreters insi
 enclosed. Both take requests from the host over a SEQPACKET socket, a JSON object each with its descriptors, and
 answer in order; the end of a child is reported when it comes. A template is single-threaded (asserted before every
 fork), its environment holds nothing of the host's, and its descriptors are the socket and what the request brought; a
-child closes all of them but its own.
+child closes all of them but its own. One that is told to retire ends when its last child has.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ class Template:
     def __init__(self, host: socket.socket, make: Callable[[Request, list[int]], int]) -> None:
         self._host, self._make = host, make
         self._children: dict[int, Any] = {}  # pidfd → what the host calls the child
+        self._is_retired = False
         self._poll = select.poll()
         self._poll.register(host, select.POLLIN)
 
     def serve(self) -> None:
-        """Until the host's end closes."""
-        while True:
+        """Until the host's end closes, or the last child of a retired one has ended."""
+        while not self._is_retired or self._children:
             for fd, _events in self._poll.poll():
                 if fd != self._host.fileno():
                     self._reap(fd)
@@ -49,7 +50,11 @@ class Template:
                 )
                 if not data:
                     return
-                self._answer(json.loads(data), descriptors)
+                request = json.loads(data)
+                if "retire" in request:
+                    self._is_retired = True
+                else:
+                    self._answer(request, descriptors)
 
     def _answer(self, request: Request, descriptors: list[int]) -> None:
         try:
