@@ -98,6 +98,11 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
         ("isolation = 'docker'", ["docker", "namespace"]),
         ("isolation = 'process'\nminimum = 'namespace'", ["process", "minimum is namespace"]),
         ("[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'", ["EgressEnabled", "not yet"]),
+        ("[pools.a]\ncarrel.egress.allow = ['pypi.org']", ["carrel.egress.allow", "EgressEnabled"]),
+        (
+            "[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'\ncarrel.egress.allow = ['exa mple']",
+            ["carrel.egress.allow", "'exa mple' is not a rule: not a host name"],
+        ),
         ("[pools.a]\ncontainerType = 'NodeLTS'", ["NodeLTS", "PythonLTS only"]),
         ("[pools.a]\nscaleConfiguration = {maxConcurrentSessions = 1, readySessionInstances = 2}", ["at most", "which is 1"]),
         ("[pools.a]\nscaleConfiguration.maxConcurentSessions = 1", ["unknown", "did you mean scaleConfiguration.maxConcurrentSessions"]),

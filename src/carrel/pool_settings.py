@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from carrel.egress import rules
 from carrel.models import MIB, ContainerType, Level, Network, PoolSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
@@ -51,13 +52,26 @@ def parse_pool(name: str, table: Mapping[str, Any], default_level: Level) -> Poo
         parsed = field.parse(f"[pools.{name}] {path}", value)
         if field.attribute and parsed is not None:
             attributes[field.attribute] = parsed
-    spec = PoolSpec(name=name, **attributes)
+    spec = PoolSpec(name=name, **attributes | _network_of(f"[pools.{name}]", attributes))
     _check_together(spec)
     return spec
 
 
+def _network_of(where: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Egress with a list is another thing than egress without; a list and no egress is a mistake."""
+    if "allow" not in attributes:
+        return {}
+    if attributes.get("network", Network.NONE) is Network.NONE:
+        allowed = 'a list needs sessionNetworkConfiguration.status = "EgressEnabled"'
+        raise refused(f"{where} carrel.egress.allow", list(attributes["allow"]), allowed)
+    return {"network": Network.LISTED}
+
+
 def _check_together(spec: PoolSpec) -> None:
     where = f"[pools.{spec.name}]"
+    if spec.network is Network.OPEN:
+        allowed = "not yet without carrel.egress.allow, a list of what sessions may reach"
+        raise refused(f"{where} sessionNetworkConfiguration.status", "EgressEnabled", allowed)
     if spec.ready > spec.maximum:
         allowed = f"at most scaleConfiguration.maxConcurrentSessions, which is {spec.maximum}"
         raise refused(f"{where} scaleConfiguration.readySessionInstances", spec.ready, allowed)
@@ -142,11 +156,19 @@ def _container_type(where: str, value: Any) -> ContainerType:
 
 
 def _network(where: str, value: Any) -> Network:
-    if value == "EgressEnabled":
-        raise refused(where, value, "not yet: network access arrives with the isolation work; use EgressDisabled")
-    if value != "EgressDisabled":
-        raise refused(where, value, "EgressDisabled")
-    return Network.NONE
+    known = {"EgressDisabled": Network.NONE, "EgressEnabled": Network.OPEN}
+    if value not in known:
+        raise refused(where, value, f"one of {', '.join(known)}")
+    return known[value]
+
+
+def _egress_rules(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise refused(where, value, f"a list of {rules.SYNTAX}")
+    try:
+        return tuple(rule.text for rule in rules.parse_all(value))
+    except ValueError as error:
+        raise refused(where, value, f"a list of {rules.SYNTAX}: {error}") from None
 
 
 def _only(allowed: str) -> Callable[[str, Any], None]:
@@ -175,7 +197,8 @@ FIELDS: dict[str, Field] = {
         Field("scaleConfiguration.readySessionInstances", "ready", whole(0, 10_000), "0 to maxConcurrentSessions"),
         Field(f"{_LIFECYCLE}.lifecycleType", None, _only("Timed"), "Timed"),
         Field(f"{_LIFECYCLE}.cooldownPeriodInSeconds", "cooldown", whole(1, 86_400), "1 to 86400 seconds"),
-        Field("sessionNetworkConfiguration.status", "network", _network, "EgressDisabled"),
+        Field("sessionNetworkConfiguration.status", "network", _network, "EgressDisabled, EgressEnabled"),
+        Field("carrel.egress.allow", "allow", _egress_rules, "hosts and ranges that sessions may reach; none if empty"),
         Field("carrel.image", "image", _image, "the name of an image"),
         Field("carrel.isolation", "isolation", level, f"auto, {', '.join(Level)}"),
         Field("carrel.memory", "memory_bytes", size(64 * MIB, _TEBIBYTE), "64MiB to 1TiB, files included"),

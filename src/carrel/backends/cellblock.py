@@ -80,6 +80,10 @@ class CellBlock:
             raise SandboxStartFailed("The cell block is not running.")
         return await self._spawner.call(request, descriptors)
 
+    async def start_egress(self, control: socket.socket) -> None:
+        """Have the process started that connects to the outside for sandboxes; `control` is its end of a socket to the host."""
+        await self._ask_spawner({"op": "egress", "uid": ids.service(self._state, "egress")}, [control.fileno()])
+
     def bare(self) -> AbstractAsyncContextManager[Template]:
         """The template that makes agents, started where there is none."""
         return self._templates.hold("")

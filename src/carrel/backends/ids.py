@@ -14,6 +14,8 @@ from carrel.backends import policy
 # Processes of the server that have an id of their own. The order is part of the state: new ones go to the end.
 _SERVICES = ("host", "gateway", "egress", "builder")
 _FIRST_SERVICE = policy.LAST_ID
+_SLOTS = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
+SERVICES = range(_FIRST_SERVICE, _FIRST_SERVICE + _SLOTS * len(_SERVICES))  # of all servers
 
 
 def sessions(state: Path) -> range:
@@ -28,5 +30,4 @@ def service(state: Path, name: str) -> int:
 
 
 def _slot(state: Path) -> int:
-    slots = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
-    return int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % slots
+    return int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % _SLOTS

@@ -14,7 +14,7 @@ import platform
 import resource
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from carrel.backends.base import Death, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.cgroups import Group
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.backends.network import Network
 from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
+from carrel.guest.sandbox import JOINED
 from carrel.models import Level, PoolSpec
 
 _CREATE_S = 20
@@ -40,8 +42,10 @@ class NamespaceBackend:
         image_folder: Path,
         progress: Callable[[str], None] = lambda _line: None,
         rotation: Rotation = Rotation(),  # noqa: B008 - frozen
+        egress_allow_private: Sequence[str] = (),
     ) -> None:
         self._block = CellBlock(state, image_folder, progress, self._on_interpreter_exit, rotation)
+        self.network = Network(self._block.start_egress, egress_allow_private)
         self._starting = asyncio.Lock()
         self._live: dict[int, NamespaceSandbox] = {}
         self._free_uids = list(range(policy.ID_RANGE - 5000, 0, -1)) if os.geteuid() == 0 else []
@@ -118,6 +122,7 @@ class NamespaceBackend:
         if self._watcher is not None:
             self._watcher.cancel()
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._live.values())))
+        await self.network.close()
         await self._block.close()
 
 
@@ -154,7 +159,10 @@ class NamespaceSandbox:
                 async with self._block.image(self._pool.image) as image, self._block.bare() as bare:
                     passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_procs]
                     self._agent_pidfd = await bare.fork(request, passed, _CREATE_S)
-            _answer, self._namespaces = await setup.first(_CREATE_S)
+            _answer, made = await setup.first(_CREATE_S)
+            self._namespaces, listeners = made[: len(JOINED)], made[len(JOINED) :]
+            net = self._namespaces[JOINED.index("net")]
+            await self._backend.network.attach(self.id, self._pool, net, listeners)
         finally:
             setup.close()
             _close_all(agent_procs)
@@ -233,6 +241,7 @@ class NamespaceSandbox:
         self._forget_interpreter()
         _close_all(self._namespaces)
         _close_all(self._code_procs)
+        await self._backend.network.detach(self.id)
         await self._block.remove_group(self.id)  # also where we never heard of one: its reply may have come too late
         self._backend.release(self._number, self._uid if is_empty else 0)  # never an id that a process may still have
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyseccomp
 
 from carrel.errors import SandboxStartFailed
-from carrel.models import MIB, PoolSpec
+from carrel.models import MIB, Network, PoolSpec
 
 USER = "user"
 UID = 1000  # inside; outside it is one host uid per session as root, the server's own uid otherwise
@@ -122,6 +122,11 @@ ENVIRONMENT = {
     "PATH": "/opt/carrel/image/bin:/usr/local/bin:/usr/bin:/bin",
     "TMPDIR": "/tmp",  # noqa: S108 - the sandbox's own
 }
+
+# Where the filtering proxy (carrel.egress) listens inside a sandbox; Squid's number, which people know.
+PROXY = ("127.0.0.1", 3128)
+_PROXY_URL = f"http://{PROXY[0]}:{PROXY[1]}"
+_NO_PROXY = "localhost,127.0.0.1,::1"
 
 
 # One byte, and not to be changed by the code: with 0 a kernel whose core_pattern is a pipe still starts its helper, as the host's
@@ -282,6 +287,19 @@ def _is_known(name: str) -> bool:
     return number >= 0
 
 
+def listeners(pool: PoolSpec) -> list[tuple[str, str, int]]:
+    """Sockets that a sandbox makes in its own network namespace for the host to serve: kind, address, port."""
+    return [("tcp", *PROXY)] if pool.network is Network.LISTED else []
+
+
+def environment(pool: PoolSpec) -> dict[str, str]:
+    """Variables of one pool's interpreters, above ENVIRONMENT and the image's. Programs read the proxy's in either case."""
+    if pool.network is not Network.LISTED:
+        return {}
+    proxies = {"HTTP_PROXY": _PROXY_URL, "HTTPS_PROXY": _PROXY_URL, "ALL_PROXY": _PROXY_URL, "NO_PROXY": _NO_PROXY}
+    return proxies | {name.lower(): value for name, value in proxies.items()}
+
+
 def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[str, Any]:
     """One sandbox, as `guest/sandbox.py` takes it."""
     limits = rlimits(pool, has_memory_cgroup=has_memory_cgroup)
@@ -290,6 +308,8 @@ def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[
         "outer_uid": outer_uid,
         "hostname": HOSTNAME,
         "data": DATA,
+        "listen": listeners(pool),
+        "environment": environment(pool),
         "mounts": tmpfs_mounts(pool, outer_uid),
         "proc_hidden": PROC_HIDDEN,
         "proc_read_only": PROC_READ_ONLY,

@@ -23,7 +23,7 @@ from carrel.backends import guestlib, images, policy
 from carrel.backends.base import Death, Usage
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
-from carrel.models import Level, PoolSpec
+from carrel.models import Level, Network, PoolSpec
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from carrel.guest import alone; alone.main(sys.argv[2:])"
 _END_S = 3
@@ -50,6 +50,9 @@ class ProcessBackend:
         folder.mkdir(parents=True)
 
     async def prepare(self, pool: PoolSpec) -> None:
+        if pool.network is Network.LISTED:
+            reason = "Level 'process' cannot hold code to an egress list: it has the server's own network."
+            raise SandboxStartFailed(reason)
         if pool.image not in self._images:
             self._images[pool.image] = await asyncio.to_thread(
                 images.ensure, pool.image, self._image_folder, self._progress

@@ -38,7 +38,7 @@ def backends(config: Config, progress: Progress = lambda _line: None) -> dict[Le
 def _make(level: Level, config: Config, progress: Progress) -> NamespaceBackend | ProcessBackend:
     if level is Level.NAMESPACE:
         rotation = Rotation(config.rotate_forks, config.rotate_minutes)
-        return NamespaceBackend(config.state, config.images, progress, rotation)
+        return NamespaceBackend(config.state, config.images, progress, rotation, config.egress_allow_private)
     if level is Level.PROCESS:
         return ProcessBackend(config.state, config.images, progress)
     raise SandboxStartFailed(f"Level '{level}' is not built yet.")

@@ -42,7 +42,10 @@ Spec = dict[str, Any]  # backends/policy.py, `sandbox()`, says what is in it
 
 
 def enclose(spec: Spec, image_mounts: int, cgroups: list[int]) -> list[int]:
-    """Make this process (pid 1 of a new pid namespace already) the first of a sandbox; returns its namespaces, in JOINED's order."""
+    """Make this process (pid 1 of a new pid namespace already) the first of a sandbox.
+
+    Returns its namespaces, in JOINED's order, and after them the sockets of spec["listen"].
+    """
     join_cgroups(cgroups)
     linux.setns(image_mounts, linux.CLONE_NEWNS)
     linux.unshare(
@@ -51,8 +54,9 @@ def enclose(spec: Spec, image_mounts: int, cgroups: list[int]) -> list[int]:
     _mount_all(spec)
     socket.sethostname(spec["hostname"])
     linux.loopback_up()
+    listeners = [_listener(*each) for each in spec["listen"]]
     _new_user_namespace(spec["outer_uid"], spec["uid"])
-    return [linux.open_namespace(name) for name in JOINED]
+    return [*(linux.open_namespace(name) for name in JOINED), *listeners]
 
 
 def join(namespaces: dict[str, int]) -> None:
@@ -116,6 +120,19 @@ def _mount_all(spec: Spec) -> None:
         with contextlib.suppress(FileNotFoundError):
             linux.mount(path, path, None, linux.MS_BIND | linux.MS_REC)
             linux.restrict_mount(path, linux.MOUNT_ATTR_RDONLY)
+
+
+def _listener(kind: str, address: str, port: int) -> int:
+    """A socket of this network namespace for the host to serve: the way out of a sandbox that needs no interface and no route.
+
+    Made here because whoever made the namespace may bind any port in it, and the host, which may lack every privilege, could not enter it.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+    listener.bind((address, port))
+    if kind == "tcp":
+        listener.listen(128)
+    return listener.detach()
 
 
 def _new_user_namespace(outer: int, inner: int) -> None:

@@ -141,15 +141,18 @@ def _decoded(request: Request) -> sandbox.Spec:
 
 
 def make_agent(request: Request, descriptors: list[int]) -> int:
-    """Descriptors: channel, setup socket (namespaces or an error go back by it), the image's mount namespace, cgroup.procs …"""
+    """Descriptors: channel, setup socket, the image's mount namespace, cgroup.procs …
+
+    By the setup socket go back what `enclose` returns, or an error.
+    """
     channel, setup, image_mounts, *cgroups = descriptors
     spec = _decoded(request)
 
     def child() -> None:
         with socket.socket(fileno=os.dup(setup)) as answer:
             try:
-                namespaces = sandbox.enclose(spec, image_mounts, cgroups)
-                socket.send_fds(answer, [b"{}"], namespaces)
+                made = sandbox.enclose(spec, image_mounts, cgroups)
+                socket.send_fds(answer, [b"{}"], made)
             except OSError as error:
                 last = traceback.extract_tb(error.__traceback__)[-1]
                 answer.send(json.dumps({"error": f"{last.name}: {last.line}: {error.strerror}"}).encode())
@@ -182,6 +185,7 @@ def make_interpreter(request: Request, descriptors: list[int]) -> int:
         sandbox.reset_signals()
         os.chdir(spec["data"])
         sandbox.confine(spec)
+        os.environ.update(spec["environment"])
         linux.set_dumpable(
             True
         )  # cleared with the ids; the code may trace its own children, and the host may read its sizes

@@ -19,15 +19,16 @@ from typing import Any
 from carrel.guest import linux
 from carrel.guest.template import MAX_DESCRIPTORS, MAX_MESSAGE
 from carrel.host.block import Block
+from carrel.host.egress import Egress
 from carrel.host.groups import Groups
 from carrel.host.kills import Kills
 from carrel.host.parts import Answer, Offspring, Operation, Part
 
 
-def _parts(_offspring: Offspring) -> list[Part]:
+def _parts(offspring: Offspring) -> list[Part]:
     """A line for each module with operations. They are ended in reverse order."""
     block = Block()
-    return [Groups(), block, Kills(lambda: block.ids)]
+    return [Groups(), block, Kills(lambda: block.ids), Egress(offspring)]
 
 
 class Spawner:

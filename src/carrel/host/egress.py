@@ -1,0 +1,50 @@
+"""The spawner's `egress`: start the process that connects to the outside for sandboxes (`python -m carrel.egress`).
+
+Started here and not by the host, since as root it takes an id of its own, which only root can give it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from carrel.backends import ids
+from carrel.host.parts import Answer, Offspring, Operation, Request
+
+# Its command line and little else: how to find Python's modules, and what the machine's resolver heeds.
+_ENVIRONMENT = ("PATH", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "RES_OPTIONS", "LOCALDOMAIN")
+
+
+class Egress:
+    def __init__(self, offspring: Offspring) -> None:
+        self._offspring = offspring
+
+    @property
+    def operations(self) -> Mapping[str, Operation]:
+        return {"egress": self._start}
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return {}
+
+    def _start(self, request: Request, descriptors: list[int]) -> Answer:
+        """Descriptor: its end of the socket to the host."""
+        (host,) = descriptors
+        uid = int(request["uid"])
+        if os.geteuid() == 0 and uid not in ids.SERVICES:
+            raise PermissionError(errno.EPERM, "not an id of a service")
+
+        def run() -> None:
+            os.set_inheritable(host, True)
+            os.chdir("/")
+            environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+            arguments = [sys.executable, "-P", "-m", "carrel.egress", str(host), str(uid)]
+            os.execve(sys.executable, arguments, environment)  # noqa: S606 - an exec is the point
+
+        return {"pid": self._offspring.fork(run, [host])}, []
+
+    def close(self) -> None:
+        """The offspring's owner ends it."""
