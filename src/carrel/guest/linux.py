@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Collection, Container
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
@@ -43,6 +44,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _PR_SET_SECCOMP = 22
 _PR_SET_CHILD_SUBREAPER = 36
 _SECCOMP_MODE_FILTER = 2
@@ -139,17 +141,25 @@ def no_new_privileges() -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
 
 
-def drop_bounding_set() -> None:
-    """Needs CAP_SETPCAP. The loop ends at the first number that this kernel does not know (EINVAL)."""
+def drop_bounding_set(kept: Container[int] = ()) -> None:
+    """All but `kept`. Needs CAP_SETPCAP. The loop ends at the first number that this kernel does not know (EINVAL)."""
     for capability in range(64):
-        if _LIBC.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+        if capability not in kept and _LIBC.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
             return
 
 
+def set_capabilities(kept: Collection[int], *, handed_down: bool = False) -> None:
+    """Have just `kept`, in force; with `handed_down` what is executed has them too (capabilities(7), "ambient")."""
+    masks = [sum(1 << number % 32 for number in kept if number // 32 == half) for half in (0, 1)]
+    fields = [value for mask in masks for value in (mask, mask, mask if handed_down else 0)]
+    _check(_LIBC.capset(struct.pack("Ii", _CAPABILITY_VERSION_3, 0), struct.pack("6I", *fields)))
+    for number in kept if handed_down else ():
+        _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
+
+
 def clear_capabilities() -> None:
-    """Empty the effective, permitted and inheritable sets (capset)."""
-    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    _check(_LIBC.capset(header, bytes(24)))
+    """Empty the effective, permitted and inheritable sets, and with them the ambient one."""
+    set_capabilities(())
 
 
 def drop_capabilities() -> None:
