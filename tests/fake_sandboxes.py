@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from carrel.backends.base import Death, Usage
+from carrel.backends.base import Death, Meter, NoMeter, Usage
 from carrel.errors import SandboxStartFailed
 from carrel.guest.frames import INITIAL_CREDIT, MAX_PAYLOAD, Decoder, Header, chunks, encode
 from carrel.models import Level, PoolSpec
@@ -287,6 +287,7 @@ _WORDS: dict[str, Callable[[Agent, int, str, int], str | None]] = {
 class FakeSandbox:
     def __init__(self, backend: FakeBackend, name: str) -> None:
         self.id = name
+        self.meter: Meter = NoMeter()
         self.channel, self._inside = socket.socketpair()
         self.agent = Agent(self._inside, backend.mute)
         self.interpreters = 0

@@ -150,6 +150,15 @@ def test_exec_takes_code_from_stdin_and_file(server: Server, tmp_path: Path) -> 
     assert carrel("exec", "--state", str(server.state), "-f", str(file)).stdout == "from a file\n"
 
 
+def test_exec_tells_what_was_used(server: Server) -> None:
+    """One line on stderr, so that stdout stays the program's."""
+    done = carrel("exec", "--state", str(server.state), "--usage", "print('four'); 5")
+
+    assert done.stdout == "four\n5\n"
+    assert done.stderr.startswith("ok: wall ")
+    assert " ms, cpu " in done.stderr and "printed 5 bytes" in done.stderr
+
+
 def test_exec_fails_when_the_program_does(server: Server) -> None:
     """Exit status 1, the traceback on stderr."""
     done = carrel("exec", "--state", str(server.state), "1/0")

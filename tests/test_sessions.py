@@ -15,7 +15,7 @@ import pytest
 from carrel import errors
 from carrel.backends.base import Death
 from carrel.guest.frames import Decoder, FrameError, Header, encode
-from carrel.models import MIB, ExecutionSpec, Level, PoolSpec, Status
+from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, Status, Usage
 from carrel.sessions import guest, link, session
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import KEPT, TIMED_OUT, Record, Store, cut
@@ -168,7 +168,7 @@ def test_the_store_forgets_the_oldest_results_first_and_never_a_running_one() ->
     for number in range(KEPT + 1):
         record = Record(ExecutionSpec("", operation_id=f"op-{number}"), b"", 0.0)
         store.add(record)
-        record.finish(Status.SUCCEEDED, b"", b"", b"")
+        record.finish(Outcome.OK, Usage(), b"", b"", b"")
         store.finished(record)
 
     assert store.get("op-0") is None and store.get("op-1") is not None
@@ -176,7 +176,7 @@ def test_the_store_forgets_the_oldest_results_first_and_never_a_running_one() ->
 
     large = Record(ExecutionSpec("", operation_id="large"), b"", 0.0)
     store.add(large)
-    large.finish(Status.SUCCEEDED, b"x" * (65 * MIB), b"", b"")
+    large.finish(Outcome.OK, Usage(), b"x" * (65 * MIB), b"", b"")
     store.finished(large)
     assert store.get("op-100") is None and store.get("large") is large and store.get("running") is running
 
@@ -277,6 +277,10 @@ HOSTILE = {
     "output of a kind that is a list": 'frame {"s": "N", "data": ["stdout"]}',
     "an outcome that is none": 'frame {"s": "N", "end": 1, "outcome": "splendid"}',
     "an outcome of the wrong type": 'frame {"s": "N", "end": 1, "outcome": {"ok": 1}}',
+    "a cause that is none": 'frame {"s": "N", "end": 1, "outcome": "error", "cause": "boredom"}',
+    "a count below zero": 'frame {"s": "N", "end": 1, "outcome": "ok", "printed": -1}',
+    "a count that is a text": 'frame {"s": "N", "end": 1, "outcome": "ok", "cpu_us": "1"}',
+    "a count without end": 'frame {"s": "N", "end": 1, "outcome": "ok", "written": 99999999999999999999}',
     "an error that is no object": 'frame {"s": "N", "error": "boo"}',
     "an error with a message without end": 'frame {"s": "N", "error": {"code": "x", "message": "' + "m" * 5000 + '"}}',
     "an event that is none": 'frame {"s": 0, "event": "party"}',

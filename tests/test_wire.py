@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel import errors
-from carrel.models import Execution, SessionView, Status, Value, ValueKind
+from carrel.models import Execution, Outcome, SessionView, Status, Usage, Value, ValueKind
 from carrel.wire import executions, jsons, sessions, times
 from carrel.wire.versions import VERSIONS, Version, decode_version
 
@@ -191,7 +191,10 @@ def test_whatever_is_encoded_is_valid_json(value: Any) -> None:
 # ---- execution replies ------------------------------------------------------------------------------------------------
 
 
-DONE = Execution("id-1", "alice", False, Status.SUCCEEDED, "out\n", "", Value(), 8, 0)
+USED = Usage(
+    8.2, 7.125, None, 5, 4, {"wall_ms": "host clock", "cpu_ms": "c", "written_bytes": "w", "printed_bytes": "agent"}
+)
+DONE = Execution("id-1", "alice", False, Status.SUCCEEDED, "out\n", "", Value(), 0, Outcome.OK, USED)
 NUMBER = Value(ValueKind.SCALAR, 42, "42")
 NONE = Value(ValueKind.SCALAR, None, "None")
 IMAGE = Value(ValueKind.IMAGE, {"type": "image", "format": "png", "base64_data": "iVBO"})
@@ -263,7 +266,27 @@ def test_an_execution_has_its_result_once_it_is_over() -> None:
         "identifier": "alice",
         "executionType": "synchronous",
         "status": "Succeeded",
-        "result": {"stdout": "out\n", "stderr": "", "executionResult": "", "executionTimeInMilliseconds": 8},
+        "result": {
+            "stdout": "out\n",
+            "stderr": "",
+            "executionResult": "",
+            "executionTimeInMilliseconds": 8,
+            "outcome": "ok",
+            "usage": {
+                "wallMs": 8.2,
+                "cpuMs": 7.125,
+                "peakMemoryBytes": None,
+                "writtenBytes": 5,
+                "printedBytes": 4,
+                "sources": {
+                    "wallMs": "host clock",
+                    "cpuMs": "c",
+                    "peakMemoryBytes": None,
+                    "writtenBytes": "w",
+                    "printedBytes": "agent",
+                },
+            },
+        },
     }
 
 

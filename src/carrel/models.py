@@ -105,6 +105,32 @@ class Status(StrEnum):
     FAILED = "Failed"
 
 
+class Outcome(StrEnum):
+    """What an execution came to, by its uncaught cause: code that catches a MemoryError and goes on is `ok`."""
+
+    OK = "ok"
+    ERROR = "error"  # any exception that has no word of its own here
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+    MEMORY = "memory"  # killed by the kernel at the memory limit, or a MemoryError
+    PROCESSES = "processes"  # no further process or thread could be started
+    DISK = "disk"  # no space or no room for another file
+    KILLED = "killed"  # the interpreter ended by a signal, or nobody knows how
+    EXITED = "exited"  # the interpreter ended by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an execution used, measured outside the interpreter; None where nobody measures it. `sources` has a word for each figure."""
+
+    wall_ms: float = 0.0
+    cpu_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    written_bytes: int | None = None
+    printed_bytes: int | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
 class ValueKind(StrEnum):
     """What the last expression gave; decides how each envelope shows it (wire/ holds that table)."""
 
@@ -142,8 +168,14 @@ class Execution:
     stdout: str = ""
     stderr: str = ""
     value: Value = field(default_factory=Value)
-    wall_ms: int = 0  # from the code's start to its end, measured outside the sandbox
     queued_ms: int = 0  # waiting for earlier calls of the session
+    outcome: Outcome | None = None  # None until it is over
+    usage: Usage | None = None
+
+    @property
+    def wall_ms(self) -> int:
+        """From the code's start to its end, measured outside the sandbox."""
+        return 0 if self.usage is None else round(self.usage.wall_ms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,20 @@ time.sleep(0.2)
     attacker.still_works()
 
 
+def test_code_cannot_make_up_its_figures(attacker: Attacker) -> None:
+    """A forged last word is believed about an exception of its own only: figures in it are ignored, a made-up cause is none."""
+    code = """
+lie = {'done': number(), 'outcome': 'error', 'cause': 'boredom', 'cpu_us': 10**9, 'printed': 10**9, 'written': 10**9, 'code': 7}
+forge(value({'kind': 'scalar', 'json': 'forged'}), frame(lie))
+time.sleep(0.2)
+"""
+    told = attacker.run(code)
+
+    assert (told.outcome, told.result) == ("error", "forged")
+    assert told.usage.cpu_ms is not None and told.usage.cpu_ms < 10_000
+    assert (told.usage.written_bytes or 0) < 10**6 and (told.usage.printed_bytes or 0) < 10**6
+
+
 @pytest.mark.parametrize(
     "document",
     [

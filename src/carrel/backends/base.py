@@ -31,6 +31,41 @@ class Usage:
     pids: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """What the kernel has counted for a sandbox's code between a meter's `start` and its `stop`; None where it does not count."""
+
+    cpu_ms: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+class Meter(Protocol):
+    """Counts what the code of one sandbox uses. Read by the session around each execution, on the loop: microseconds, no waiting."""
+
+    cpu_source: str  # where the figures come from, for the reader of a result
+    memory_source: str
+
+    def start(self) -> None:
+        """Code is about to run."""
+        ...
+
+    def stop(self) -> Metered:
+        """It has ended."""
+        ...
+
+
+class NoMeter:
+    """At levels and on machines without control groups."""
+
+    cpu_source = memory_source = ""
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> Metered:
+        return Metered()
+
+
 class Sandbox(Protocol):
     """One isolated place, used for one session and then destroyed. Called by the keeper and by the session it belongs to."""
 
@@ -38,6 +73,7 @@ class Sandbox(Protocol):
     channel: (
         socket.socket
     )  # AF_UNIX stream to the agent, non-blocking; the owner of the link reads, writes and closes it
+    meter: Meter  # usable until the kill has ended
 
     async def interpreter(self) -> list[int] | None:
         """Make a fresh interpreter. Called once after the start and again after the link's `reset` emptied the sandbox.

@@ -16,8 +16,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from carrel.backends import guestlib, ids, images, policy
-from carrel.backends.cgroups import Group
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.backends.meter import CgroupMeter
 from carrel.backends.templates import Rotation, Template, Templates, read_lines
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
@@ -128,14 +128,16 @@ class CellBlock:
             raise
         return Template(control, mounts, errors_in)
 
-    async def make_group(self, name: str, pool: PoolSpec) -> tuple[Group | None, list[int], list[int]]:
-        """Control groups for a sandbox, and the open `cgroup.procs` for its agent and for its code."""
+    async def make_group(self, name: str, pool: PoolSpec) -> tuple[CgroupMeter | None, list[int], list[int]]:
+        """Control groups for a sandbox: what they count, and the descriptors by which its agent and its code join them."""
         if self.cgroup_version is None:
             return None, [], []
         limits = {"memory_bytes": pool.memory_bytes, "pids": pool.pids, "cpu": pool.cpu}
         answer, opened = await self._ask_spawner({"op": "group", "name": name, "limits": limits})
-        group = Group((), (), (), Path(answer["memory"]), answer["version"])
-        return group, opened[: answer["agent"]], opened[answer["agent"] :]
+        agent, counted = answer["agent"], answer["counted"]
+        joins, files = opened[: len(opened) - len(counted)], opened[len(opened) - len(counted) :]
+        meter = CgroupMeter(answer["version"], dict(zip(counted, files, strict=True)))
+        return meter, joins[:agent], joins[agent:]
 
     async def remove_group(self, name: str) -> None:
         """Nothing where there is none."""

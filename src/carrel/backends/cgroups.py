@@ -3,9 +3,10 @@ old ones.
 
 A sandbox has a group with two children: `agent` and `code`. The memory limit is on `code`; the parent's is a little
 higher, so that code which runs out of memory is killed and the agent is not. Version 1 has one tree per controller
-and no such need for pids and cpu. Groups are found by their name, `carrel-<pid>-<start time>` of the process that
-made them, so that a later start can tell a dead owner's from a live one's. Kernel pages:
-Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst.
+and no such need for pids and cpu; its processor time is counted by a controller of its own, which some machines mount
+with `cpu` and some beside it. Groups are found by their name, `carrel-<pid>-<start time>` of the process that made
+them, so that a later start can tell a dead owner's from a live one's. What a group has counted: meter.py. Kernel
+pages: Documentation/admin-guide/cgroup-v1/, cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from carrel.backends.base import Usage
+from carrel.backends import meter
 from carrel.models import MIB
 
 PREFIX = "carrel-"
@@ -28,6 +30,7 @@ _TCP_BYTES = 32 * MIB  # version 1 only; version 2 counts socket buffers as memo
 _CPU_PERIOD_US = 100_000
 _PARENT, _START_TIME = 1, 19  # indexes in `_status`
 _CONTROLLERS = ("memory", "pids", "cpu")
+_COUNTER = "cpuacct"  # version 1, where there is one
 _ASIDE = "carrel.server"  # where a server moves itself, version 2
 _STEP_ASIDE_ATTEMPTS = 5  # one is enough but for processes that are started meanwhile
 
@@ -41,26 +44,29 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One sandbox's groups: what to remove (children first), the `cgroup.procs` files to join, and where to read."""
+    """One sandbox's groups: what to remove (children first), the files by which a process joins, and what a meter reads.
 
-    directories: tuple[Path, ...]
-    agent_procs: tuple[Path, ...]
-    code_procs: tuple[Path, ...]
-    memory: Path
+    Version 1 is joined by `tasks`: a process that moves its one thread itself spares the kernel a lock over all threads of the machine,
+    which can take the 20 ms of an RCU grace period (cgroup_procs_write_start in kernel/cgroup/cgroup.c). Version 2 has no such file.
+    """
+
     version: int
+    directories: tuple[Path, ...]
+    agent_joins: tuple[Path, ...]
+    code_joins: tuple[Path, ...]
+    counted: Mapping[str, Path]
 
-    def count_memory_kills(self) -> int:
-        """How many processes the kernel has killed here for want of memory."""
-        name = "memory.oom_control" if self.version == 1 else "memory.events"
-        return sum(_counter(self.memory / child / name, "oom_kill") for child in ("code", "agent"))
+    def open_joins(self) -> list[int]:
+        """For the agent, then for the code."""
+        return [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in (*self.agent_joins, *self.code_joins)]
 
-    def usage(self) -> Usage:
-        names = (
-            ("memory.usage_in_bytes", "memory.max_usage_in_bytes")
-            if self.version == 1
-            else ("memory.current", "memory.peak")
-        )
-        return Usage(memory_bytes=_number(self.memory / names[0]), peak_memory_bytes=_number(self.memory / names[1]))
+    def open_counted(self) -> dict[str, int]:
+        """For a meter, as far as this kernel has the files."""
+        found = {}
+        for name, path in self.counted.items():
+            with contextlib.suppress(OSError):
+                found[name] = _open_counted(path)
+        return found
 
 
 class Tree:
@@ -83,21 +89,35 @@ class Tree:
 
     def _make_v1(self, name: str, limits: Limits) -> Group:
         memory, pids, cpu = (self._roots[controller] / name for controller in _CONTROLLERS)
-        for path in (memory, memory / "agent", memory / "code", pids, cpu):
+        code, counter = memory / "code", self._counter(cpu, name)
+        folders = tuple(dict.fromkeys((memory, memory / "agent", code, pids, cpu, counter)))
+        for path in folders:
             path.mkdir()
         _limit_v1(memory, limits.memory_bytes + _AGENT_SHARE)
         _limit_v1(memory / "code", limits.memory_bytes)
         (pids / "pids.max").write_text(str(limits.pids + 1))  # the agent counts too
         (cpu / "cpu.cfs_period_us").write_text(str(_CPU_PERIOD_US))
         (cpu / "cpu.cfs_quota_us").write_text(str(int(limits.cpu * _CPU_PERIOD_US)))
-        shared = (pids / "cgroup.procs", cpu / "cgroup.procs")
+        last = (counter,) if counter.parent == cpu else tuple(dict.fromkeys((cpu, counter)))
         return Group(
-            directories=(memory / "agent", memory / "code", memory, pids, cpu),
-            agent_procs=(memory / "agent" / "cgroup.procs", *shared),
-            code_procs=(memory / "code" / "cgroup.procs", *shared),
-            memory=memory,
             version=1,
+            directories=folders[::-1],
+            agent_joins=tuple(path / "tasks" for path in (memory / "agent", pids, cpu)),
+            code_joins=tuple(path / "tasks" for path in (code, pids, *last)),
+            counted={
+                meter.PEAK: code / "memory.max_usage_in_bytes",
+                meter.MEMORY: memory / "memory.usage_in_bytes",
+                meter.KILLS: code / "memory.oom_control",
+                meter.CPU: counter / "cpuacct.usage",
+            },
         )
+
+    def _counter(self, cpu: Path, name: str) -> Path:
+        """Where version 1 counts the code's processor time: a tree of its own, or below the group that limits it; else that group."""
+        root = self._roots.get(_COUNTER)
+        if root is None:
+            return cpu
+        return cpu / "code" if root == cpu.parent else root / name
 
     def _make_v2(self, name: str, limits: Limits) -> Group:
         top = self._roots["memory"] / name
@@ -111,12 +131,18 @@ class Tree:
             (top / "memory.swap.max").write_text("0")
         (top / "pids.max").write_text(str(limits.pids + 1))
         (top / "cpu.max").write_text(f"{int(limits.cpu * _CPU_PERIOD_US)} {_CPU_PERIOD_US}")
+        code = top / "code"
         return Group(
-            directories=(top / "agent", top / "code", top),
-            agent_procs=(top / "agent" / "cgroup.procs",),
-            code_procs=(top / "code" / "cgroup.procs",),
-            memory=top,
             version=2,
+            directories=(top / "agent", code, top),
+            agent_joins=(top / "agent" / "cgroup.procs",),
+            code_joins=(code / "cgroup.procs",),
+            counted={
+                meter.PEAK: code / "memory.peak",
+                meter.MEMORY: top / "memory.current",
+                meter.KILLS: code / "memory.events",
+                meter.CPU: code / "cpu.stat",
+            },
         )
 
     def remove(self, group: Group) -> None:
@@ -193,7 +219,8 @@ def _candidates() -> list[tuple[int, dict[str, Path]]]:
     mounts = _mounts()
     found: list[tuple[int, dict[str, Path]]] = []
     if all(controller in mounts for controller in _CONTROLLERS):
-        found.append((1, {name: _below(mounts[name], own.get(name, "/")) for name in _CONTROLLERS}))
+        present = [name for name in (*_CONTROLLERS, _COUNTER) if name in mounts]
+        found.append((1, {name: _below(mounts[name], own.get(name, "/")) for name in present}))
     if "" in mounts:
         bases = _bases_v2(mounts[""], _below(mounts[""], own.get("", "/")))
         found += [(2, dict.fromkeys(_CONTROLLERS, base)) for base in bases]
@@ -227,7 +254,7 @@ def _mounts() -> dict[str, Path]:
         if kind == "cgroup2":
             found[""] = where
         elif kind == "cgroup":
-            found.update(dict.fromkeys(set(options.split(",")) & set(_CONTROLLERS), where))
+            found.update(dict.fromkeys(set(options.split(",")) & {*_CONTROLLERS, _COUNTER}, where))
     return found
 
 
@@ -338,16 +365,9 @@ def _kill_all(root: Path) -> None:
                     os.kill(int(pid), 9)
 
 
-def _counter(path: Path, key: str) -> int:
-    with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
-            name, _space, value = line.partition(" ")
-            if name == key:
-                return int(value)
-    return 0
-
-
-def _number(path: Path) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        return int(path.read_text())
-    return None
+def _open_counted(path: Path) -> int:
+    """For writing too where that may be: the peak of memory is set back so."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from carrel.backends import policy, watcher
-from carrel.backends.base import Death, Usage
+from carrel.backends.base import Death, Meter, NoMeter, Usage
 from carrel.backends.cellblock import CellBlock
-from carrel.backends.cgroups import Group
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.backends.meter import CgroupMeter
 from carrel.backends.network import Network
 from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
@@ -133,8 +133,9 @@ class NamespaceSandbox:
         self._backend, self._block, self._number, self._pool = backend, block, number, pool
         self._uid = 0
         self._spec: dict[str, Any] = {}
-        self._group: Group | None = None
-        self._code_procs: list[int] = []
+        self.meter: Meter = NoMeter()
+        self._group: CgroupMeter | None = None
+        self._code_joins: list[int] = []
         self._namespaces: list[int] = []
         self._agent_pidfd: int | None = None
         self._interpreter_pidfd: int | None = None
@@ -148,7 +149,8 @@ class NamespaceSandbox:
 
     async def enclose(self) -> None:
         """Have an agent made, and by it the sandbox's namespaces and mounts."""
-        self._group, agent_procs, self._code_procs = await self._block.make_group(self.id, self._pool)
+        self._group, agent_joins, self._code_joins = await self._block.make_group(self.id, self._pool)
+        self.meter = self._group or self.meter
         setup_socket, agent_setup = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         setup = FdSocket(setup_socket, "the agent")
         try:
@@ -157,7 +159,7 @@ class NamespaceSandbox:
             request = {"op": "agent", "spec": self._spec, "child": [self._number, 0]}
             with agent_setup, self._agent_end:
                 async with self._block.image(self._pool.image) as image, self._block.bare() as bare:
-                    passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_procs]
+                    passed = [self._agent_end.fileno(), agent_setup.fileno(), image.mounts, *agent_joins]
                     self._agent_pidfd = await bare.fork(request, passed, _CREATE_S)
             _answer, made = await setup.first(_CREATE_S)
             self._namespaces, listeners = made[: len(JOINED)], made[len(JOINED) :]
@@ -165,7 +167,7 @@ class NamespaceSandbox:
             await self._backend.network.attach(self.id, self._pool, net, listeners)
         finally:
             setup.close()
-            _close_all(agent_procs)
+            _close_all(agent_joins)
 
     async def interpreter(self) -> list[int]:
         control, control_end = socket.socketpair()
@@ -176,7 +178,7 @@ class NamespaceSandbox:
         self._turn += 1
         self._exit = asyncio.get_running_loop().create_future()
         self._memory_kills_before = self._count_memory_kills()
-        passed = [*self._namespaces, control_end.fileno(), stdout_end, stderr_end, *self._code_procs]
+        passed = [*self._namespaces, control_end.fileno(), stdout_end, stderr_end, *self._code_joins]
         try:
             request = {"op": "interpreter", "spec": self._spec, "child": [self._number, self._turn]}
             async with self._block.image(self._pool.image) as template:
@@ -240,7 +242,9 @@ class NamespaceSandbox:
             self._agent_pidfd = None
         self._forget_interpreter()
         _close_all(self._namespaces)
-        _close_all(self._code_procs)
+        _close_all(self._code_joins)
+        if self._group is not None:
+            self._group.close()
         await self._backend.network.detach(self.id)
         await self._block.remove_group(self.id)  # also where we never heard of one: its reply may have come too late
         self._backend.release(self._number, self._uid if is_empty else 0)  # never an id that a process may still have

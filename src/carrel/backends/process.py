@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carrel.backends import guestlib, images, policy
-from carrel.backends.base import Death, Usage
+from carrel.backends.base import Death, Meter, NoMeter, Usage
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import Level, Network, PoolSpec
@@ -79,6 +79,7 @@ class ProcessBackend:
 class ProcessSandbox:
     def __init__(self, name: str, folder: Path, live: set[ProcessSandbox]) -> None:
         self.id = name
+        self.meter: Meter = NoMeter()
         self._folder, self._live = folder, live
         self._process: asyncio.subprocess.Process | None = None
         self._killing: asyncio.Task[None] | None = None

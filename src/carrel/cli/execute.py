@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import secrets
 import sys
@@ -41,6 +42,7 @@ _OUTPUT_LIMIT = 1024 * 1024  # characters of each stream; the API's own default 
     show_default=True,
     help="Folder to save images to.",
 )
+@click.option("--usage", "shows_usage", is_flag=True, help="Print on stderr what the code used and how it ended.")
 @output_option
 @state_option
 def execute(
@@ -50,6 +52,7 @@ def execute(
     pool: str,
     timeout: int,
     images: Path,
+    shows_usage: bool,
     output: str,
     state: str | None,
 ) -> None:
@@ -68,6 +71,8 @@ def execute(
                 ):  # the call's own outcome matters more; an idle session ends by itself
                     client.end()
     _print(result, images, output)
+    if shows_usage and output != "json":
+        click.echo(_usage_line(result), err=True)
     sys.exit(0 if result.is_ok else 1)
 
 
@@ -115,7 +120,8 @@ def _print(result: Result, images: Path, output: str) -> None:
     if output == "json":
         value = str(saved) if saved else result.result
         fields = {"status": result.status, "stdout": result.stdout, "stderr": result.stderr, "result": value}
-        return print_json(fields | {"durationMs": result.duration_ms})
+        usage = dataclasses.asdict(result.usage)
+        return print_json(fields | {"durationMs": result.duration_ms, "outcome": result.outcome, "usage": usage})
     click.echo(result.stdout, nl=False)
     click.echo(result.stderr, nl=bool(result.stderr) and not result.stderr.endswith("\n"), err=True)
     if saved:
@@ -123,6 +129,19 @@ def _print(result: Result, images: Path, output: str) -> None:
     elif result.result not in ("", None):
         click.echo(result.result if isinstance(result.result, str) else json.dumps(result.result, ensure_ascii=False))
     return None
+
+
+def _usage_line(result: Result) -> str:
+    usage = result.usage
+    figures = {
+        "wall": (usage.wall_ms, "ms"),
+        "cpu": (usage.cpu_ms, "ms"),
+        "peak memory": (usage.peak_memory_bytes, "bytes"),
+        "written": (usage.written_bytes, "bytes"),
+        "printed": (usage.printed_bytes, "bytes"),
+    }
+    told = [f"{name} {figure:,} {unit}" for name, (figure, unit) in figures.items() if figure is not None]
+    return f"{result.outcome or 'outcome unknown'}: {', '.join(told) or 'the server does not tell what was used'}"
 
 
 def _save(result: Result, folder: Path) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -23,6 +23,31 @@ class ApiError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What an execution used, measured outside the interpreter. None where the server cannot tell; `sources` says whose word each is."""
+
+    wall_ms: float | None = None
+    cpu_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    written_bytes: int | None = None
+    printed_bytes: int | None = None
+    sources: dict[str, str] = field(default_factory=dict)  # by the attributes' names
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        names = {
+            "wall_ms": "wallMs",
+            "cpu_ms": "cpuMs",
+            "peak_memory_bytes": "peakMemoryBytes",
+            "written_bytes": "writtenBytes",
+            "printed_bytes": "printedBytes",
+        }
+        told = body.get("sources") or {}
+        sources = {name: told[key] for name, key in names.items() if told.get(key)}
+        return cls(**{name: body.get(key) for name, key in names.items()}, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """An execution. `result` is the last expression's value: a JSON value, "" where there was none; None stands for None."""
 
@@ -33,6 +58,8 @@ class Result:
     stderr: str
     result: Any
     duration_ms: int
+    outcome: str = ""  # ok, error, timeout, interrupted, memory, processes, disk, killed or exited; "" where the server does not say
+    usage: Usage = Usage()
 
     @property
     def is_ok(self) -> bool:
@@ -63,6 +90,8 @@ class Result:
             stderr=result.get("stderr", ""),
             result=result.get("executionResult", ""),
             duration_ms=result.get("executionTimeInMilliseconds", 0),
+            outcome=result.get("outcome", ""),
+            usage=Usage.parse(result.get("usage") or {}),
         )
 
 

@@ -28,6 +28,7 @@ from typing import Any
 from carrel.guest import frames
 from carrel.guest.child import Interpreter, kill_others, reap
 from carrel.guest.files import FileError, Tree, Upload, translated
+from carrel.guest.run import Run
 
 MAX_CODE = 8 * 1024 * 1024
 _PAGE = (
@@ -37,17 +38,6 @@ _CHUNK = frames.MAX_PAYLOAD
 _COLLECTED = 64 * 1024
 _INBOX = 64 * 1024
 _MESSAGE = 400  # characters of an error's text: it may name a path, and a path may be 4,096 bytes long
-
-
-class Run:
-    """The execution under way: what is left of its caps, and what has come since the last frame to the host."""
-
-    def __init__(self, stream: int, header: frames.Header) -> None:
-        self.stream = stream
-        self.left = {name: int(header["stream_cap"]) for name in ("stdout", "stderr")}
-        self.left["value"] = int(header["value_cap"])
-        self.pending = {name: bytearray() for name in self.left}
-        self.is_started = False
 
 
 class Download:
@@ -112,6 +102,8 @@ class Agent:
     def _on_child(self, wakeup: socket.socket) -> None:
         with contextlib.suppress(BlockingIOError):
             wakeup.recv(4096)
+        if self._interpreter is not None:
+            self._interpreter.note_end()
         reap()
 
     def _on_channel(self, _mask: int) -> None:
@@ -187,7 +179,7 @@ class Agent:
             self._interpreter = None
 
     def _reset(self, stream: int, _header: frames.Header) -> None:
-        self._finish_run("died")
+        self._finish_run()
         self._detach()
         kill_others(is_init=self._is_init)
         self._send(stream, end=1)
@@ -207,12 +199,12 @@ class Agent:
             return
         self._run = Run(stream, header)
         if self._interpreter is None:
-            self._finish_run("died")
+            self._finish_run()
             return
         for name in self._interpreter.outputs:
             for _late in self._interpreter.drain(name):
                 pass  # printed after the last call's end by what it left running: nobody's output
-        self._run.is_started = True
+        self._run.start(self._interpreter)
         pieces = list(frames.chunks(code)) or [memoryview(b"")]
         for piece in pieces[:-1]:
             self._interpreter.send({"run": stream, "more": 1}, piece)
@@ -249,9 +241,9 @@ class Agent:
         run = self._run
         if run is not None and header.get("value") == run.stream:
             self._pass_on("value", payload)
-        if run is not None and header.get("done") == run.stream:
-            outcome = header.get("outcome")
-            self._finish_run(outcome if outcome in ("ok", "error", "interrupted") else "error")
+        if run is not None and header.get("done") == run.stream and self._interpreter is not None:
+            run.done(header, self._interpreter)
+            self._finish_run()
 
     def _output_reader(self, name: str) -> Callable[[int], None]:
         def read(_mask: int) -> None:
@@ -274,10 +266,7 @@ class Agent:
         run = self._run
         if run is None or not run.is_started:
             return
-        kept = data[: run.left[name]]
-        run.left[name] -= len(kept)
-        run.pending[name] += kept
-        if len(run.pending[name]) >= _COLLECTED:
+        if run.take(name, data) >= _COLLECTED:
             self._send_pending(run, name)
 
     def _send_pending(self, run: Run, name: str) -> None:
@@ -285,7 +274,7 @@ class Agent:
             self._send(run.stream, bytes(piece), data=name)
         run.pending[name] = bytearray()
 
-    def _finish_run(self, outcome: str) -> None:
+    def _finish_run(self) -> None:
         if self._run is not None:
             if self._interpreter is not None:
                 for name in self._interpreter.outputs:
@@ -293,7 +282,7 @@ class Agent:
                         self._pass_on(name, data)
             for name in self._run.pending:
                 self._send_pending(self._run, name)
-            self._send(self._run.stream, end=1, outcome=outcome)
+            self._send(self._run.stream, **self._run.end)
             self._run = None
 
     def _on_death(self, interpreter: Interpreter) -> None:
@@ -307,7 +296,10 @@ class Agent:
             self._attaching = None
         elif self._run is None:
             self._send(0, event="died")
-        self._finish_run("died")
+        interpreter.note_end()
+        if self._run is not None:
+            self._run.died(interpreter)
+        self._finish_run()
         self._detach()
 
     # Files

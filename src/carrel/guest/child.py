@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 
 from carrel.guest import frames
@@ -26,8 +27,13 @@ class Interpreter:
         self.control, self.pidfd = control, pidfd
         self.outputs = {"stdout": stdout, "stderr": stderr}
         self._capacity = fcntl.fcntl(stdout, fcntl.F_GETPIPE_SZ)  # code that makes it larger may lose what is over
+        self.status: tuple[str, int] | None = (
+            None  # how it ended, where it is a child of ours: "code" or "signal", and which
+        )
         self._decoder = frames.Decoder()
         self._out = bytearray()
+        self._pid = _pid_of(pidfd)
+        self._io: int | None = None
         control.setblocking(False)
         for fd in self.outputs.values():
             os.set_blocking(fd, False)
@@ -100,6 +106,22 @@ class Interpreter:
             left -= len(data)
             yield data
 
+    def used(self) -> tuple[int | None, int | None]:
+        """Microseconds of processor time of the interpreter's threads, and bytes that it and the children it has waited for have written
+        (write(2) and its kind, whatever to); None where the kernel does not say, as of one that has ended."""
+        if (
+            self._io is None
+        ):  # only now: before it is ready an interpreter still has the template's ids, and is not ours to look at
+            self._io = _open(f"/proc/{self._pid}/io")
+        return _cpu_us(self._pid), _written(self._io)
+
+    def note_end(self) -> None:
+        """Look how it ended, before anybody reaps it. Nothing for one that a template made: its parent tells the host."""
+        with contextlib.suppress(OSError):
+            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is not None and self.status is None:
+                self.status = ("code" if ended.si_code == os.CLD_EXITED else "signal", ended.si_status)
+
     def signal(self, number: int) -> None:
         """Send a signal; nothing where the interpreter is gone."""
         with contextlib.suppress(ProcessLookupError):
@@ -107,9 +129,42 @@ class Interpreter:
 
     def close(self) -> None:
         self.control.close()
-        for fd in (*self.outputs.values(), self.pidfd):
+        for fd in (*self.outputs.values(), self.pidfd, *(() if self._io is None else (self._io,))):
             os.close(fd)
         self.outputs.clear()
+        self._io = None
+
+
+def _pid_of(pidfd: int) -> int:
+    """The process's number here; -1 when it has ended already, or where /proc is not to be had."""
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/self/fdinfo/{pidfd}") as info:  # noqa: PTH123 - as below
+        for line in info:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    return -1
+
+
+def _open(path: str) -> int | None:
+    with contextlib.suppress(OSError):
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    return None
+
+
+def _cpu_us(pid: int) -> int | None:
+    """By the clock that the kernel keeps for each process: clock_getcpuclockid(3), which Python has for threads only."""
+    with contextlib.suppress(OSError):
+        return time.clock_gettime_ns((~pid << 3) | 2) // 1000 if pid > 0 else None
+    return None
+
+
+def _written(io: int | None) -> int | None:
+    """proc_pid_io(5). The descriptor stays open, the kernel's check is made at each read."""
+    if io is not None:
+        with contextlib.suppress(OSError, ValueError):
+            for line in os.pread(io, 1024, 0).splitlines():
+                if line.startswith(b"wchar: "):
+                    return int(line[7:])
+    return None
 
 
 def kill_others(*, is_init: bool) -> None:

@@ -30,7 +30,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from carrel.guest import frames, values
+from carrel.guest import causes, frames, values
 from carrel.guest.shell import Shell, flush
 from carrel.guest.threads import SINGLE_THREADED
 
@@ -130,17 +130,20 @@ class Interpreter:
         self.shell.execution_count = 1
 
     def _answer(self, control: socket.socket, number: int, code: str) -> None:
-        outcome = self._run(code)
+        outcome, failure = self._run(code)
         if os.getpid() != self._pid:
             os._exit(_status(self.shell))  # a child that user code forked has come to the end of its cell
         if self.shell.leaving is not None:
             _leave(self.shell.leaving)
+        done: frames.Header = {"value": number, "done": number, "outcome": outcome}
+        if failure is not None and (cause := _cause(failure)):
+            done["cause"] = cause
         *pieces, last = frames.chunks(self._value())
         for piece in pieces:
             control.sendall(frames.encode({"value": number}, piece))
-        control.sendall(frames.encode({"value": number, "done": number, "outcome": outcome}, last))
+        control.sendall(frames.encode(done, last))
 
-    def _run(self, code: str) -> str:
+    def _run(self, code: str) -> tuple[str, BaseException | None]:
         """Run one cell; all of its output is out when this returns."""
         self._streams.install()
         self._interrupts.install()
@@ -159,8 +162,8 @@ class Interpreter:
         self._streams.install()
         flush()  # what went to our own streams before user code put others in their place
         if failure is None:
-            return "ok"
-        return "interrupted" if isinstance(failure, KeyboardInterrupt) else "error"
+            return "ok", None
+        return "interrupted" if isinstance(failure, KeyboardInterrupt) else "error", failure
 
     def _value(self) -> bytes:
         value, self.shell.value, self.shell.image = self.shell.value, values.ABSENT, None
@@ -274,6 +277,14 @@ def _status(shell: Shell) -> int:
         return shell.leaving or 0
     code = shell.failure.code if isinstance(shell.failure, SystemExit) else 1
     return code & 0xFF if isinstance(code, int) else 1
+
+
+def _cause(failure: BaseException) -> str:
+    """The limit that the failure speaks of. An exception's own attributes and text may be user code, which may do anything."""
+    try:
+        return causes.of(failure)
+    except BaseException:
+        return ""
 
 
 def _leave(status: int) -> None:

@@ -66,7 +66,7 @@ def join(namespaces: dict[str, int]) -> None:
 
 
 def join_cgroups(procs: list[int]) -> None:
-    """Move this process by each open `cgroup.procs`: the descriptor carries the opener's right to do so."""
+    """Move this process by each open `cgroup.procs` or `tasks`: the descriptor carries the opener's right to do so."""
     for fd in procs:
         os.write(fd, b"0")
 

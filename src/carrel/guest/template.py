@@ -141,7 +141,7 @@ def _decoded(request: Request) -> sandbox.Spec:
 
 
 def make_agent(request: Request, descriptors: list[int]) -> int:
-    """Descriptors: channel, setup socket, the image's mount namespace, cgroup.procs …
+    """Descriptors: channel, setup socket, the image's mount namespace, control groups to join …
 
     By the setup socket go back what `enclose` returns, or an error.
     """
@@ -169,7 +169,7 @@ def make_agent(request: Request, descriptors: list[int]) -> int:
 
 
 def make_interpreter(request: Request, descriptors: list[int]) -> int:
-    """Descriptors: the sandbox's namespaces in JOINED's order, control, stdout, stderr, cgroup.procs …"""
+    """Descriptors: the sandbox's namespaces in JOINED's order, control, stdout, stderr, control groups to join …"""
     count = len(sandbox.JOINED)
     namespaces = dict(zip(sandbox.JOINED, descriptors[:count], strict=True))
     control, stdout, stderr, *cgroups = descriptors[count:]

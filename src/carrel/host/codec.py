@@ -15,9 +15,11 @@ from carrel.models import (
     Execution,
     ExecutionSpec,
     FileInfo,
+    Outcome,
     PoolStatus,
     SessionView,
     Status,
+    Usage,
     Value,
     ValueKind,
     pool_from_json,
@@ -91,6 +93,17 @@ def spec_from(fields: Header, code: bytes) -> ExecutionSpec:
     return ExecutionSpec(code=code.decode(), **fields)
 
 
+def usage_to(usage: Usage) -> Header:
+    return {
+        "wall_ms": usage.wall_ms,
+        "cpu_ms": usage.cpu_ms,
+        "peak_memory_bytes": usage.peak_memory_bytes,
+        "written_bytes": usage.written_bytes,
+        "printed_bytes": usage.printed_bytes,
+        "sources": dict(usage.sources),
+    }
+
+
 def execution_from(identifier: str, fields: Header, output: bytes) -> Execution:
     """`output` is stdout, stderr and value, one after the other."""
     first, second, _ = fields["sizes"]
@@ -104,8 +117,9 @@ def execution_from(identifier: str, fields: Header, output: bytes) -> Execution:
         stdout=stdout.decode("utf-8", "replace"),
         stderr=_with_line(stderr.decode("utf-8", "replace"), "" if is_readable else UNREADABLE),
         value=value,
-        wall_ms=fields["wall_ms"],
         queued_ms=fields["queued_ms"],
+        outcome=None if fields["outcome"] is None else Outcome(fields["outcome"]),
+        usage=None if fields["usage"] is None else Usage(**fields["usage"]),
     )
 
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from carrel.backends.cgroups import Group, Limits, Tree, open_tree, sweep
@@ -27,18 +24,14 @@ class Groups:
         return {"cgroups": self._tree.version if self._tree else None}
 
     def _make(self, request: Request, _descriptors: list[int]) -> Answer:
-        """The groups of sandbox `name`, and the open `cgroup.procs` for its agent (`agent` of them), then for its code."""
+        """The groups of sandbox `name`, and open: what joins its agent to them (`agent` of these), what joins its code, what is `counted`."""
         if self._tree is None:
             return {"agent": 0}, []
         group = self._tree.make(request["name"], Limits(**request["limits"]))
         self._groups[request["name"]] = group
-        opened = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in (*group.agent_procs, *group.code_procs)]
-        described = {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in asdict(group).items()
-            if key in ("memory", "version")
-        }
-        return {"agent": len(group.agent_procs), **described}, opened
+        joins, counted = group.open_joins(), group.open_counted()
+        described = {"agent": len(group.agent_joins), "counted": list(counted), "version": group.version}
+        return described, [*joins, *counted.values()]
 
     def _remove(self, request: Request, _descriptors: list[int]) -> Answer:
         group = self._groups.pop(request["name"], None)

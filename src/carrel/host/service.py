@@ -252,8 +252,9 @@ def _end_with(call: _Call, record: Record, header: Header) -> None:
         "id": record.id,
         "is_asynchronous": record.spec.is_asynchronous,
         "status": record.status,
-        "wall_ms": record.wall_ms,
         "queued_ms": record.queued_ms,
+        "outcome": record.outcome,
+        "usage": None if record.usage is None else codec.usage_to(record.usage),
         "sizes": [len(record.stdout), len(record.stderr), len(record.value)],
     }
     call.end({**header, "execution": fields}, record.stdout + record.stderr + record.value)

@@ -6,7 +6,7 @@ Every function raises FrameError, which ends the channel it came from.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from carrel import errors
@@ -39,6 +39,14 @@ def integer(header: Header, key: str, most: int = MAX_SIZE) -> int:
     value = header.get(key)
     if type(value) is not int or not 0 <= value <= most:  # bool is an int, and not one of ours
         raise FrameError(f"{key} is not a number in range")
+    return value
+
+
+def word(header: Header, key: str, allowed: Collection[str]) -> str:
+    """One of a few words; "" where there is none and that is one of them."""
+    value = header.get(key, "")
+    if not isinstance(value, str) or value not in allowed:
+        raise FrameError(f"{key} is not one of its words")
     return value
 
 

@@ -12,9 +12,9 @@ import signal
 import uuid
 from collections import deque
 
-from carrel.backends.base import Death
+from carrel.backends.base import Death, Metered
 from carrel.errors import CarrelError, ExecutionConflict
-from carrel.models import MIB, ExecutionSpec, Status
+from carrel.models import MIB, ExecutionSpec, Outcome, Status, Usage
 
 KEPT = 100  # finished executions of a session
 KEPT_BYTES = 64 * MIB
@@ -32,7 +32,11 @@ class Record:
         self.digest = _digest(spec, code)
         self.status = Status.NOT_STARTED
         self.stdout = self.stderr = self.value = b""
-        self.wall_ms = self.queued_ms = 0
+        self.wall_ms = 0.0
+        self.queued_ms = 0
+        self.outcome: Outcome | None = None
+        self.usage: Usage | None = None
+        self.metered = Metered()
         self._error: CarrelError | None = None
         self._at = now
         self._waiters: list[asyncio.Future[None]] = []
@@ -49,12 +53,14 @@ class Record:
         self.status = Status.RUNNING
         self.queued_ms, self._at = _ms(now - self._at), now
 
-    def stopped(self, now: float) -> None:
+    def stopped(self, now: float, metered: Metered) -> None:
         """The code has ended: what comes before the result is known does not count."""
-        self.wall_ms = _ms(now - self._at)
+        self.wall_ms, self.metered = max(0.0, round((now - self._at) * 1000, 3)), metered
 
-    def finish(self, status: Status, stdout: bytes, stderr: bytes, value: bytes) -> None:
-        self.status, self.stdout, self.stderr, self.value = status, stdout, stderr, value
+    def finish(self, outcome: Outcome, usage: Usage, stdout: bytes, stderr: bytes, value: bytes) -> None:
+        self.status = Status.SUCCEEDED if outcome is Outcome.OK else Status.FAILED
+        self.outcome, self.usage = outcome, usage
+        self.stdout, self.stderr, self.value = stdout, stderr, value
         self._release()
 
     def lose(self, error: CarrelError) -> None:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, SessionBusy, SessionLost
-from carrel.models import MIB, ExecutionSpec, FileInfo, PoolSpec, SessionView, Status
+from carrel.models import MIB, ExecutionSpec, FileInfo, Outcome, PoolSpec, SessionView
+from carrel.sessions import outcomes
 from carrel.sessions.executions import TIMED_OUT, Record, Store, cut, restarted
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import lost
@@ -67,6 +68,7 @@ class Session:
 
     def __init__(self, guest: Guest, spec: PoolSpec, seat: Seat, tasks: Tasks) -> None:
         self.guest = guest
+        self._meter = guest.sandbox.meter
         self.state = SessionState.IDLE
         self._spec = spec
         self.seat = seat
@@ -167,6 +169,7 @@ class Session:
         record = self._queue.popleft()
         self._step(SessionEvent.RUN)
         record.start(time.monotonic())
+        self._meter.start()
         stream_cap = min(4 * record.spec.stream_limit, STREAM_CAP)  # a character has up to four bytes
         run = self.guest.link.execute(record.code, stream_cap, VALUE_CAP, self._run_ended)
         self._run = record, run
@@ -178,7 +181,7 @@ class Session:
         if self._run is None or self.guest.link.is_broken:
             return  # the session gave it up, or the keeper is about to end the session
         record, run = self._run
-        record.stopped(time.monotonic())
+        record.stopped(time.monotonic(), self._meter.stop())
         if self.state is SessionState.INTERRUPTING:
             self._stopped.set()
             return
@@ -187,17 +190,16 @@ class Session:
             self._step(SessionEvent.LOST)
             self._tasks.spawn(self._bury(record, run), "interpreter died")
             return
-        self._finish(record, run)
+        self._finish(record, run, outcomes.of_run(run))
         self._step(SessionEvent.FINISHED)
         self._advance()
 
-    def _finish(self, record: Record, run: Run, ending: str = "") -> None:
+    def _finish(self, record: Record, run: Run, outcome: Outcome, ending: str = "") -> None:
         self._run = None
         limit, output = record.spec.stream_limit, run.output
-        status = Status.SUCCEEDED if run.outcome == "ok" and not ending else Status.FAILED
-        record.finish(
-            status, cut(output["stdout"], limit), cut(output["stderr"], limit, ending), bytes(output["value"])
-        )
+        usage = outcomes.usage(record.wall_ms, record.metered, self._meter, run)
+        stdout, stderr = cut(output["stdout"], limit), cut(output["stderr"], limit, ending)
+        record.finish(outcome, usage, stdout, stderr, bytes(output["value"]))
         self._store.finished(record)
         self.seat.finish()
 
@@ -218,8 +220,8 @@ class Session:
                 await self._stopped.wait()
         if self.state is SessionState.ENDED:
             return
-        record.stopped(time.monotonic())
-        self._finish(record, run, TIMED_OUT)
+        record.stopped(time.monotonic(), self._meter.stop())
+        self._finish(record, run, Outcome.TIMEOUT, TIMED_OUT)
         if run.outcome in NO_INTERPRETER:
             self._step(SessionEvent.LOST)
             await self._restart(run)
@@ -228,10 +230,10 @@ class Session:
             self._advance()
 
     async def _bury(self, record: Record, run: Run) -> None:
-        death = await self.guest.death()
+        death = outcomes.death(await self.guest.death(), run)
         if self.state is SessionState.ENDED:
             return
-        self._finish(record, run, restarted(death, self._spec.memory_bytes))
+        self._finish(record, run, outcomes.of_death(death), restarted(death, self._spec.memory_bytes))
         await self._restart(run)
 
     def _died_idle(self) -> None:

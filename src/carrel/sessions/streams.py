@@ -18,6 +18,8 @@ from carrel.sessions import checks
 
 LISTING_BYTES = 64 * 1024 * 1024  # 32,768 entries with long names in deep folders
 OUTCOMES = frozenset({"ok", "error", "died", "interrupted"})
+_COUNTS = ("printed", "written", "cpu_us", "code", "signal")
+CAUSES = frozenset({"", "memory", "processes", "disk"})
 
 
 class Stream:
@@ -76,6 +78,13 @@ class Run(Stream):
         self.output = {"stdout": bytearray(), "stderr": bytearray(), "value": bytearray()}
         self._caps = {"stdout": stream_cap, "stderr": stream_cap, "value": value_cap}
         self._on_end = on_end
+        self.outcome = ""  # until it is over, and where the agent could not run it
+        self.cause = ""  # of an error, as the interpreter names it
+        self.printed: int | None = None  # the agent's counts
+        self.written: int | None = None
+        self.cpu_us: int | None = None
+        self.exit_code: int | None = None  # of an interpreter that died and was the agent's own child
+        self.signal: int | None = None
 
     def data(self, header: Header, payload: bytes) -> None:
         kind: Any = header.get("data")
@@ -86,15 +95,13 @@ class Run(Stream):
         if len(held) > self._caps[kind]:
             raise FrameError(f"more {kind} than its cap")
 
-    @property
-    def outcome(self) -> str:
-        return "" if self.result is None else str(self.result["outcome"])
-
     def end(self, header: Header) -> None:
-        outcome = header.get("outcome")
-        if not isinstance(outcome, str) or outcome not in OUTCOMES:
-            raise FrameError("an execution has no proper outcome")
+        outcome, self.cause = checks.word(header, "outcome", OUTCOMES), checks.word(header, "cause", CAUSES)
+        self.printed, self.written, self.cpu_us, self.exit_code, self.signal = (
+            checks.integer(header, name) if name in header else None for name in _COUNTS
+        )
         super().end(header)
+        self.outcome = outcome
         self._on_end()
 
     def fail(self, error: CarrelError) -> None:

@@ -96,8 +96,28 @@ def encode_execution(execution: Execution, version: Version, execution_type: str
             "stderr": execution.stderr,
             "executionResult": _new_value(execution.value, version),
             "executionTimeInMilliseconds": execution.wall_ms,
+            **_ours(execution),
         }
     return jsons.encode(envelope)
+
+
+def _ours(execution: Execution) -> dict[str, Any]:
+    """What Azure does not tell, after all that it does: its clients skip fields that they do not know."""
+    if execution.outcome is None or execution.usage is None:
+        return {}
+    usage = execution.usage
+    figures = {name: getattr(usage, attribute) for name, attribute in _FIGURES.items()}
+    sources = {name: usage.sources.get(attribute) for name, attribute in _FIGURES.items()}
+    return {"outcome": execution.outcome, "usage": {**figures, "sources": sources}}
+
+
+_FIGURES = {
+    "wallMs": "wall_ms",
+    "cpuMs": "cpu_ms",
+    "peakMemoryBytes": "peak_memory_bytes",
+    "writtenBytes": "written_bytes",
+    "printedBytes": "printed_bytes",
+}
 
 
 # How a value is shown, by its kind, envelope and version (the one table):
