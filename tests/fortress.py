@@ -96,8 +96,14 @@ class Attacker:
 
     @property
     def has_own_uid(self) -> bool:
-        """Whether sessions have a host uid each: where the server runs as root."""
-        return Path(f"/proc/{self.server.process.pid}").stat().st_uid == 0
+        """Whether sessions have a host uid each: where the server runs as root, or its user has ids to hand out."""
+        return real_uid(self.host_pid()) != real_uid(self.server.process.pid)
+
+
+def real_uid(pid: int) -> int:
+    """Not of the folder in /proc, which says root where a process is not dumpable."""
+    line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("Uid:"))
+    return int(line.split()[1])
 
 
 def _environment(pid: int) -> str:

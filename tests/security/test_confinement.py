@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fortress import PIDS, Attacker
+from fortress import PIDS, Attacker, real_uid
 
 
 def status_of(pid: int) -> dict[str, str]:
@@ -25,14 +25,17 @@ def test_no_capability_no_new_privileges_and_a_seccomp_filter(attacker: Attacker
 
 
 def test_never_real_root_and_one_host_uid_each(attacker: Attacker, accomplice: Attacker) -> None:
-    """As root every session has a host uid of its own from a range nobody else uses; as an ordinary user it is that user's."""
+    """Every session has a host uid of its own, from a range nobody else uses as root, from the user's subordinate ids otherwise.
+
+    Where an ordinary user has none, it is that user's.
+    """
     first, second = status_of(attacker.host_pid()), status_of(accomplice.host_pid())
     uids = [{int(each) for each in status[kind].split()} for status in (first, second) for kind in ("Uid", "Gid")]
 
     assert all(len(ids) == 1 for ids in uids)
     assert not first["Groups"] or not attacker.has_own_uid
     if attacker.has_own_uid:
-        assert all(min(ids) >= 0x40000000 for ids in uids)
+        assert all(min(ids) >= (0x40000000 if real_uid(attacker.server.process.pid) == 0 else 65536) for ids in uids)
         assert uids[0] != uids[2]
         assert uids[1] != uids[3]
     else:

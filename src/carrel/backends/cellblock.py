@@ -41,6 +41,8 @@ class CellBlock:
         self._init: FdSocket | None = None
         self._templates = Templates(rotation, self._start_by_key)
         self.cgroup_version: int | None = None
+        self.own_ids = 0  # how many ids there are for sessions to have one each: 1 to this
+        self.no_ids_reason = ""
 
     @property
     def is_alive(self) -> bool:
@@ -61,7 +63,8 @@ class CellBlock:
         carrel = {str(source): target for source, target in paths.items()}
         with theirs:
             request = {"op": "block", "first_id": ids.sessions(self._state).start, "carrel": carrel}
-            await self._ask_spawner(request, [theirs.fileno()])
+            answer, _descriptors = await self._ask_spawner(request, [theirs.fileno()])
+        self.own_ids, self.no_ids_reason = answer["own_ids"], answer.get("no_ids_reason", "")
         await self._init.first(_START_S)
 
     async def _start_spawner(self) -> None:

@@ -29,5 +29,14 @@ def service(state: Path, name: str) -> int:
     return _FIRST_SERVICE + _slot(state) * len(_SERVICES) + _SERVICES.index(name)
 
 
+def inside(state: Path, count: int) -> list[int]:
+    """The ids 1 to `count` of the cell block, to be taken from the end.
+
+    Where the first one is depends on the state folder: servers of one ordinary user share his range of subordinate ids.
+    """
+    first = _slot(state) % count if count else 0
+    return [1 + (first + number) % count for number in reversed(range(count))]
+
+
 def _slot(state: Path) -> int:
     return int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % _SLOTS

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import policy, watcher
+from carrel.backends import ids, policy, watcher
 from carrel.backends.base import Death, Meter, NoMeter, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.fdsocket import FdSocket, Message
@@ -48,15 +48,16 @@ class NamespaceBackend:
         self.network = Network(self._block.start_egress, egress_allow_private)
         self._starting = asyncio.Lock()
         self._live: dict[int, NamespaceSandbox] = {}
-        self._free_uids = list(range(policy.ID_RANGE - 5000, 0, -1)) if os.geteuid() == 0 else []
+        self._state = state
+        self._free_uids: list[int] | None = None  # once the cell block has said how many there are
         self._count = 0
         self._watcher: asyncio.Task[None] | None = None
 
     @property
     def weaknesses(self) -> list[str]:
         found = []
-        if os.geteuid() != 0:
-            found.append("sessions share the server's host uid; as root each has one of its own")
+        if not self._block.own_ids:
+            found.append(f"sessions share the server's host uid: {self._block.no_ids_reason}")
         if self._block.cgroup_version is None:
             found.append(
                 "no control groups: memory is bounded per process and by a watcher, processor time is not shared out; "
@@ -74,6 +75,8 @@ class NamespaceBackend:
 
     async def _start_block(self) -> None:
         await self._block.start()
+        if self._free_uids is None:
+            self._free_uids = ids.inside(self._state, self._block.own_ids)
         async with self._block.bare():
             pass
         if self._block.cgroup_version is None and self._watcher is None:
@@ -105,8 +108,8 @@ class NamespaceBackend:
             sandbox.on_exit(turn, Death(exit_code=message.get("code"), signal=message.get("signal")))
 
     def take_uid(self) -> int:
-        """An id of the cell block for one sandbox: its own as root, the only one there is otherwise."""
-        if os.geteuid() != 0:
+        """An id of the cell block for one sandbox: its own, or 0 where there is only one for all."""
+        if not self._block.own_ids:
             return 0
         if not self._free_uids:
             raise SandboxStartFailed("All host uids set aside for sessions are in use.")
@@ -115,7 +118,7 @@ class NamespaceBackend:
     def release(self, number: int, uid: int) -> None:
         """A sandbox is gone, and its id free for another."""
         self._live.pop(number, None)
-        if uid:
+        if uid and self._free_uids is not None:
             self._free_uids.append(uid)
 
     async def close(self) -> None:

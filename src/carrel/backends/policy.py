@@ -25,6 +25,7 @@ HOSTNAME = "session"
 
 # Host ids of the cell block, as root: a range of this size, above what distributions and container tools hand out.
 ID_RANGE = 65_536
+OWN_IDS = ID_RANGE - 5000  # of them sessions have 1 to this: those above are nobody and its kind
 FIRST_ID, LAST_ID = 0x40000000, 0x7FFF0000
 
 # Read-only from the host's system, where they exist. Programs and libraries that the image's wheels and `!cmd` expect; no /etc, no /home,

@@ -2,7 +2,8 @@
 
 Step by step: a child makes a mount namespace and, as root, builds the sandbox's root tree there, where it may read places like a 0700
 home; then it makes user, mount, pid, net, ipc, uts and cgroup namespaces; the spawner maps ids: as root a range of host ids without 0,
-otherwise the one id that an ordinary user may map; the child's child becomes `guest/init.py`.
+otherwise the user's own as 0 and the subordinate ones from 1 on (`subids.py`), or the own one alone; the child's child becomes
+`guest/init.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from carrel.backends import policy
 from carrel.guest import init, linux
+from carrel.host import subids
 from carrel.host.parts import Answer, Operation, Request
 
 # Where the tree is put together, in a mount namespace of its own: a folder that every machine has, that every user may enter (the cell
@@ -49,6 +51,25 @@ class Block:
         return {}
 
     def _start(self, request: Request, descriptors: list[int]) -> Answer:
+        """Answers how many ids sessions may have of their own, and why it is none."""
+        if os.geteuid() == 0:
+            self.ids = range(request["first_id"], request["first_id"] + policy.ID_RANGE)
+            answer = self._try(request, descriptors, lambda pid: _map_range(pid, self.ids))
+            return {**answer, "own_ids": policy.OWN_IDS}, []
+        self.ids = range(os.geteuid(), os.geteuid() + 1)
+        found, reason = subids.ranges(), ""
+        if isinstance(found, subids.Ranges):
+            sub = found
+            answer = self._try(request, descriptors, lambda pid: subids.map_into(pid, sub))
+            if "error" not in answer:
+                return {**answer, "own_ids": min(len(sub.uids), policy.OWN_IDS)}, []
+            reason = answer["error"]
+        else:
+            reason = found
+        return {**self._try(request, descriptors, _map_own), "own_ids": 0, "no_ids_reason": reason}, []
+
+    def _try(self, request: Request, descriptors: list[int], map_ids: Callable[[int], str]) -> dict[str, Any]:
+        """A cell block with this mapping of ids; nothing is left of one that fails."""
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
@@ -56,39 +77,39 @@ class Block:
             _run_block(request, descriptors[0], theirs)
         theirs.close()
         self._pid = pid
-        self.ids = _ids(request["first_id"])
         with ours:
-            if (word := ours.recv(4096)) != b"unshared":
-                os.waitpid(pid, 0)
-                self._pid = None
-                return {"error": word.decode("utf-8", "replace") or "the cell block ended at once"}, []
-            _map_ids(pid, self.ids)
-            ours.send(b"mapped")
-            if error := ours.recv(4096):  # closed by the exec that ends a good start
-                return {"error": error.decode("utf-8", "replace")}, []
-        return {"pid": pid}, []
+            word = ours.recv(4096)
+            error = map_ids(pid) if word == b"unshared" else word.decode("utf-8", "replace") or "it ended at once"
+            if not error:
+                ours.send(b"mapped" if map_ids is _map_own else b"mapped a range")
+                error = ours.recv(4096).decode("utf-8", "replace")  # closed by the exec that ends a good start
+        if error:
+            self.close()
+            return {"error": error}
+        return {"pid": pid}
 
     def close(self) -> None:
         if self._pid is not None:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
+            self._pid = None
 
 
-def _ids(first_id: int) -> range:
-    """As root a range without 0, otherwise this process's own id."""
-    return range(first_id, first_id + policy.ID_RANGE) if os.geteuid() == 0 else range(os.geteuid(), os.geteuid() + 1)
+def _map_range(pid: int, ids: range) -> str:
+    return _write_maps(pid, *[f"0 {ids.start} {len(ids)}"] * 2)
 
 
-def _map_ids(pid: int, ids: range) -> None:
+def _map_own(pid: int) -> str:
     """Without privileges one's own ids only, and setgroups has to be denied first (user_namespaces(7))."""
-    if os.geteuid() == 0:
-        uids = gids = f"0 {ids.start} {len(ids)}"
-    else:
-        Path(f"/proc/{pid}/setgroups").write_text("deny")
-        uids, gids = f"0 {os.geteuid()} 1", f"0 {os.getegid()} 1"
+    Path(f"/proc/{pid}/setgroups").write_text("deny")
+    return _write_maps(pid, f"0 {os.geteuid()} 1", f"0 {os.getegid()} 1")
+
+
+def _write_maps(pid: int, uids: str, gids: str) -> str:
     Path(f"/proc/{pid}/uid_map").write_text(uids)
     Path(f"/proc/{pid}/gid_map").write_text(gids)
+    return ""
 
 
 def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket) -> None:
@@ -102,10 +123,10 @@ def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket
             build_root(_ROOT, request)
         linux.unshare(_NAMESPACES)
         spawner.send(b"unshared")
-        if spawner.recv(16) != b"mapped":
+        if not (word := spawner.recv(16)):
             os._exit(1)
-        if is_root:
-            os.setgroups([])
+        if word == b"mapped a range":
+            os.setgroups([])  # those of whoever started the server, which would open files to every session
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
         linux.set_dumpable(True)
