@@ -24,7 +24,7 @@ from typing import Any
 import httpx
 import pytest
 
-from carrel.backends.select import Finding, examine
+from carrel.backends.examination import Finding, examine
 from carrel.cli import launch
 from carrel.client import ApiError, AsyncClient, Client, Connection
 from carrel.config import load

@@ -217,6 +217,7 @@ def test_sessionpool_list_and_show(server: Server) -> None:
     shown = json.loads(carrel("sessionpool", "show", "python", "--state", str(server.state), "-o", "json").stdout)
 
     assert [(each["name"], each["poolManagementEndpoint"]) for each in listed] == [("python", server.endpoint)]
+    assert [listed[0]["isolation"], shown["isolation"]] == [server.level, server.level]
     assert "numpy" in {each["name"] for each in shown["packages"]}
     assert carrel("sessionpool", "list", "--state", str(server.state)).stdout.startswith("NAME")
 
@@ -246,7 +247,9 @@ def test_doctor_says_what_works(server: Server) -> None:
     done = carrel("doctor", "-o", "json", "--isolation", server.level)
 
     assert done.returncode == 0, done.stderr
-    assert server.level in [each["level"] for each in json.loads(done.stdout) if each["works"]]
+    report = json.loads(done.stdout)
+    assert server.level in [each["level"] for each in report["levels"] if each["works"]]
+    assert [(pool["name"], pool["isolation"]) for pool in report["pools"]] == [("python", server.level)]
 
 
 def test_json_logs_are_json(server: Server, tmp_path: Path) -> None:

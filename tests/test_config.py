@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from carrel.backends.select import candidates
 from carrel.config import SETTINGS, Config, ConfigError, load
 from carrel.models import MIB, Level, PoolSpec
 
@@ -96,7 +97,8 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
         ("egress-allow-private = ['10.0.0.1/8']", ["egress-allow-private in", "10.0.0.1/8", "10.1.0.0/16"]),
         ("egress-allow-private = '0.0.0.0/0'", ["every address"]),
         ("isolation = 'docker'", ["docker", "namespace"]),
-        ("isolation = 'process'\nminimum = 'namespace'", ["process", "minimum is namespace"]),
+        ("minimum = 'auto'", ["minimum in", "auto", "restricted"]),
+        ("[pools.a]\ncarrel.minimum = 'none'", ["carrel.minimum", "none", "restricted"]),
         ("[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'", ["EgressEnabled", "not yet"]),
         ("[pools.a]\ncarrel.egress.allow = ['pypi.org']", ["carrel.egress.allow", "EgressEnabled"]),
         (
@@ -127,11 +129,33 @@ def test_a_missing_file_is_named() -> None:
 
 
 def test_process_is_used_only_when_asked_for_by_name(tmp_path: Path) -> None:
-    """`auto` never falls below a boundary."""
-    assert {pool.isolation for pool in load({"isolation": "auto"}, {}).pools} == {Level.NAMESPACE}
-    assert load({}, {}).minimum == Level.NAMESPACE
+    """`auto` never falls below a boundary, whatever the minimum; a level that is named is its own permission, unless a minimum is set."""
+    assert load({}, {}).minimum == Level.RESTRICTED
+    for minimum in Level:
+        assert Level.PROCESS not in candidates(load({"minimum": minimum}, {}).pools[0])
     named = load_file(tmp_path, "[pools.a]\ncarrel.isolation = 'process'\n[pools.b]")
-    assert [pool.isolation for pool in named.pools] == [Level.PROCESS, Level.NAMESPACE]
+    assert [candidates(pool) for pool in named.pools] == [[Level.PROCESS], [Level.NAMESPACE, Level.RESTRICTED]]
+
+
+def test_a_pools_own_level_and_minimum_go_before_the_servers(tmp_path: Path) -> None:
+    """Also where its own is "auto"."""
+    config = load_file(
+        tmp_path,
+        """
+        isolation = "process"
+        minimum = "restricted"
+        [pools.inherits]
+        [pools.chooses]
+        carrel.isolation = "auto"
+        [pools.lowers]
+        carrel.minimum = "process"
+        """,
+    )
+    assert [(pool.asked, pool.minimum) for pool in config.pools] == [
+        (Level.PROCESS, Level.RESTRICTED),
+        (None, Level.RESTRICTED),
+        (Level.PROCESS, Level.PROCESS),
+    ]
 
 
 def test_a_configuration_survives_the_way_to_another_process(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from carrel.egress.addresses import parse_ranges
 from carrel.logs import LogFormat
 from carrel.models import Level, PoolSpec, pool_from_json
-from carrel.pool_settings import ConfigError, level, parse_pool, refused, whole
+from carrel.pool_settings import ConfigError, level, minimum, parse_pool, refused, whole
 
 __all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
 
@@ -28,7 +28,7 @@ Isolation = Literal["auto"] | Level
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything after parsing. `isolation` is what was asked for; every pool's own `isolation` is the level it will run at."""
+    """Everything after parsing. `isolation` and `minimum` are what pools have that name none of their own."""
 
     state: Path
     images: Path
@@ -39,7 +39,7 @@ class Config:
     resource_group: str = "default"
     location: str = "local"
     isolation: Isolation = "auto"
-    minimum: Level = Level.NAMESPACE  # no pool is served below this level
+    minimum: Level = Level.RESTRICTED
     egress_allow_private: tuple[
         str, ...
     ] = ()  # ranges that sessions with egress may reach although they are not public
@@ -119,20 +119,13 @@ def _value(
 
 
 def _with_pools(config: Config, tables: Any, *, has_minimum: bool) -> Config:
-    """The pools of the file, or the default pool; levels resolved and held against the minimum."""
-    # "auto" is the strongest level of this version. Nothing weaker is ever chosen by itself: where the machine cannot do it, the host
-    # refuses to serve and says how to allow it.
-    fallback = Level.NAMESPACE if config.isolation == "auto" else config.isolation
+    """The pools of the file, or the default pool. What "auto" comes to is found out by the host (backends/select.py)."""
+    asked = None if config.isolation == "auto" else config.isolation
+    least = config.minimum if has_minimum else None
     if not isinstance(tables, Mapping) or not all(isinstance(each, Mapping) for each in tables.values()):
         raise ConfigError("pools: must be tables, [pools.NAME]")
-    pools = tuple(parse_pool(name, table, fallback) for name, table in (tables or {"python": {}}).items())
-    weakest = min((pool.isolation for pool in pools), key=lambda each: each.rank)
-    # A level asked for by name is its own permission, unless a minimum was set.
-    minimum = config.minimum if has_minimum else min(weakest, Level.NAMESPACE, key=lambda each: each.rank)
-    for pool in pools:
-        if pool.isolation.rank < minimum.rank:
-            raise refused(f"isolation of pool {pool.name}", str(pool.isolation), f"minimum is {minimum}")
-    return dataclasses.replace(config, pools=pools, minimum=minimum)
+    pools = tuple(parse_pool(name, table, asked, least) for name, table in (tables or {"python": {}}).items())
+    return dataclasses.replace(config, pools=pools)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -197,13 +190,6 @@ def _isolation(where: str, value: Any) -> Isolation:
     return level(where, value) or "auto"
 
 
-def _minimum(where: str, value: Any) -> Level:
-    try:
-        return Level(value)
-    except ValueError:
-        raise refused(where, value, f"one of {', '.join(Level)}") from None
-
-
 def _minutes(where: str, value: Any) -> float:
     try:
         number = float(value)
@@ -250,7 +236,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Location that the API reports.",
     ),
     Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
-    Setting("minimum", _minimum, "the levels asked for", "LEVEL", "Refuse to serve a pool below this level."),
+    Setting("minimum", minimum, "restricted", "LEVEL", "Refuse to serve a pool below this level."),
     Setting("rotate-forks", whole(0, 1_000_000), "1000", "N", "Replace a template after so many forks; 0: never."),
     Setting("rotate-minutes", _minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
     Setting(

@@ -60,12 +60,16 @@ class PoolSpec:
     maximum_execution: int = 220
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked
-    isolation: Level = Level.NAMESPACE  # already resolved: "auto" stops in config.py
+    asked: Level | None = None  # the level that the operator named; None for "auto"
+    minimum: Level = Level.RESTRICTED  # the pool is refused rather than served below it
+    isolation: Level = Level.NAMESPACE  # what it runs at; of "auto" the first choice, until the host has tried it
 
 
 def pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
     """The other end of dataclasses.asdict and JSON."""
     typed = {
+        "asked": None if fields["asked"] is None else Level(fields["asked"]),
+        "minimum": Level(fields["minimum"]),
         "container_type": ContainerType(fields["container_type"]),
         "isolation": Level(fields["isolation"]),
         "network": Network(fields["network"]),
@@ -84,6 +88,8 @@ class PoolStatus:
     live: int
     created_at: float
     error: str | None = None  # why sandboxes cannot be started, where they cannot
+    isolation: Level | None = None  # the boundary in force; None where the pool is refused
+    weaknesses: tuple[str, ...] = ()  # what that boundary lacks on this machine
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,20 +39,24 @@ class Field:
     allowed: str
 
 
-def parse_pool(name: str, table: Mapping[str, Any], default_level: Level) -> PoolSpec:
-    """The pool that `[pools.NAME]` defines; what it leaves out has PoolSpec's defaults. Raises ConfigError."""
+def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum: Level | None) -> PoolSpec:
+    """The pool that `[pools.NAME]` defines; what it leaves out has PoolSpec's defaults. Raises ConfigError.
+
+    `asked` and `minimum` are the server's own settings; None for "auto", and for no minimum.
+    """
     if not _NAME.fullmatch(name):
         raise refused(
             "[pools.NAME]", name, "a name is up to 63 letters, digits and hyphens, beginning with a letter or digit"
         )
     values = _flatten(f"[pools.{name}]", table)
-    attributes: dict[str, Any] = {"isolation": default_level}
+    attributes: dict[str, Any] = {"asked": asked, "minimum": minimum}
     for path, value in values.items():
         field = FIELDS[path]
         parsed = field.parse(f"[pools.{name}] {path}", value)
-        if field.attribute and parsed is not None:
+        if field.attribute:
             attributes[field.attribute] = parsed
-    spec = PoolSpec(name=name, **attributes | _network_of(f"[pools.{name}]", attributes))
+    attributes |= _network_of(f"[pools.{name}]", attributes)
+    spec = PoolSpec(name=name, **_with_levels(attributes))
     _check_together(spec)
     return spec
 
@@ -65,6 +69,14 @@ def _network_of(where: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
         allowed = 'a list needs sessionNetworkConfiguration.status = "EgressEnabled"'
         raise refused(f"{where} carrel.egress.allow", list(attributes["allow"]), allowed)
     return {"network": Network.LISTED}
+
+
+def _with_levels(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The first level to try, and the minimum. Where none was set, a level asked for by name is its own permission."""
+    asked: Level | None = attributes["asked"]
+    first = asked or Level.NAMESPACE
+    lowest = min(first, Level.RESTRICTED, key=lambda each: each.rank)
+    return {**attributes, "isolation": first, "minimum": attributes["minimum"] or lowest}
 
 
 def _check_together(spec: PoolSpec) -> None:
@@ -142,6 +154,13 @@ def level(where: str, value: Any) -> Level | None:
         raise refused(where, value, f"one of auto, {', '.join(Level)}") from None
 
 
+def minimum(where: str, value: Any) -> Level:
+    try:
+        return Level(value)
+    except ValueError:
+        raise refused(where, value, f"one of {', '.join(Level)}") from None
+
+
 def _cpu(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 64:
         raise refused(where, value, "a number of processors from 0.1 to 64")
@@ -200,7 +219,8 @@ FIELDS: dict[str, Field] = {
         Field("sessionNetworkConfiguration.status", "network", _network, "EgressDisabled, EgressEnabled"),
         Field("carrel.egress.allow", "allow", _egress_rules, "hosts and ranges that sessions may reach; none if empty"),
         Field("carrel.image", "image", _image, "the name of an image"),
-        Field("carrel.isolation", "isolation", level, f"auto, {', '.join(Level)}"),
+        Field("carrel.isolation", "asked", level, f"auto, {', '.join(Level)}"),
+        Field("carrel.minimum", "minimum", minimum, ", ".join(Level)),
         Field("carrel.memory", "memory_bytes", size(64 * MIB, _TEBIBYTE), "64MiB to 1TiB, files included"),
         Field("carrel.cpu", "cpu", _cpu, "0.1 to 64 processors"),
         Field("carrel.pids", "pids", whole(8, 32_768), "8 to 32768 processes and threads"),

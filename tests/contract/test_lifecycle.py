@@ -159,6 +159,25 @@ def test_metadata_tells_what_a_session_brings(shared: Endpoint, version: str) ->
     assert imported == [packages["numpy"], packages["pandas"]]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "metadata"), ("POST", "executions"), ("GET", "files"), ("GET", "files/none"), ("GET", "nowhere")]
+)  # fmt: skip
+def test_every_answer_names_the_boundary(shared: Endpoint, method: str, path: str) -> None:
+    """Errors too; and only to callers who may use the pool."""
+    body = {"code": "1"} if method == "POST" else None
+
+    assert shared.send(method, path, json=body).headers["carrel-isolation"] == shared.server.level
+    refused = shared.send(method, path, json=body, headers={"Authorization": "Bearer x"})
+    assert (refused.status_code, refused.headers.get("carrel-isolation")) == (401, None)
+
+
+def test_metadata_names_the_boundary_and_what_it_lacks(shared: Endpoint) -> None:
+    boundary = shared.send("GET", "metadata").json()["carrel"]
+
+    assert (boundary["isolation"], boundary["error"]) == (shared.server.level, None)
+    assert all(isinstance(sentence, str) for sentence in boundary["weaknesses"])
+
+
 def test_a_full_pool_says_429_and_when_to_come_back(tiny: Endpoint) -> None:
     """Azure's code and words, un-nested too, with Retry-After; a delete makes room at once."""
     for identifier in ("the-first", "the-second"):

@@ -1,104 +1,209 @@
 """The canary: start a sandbox as a session's would be, attack it a little, stop it. What a machine offers is found by
 this, never by looking for files.
 
-It speaks the agent's protocol itself, one call at a time, so that it needs nothing above this floor.
+The attacks are real ones: the canary puts a file, a folder, sockets and a listener on the host, tells the code inside where they are,
+and the code says what it got at. What a level is not meant to stop is no hole in it (MEANT). It speaks the agent's protocol itself,
+one call at a time, so that it needs nothing above this floor. Every step has a deadline.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import socket
-from typing import Any
+import tempfile
+from collections.abc import Awaitable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
 
 from carrel.backends.base import Backend
 from carrel.errors import SandboxStartFailed
 from carrel.guest import frames
 from carrel.models import Level, PoolSpec
 
-_ANSWER_S = 15
+T = TypeVar("T")
+
+_START_S = 30.0  # a whole sandbox, where the backend names no other time
+_ANSWER_S = 15.0
+_KILL_S = 15.0
+_MAX_VALUE = 65_536
+_FACTS = "canary.json"
 POOL = PoolSpec("canary", image="python-slim")
 
-# Runs inside. Its value is a list of what should not have been possible; empty on a sound boundary.
+_LINUX = frozenset({Level.RESTRICTED, Level.NAMESPACE})  # where the code's kernel is the machine's
+_OWN = frozenset({Level.NAMESPACE, Level.GVISOR})  # where the code has a /proc, mounts and sockets of its own
+_ALL = _LINUX | _OWN
+
+# What the code inside may find, and the levels that are meant to stop it.
+MEANT: dict[str, frozenset[Level]] = {
+    "the code runs as root": _ALL,
+    "capabilities are left": _ALL,
+    "no_new_privs is not set": _LINUX,
+    "no seccomp filter is loaded": _LINUX,
+    "user namespaces can be made": _LINUX,
+    "file systems can be mounted": _ALL,
+    "system folders can be written to": _ALL,
+    "the host's files can be read": _ALL,
+    "the host's folders can be written to": _ALL,
+    "the host's memory can be opened": _ALL,
+    "the host's sockets can be reached": _OWN,
+    "the host's abstract sockets can be reached": _OWN,
+    "the host's loopback can be reached": _ALL,
+    "the network can be reached": _ALL,
+    "other processes can be seen": _OWN,
+    "the host's /home can be seen": _OWN,
+}
+
+# Runs inside, with the facts as a file beside it. Its value is a list of what should not have been possible.
 ATTACKS = r"""
-import ctypes, errno, os, socket
+import ctypes, errno, json, os, socket
+facts = json.load(open("canary.json"))
 _status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 _libc = ctypes.CDLL(None, use_errno=True)
 found = []
-if int(_status["CapEff"], 16) or int(_status["CapBnd"], 16): found.append("capabilities are left")
-if _status["NoNewPrivs"].strip() != "1": found.append("no_new_privs is not set")
-if _status["Seccomp"].strip() != "2": found.append("no seccomp filter is loaded")
-if os.getuid() == 0: found.append("the code runs as root")
+def attack(name, attempt, *arguments):
+    try: attempt(*arguments)
+    except OSError: return
+    found.append(name)
+def reach(family, address):
+    with socket.socket(family) as sock:
+        sock.settimeout(0.5)
+        try: sock.connect(address)
+        except TimeoutError: pass  # the packets left
+if os.getuid() == 0 or os.geteuid() == 0: found.append("the code runs as root")
+if any(int(_status.get(kind, "0"), 16) for kind in ("CapEff", "CapPrm", "CapBnd")): found.append("capabilities are left")
+if _status.get("NoNewPrivs", "0").strip() != "1": found.append("no_new_privs is not set")
+if _status.get("Seccomp", "0").strip() != "2": found.append("no seccomp filter is loaded")
 if _libc.unshare(0x10000000) == 0: found.append("user namespaces can be made")
-if _libc.mount(b"none", b"/mnt/data", b"tmpfs", 0, None) == 0: found.append("file systems can be mounted")
+if _libc.mount(b"none", os.getcwd().encode(), b"tmpfs", 0, None) == 0: found.append("file systems can be mounted")
+def plant(path):
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    os.unlink(path)
+for folder in ("/usr/bin", "/etc", "/opt/carrel"): attack("system folders can be written to", plant, folder + "/.carrel-canary")
+attack("the host's files can be read", open, facts["file"])
+attack("the host's folders can be written to", plant, facts["folder"] + "/planted")
+for path in ("/dev/mem", "/dev/kmsg", "/proc/kcore", "/proc/sysrq-trigger"): attack("the host's memory can be opened", open, path, "r+b")
+attack("the host's sockets can be reached", reach, socket.AF_UNIX, facts["socket"])
+attack("the host's abstract sockets can be reached", reach, socket.AF_UNIX, "\0" + facts["abstract"])
+attack("the host's loopback can be reached", reach, socket.AF_INET, ("127.0.0.1", facts["port"]))
+attack("the network can be reached", reach, socket.AF_INET, ("192.0.2.1", 80))
 if len([name for name in os.listdir("/proc") if name.isdigit()]) > 4: found.append("other processes can be seen")
 if os.path.isdir("/home") and set(os.listdir("/home")) - {"user"}: found.append("the host's /home can be seen")
-try: open("/usr/bin/.carrel", "w"); found.append("system folders can be written to")
-except OSError: pass
-try: socket.create_connection(("192.0.2.1", 80), 0.2); found.append("the network can be reached")
-except OSError as error:
-    if error.errno != errno.ENETUNREACH: found.append("the network can be reached")
-found
+sorted(set(found))
 """
 
 
-async def try_level(backend: Backend) -> list[str]:
-    """Start, attack, stop. Returns what the boundary failed to stop. Raises SandboxStartFailed where it cannot even start."""
+async def attack(backend: Backend, pool: PoolSpec) -> list[str]:
+    """Make a sandbox, attack it from inside, end it: what the boundary failed to stop.
+
+    The backend is started and the pool's image prepared. Raises SandboxStartFailed where there is no sandbox, or it does not answer.
+    """
+    start_s: float = getattr(backend, "start_s", _START_S)
+    sandbox = await _in_time(backend.create(pool), start_s, "no sandbox was made")
     try:
-        await backend.start()
-        await backend.prepare(POOL)
-        sandbox = await backend.create(POOL)
-        try:
-            agent = _Agent(sandbox.channel)
-            await agent.attach(await sandbox.interpreter())
-            return [] if backend.level is Level.PROCESS else await agent.run(ATTACKS)
-        finally:
-            await sandbox.kill()
+        agent = _Agent(sandbox.channel)
+        await agent.attach(await _in_time(sandbox.interpreter(), start_s, "no interpreter was made"), start_s)
+        if backend.level is Level.PROCESS:  # it stops nothing, and what succeeds there happens to the machine
+            return await agent.run("[]")
+        with _bait() as facts:
+            await agent.write(_FACTS, json.dumps(facts).encode())
+            found = await agent.run(ATTACKS)
+        return [each for each in found if backend.level in MEANT.get(each, _ALL)]
     finally:
-        await backend.close()
+        await _in_time(sandbox.kill(), _KILL_S, "the sandbox could not be ended")
+
+
+@contextlib.contextmanager
+def _bait() -> Iterator[dict[str, Any]]:
+    """Things of the host's for the code inside to get at, open to every user: the boundary alone keeps them apart."""
+    with tempfile.TemporaryDirectory(prefix="carrel-canary-") as name, contextlib.ExitStack() as opened:
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "secret").write_text("the host's")
+        (folder / "secret").chmod(0o644)
+        abstract = f"carrel-canary-{os.getpid()}-{os.urandom(4).hex()}"
+        sockets: dict[str, tuple[socket.AddressFamily, Any]] = {
+            "socket": (socket.AF_UNIX, str(folder / "socket")),
+            "abstract": (socket.AF_UNIX, f"\0{abstract}"),
+            "port": (socket.AF_INET, ("127.0.0.1", 0)),
+        }
+        listening = {}
+        for kind, (family, address) in sockets.items():
+            listening[kind] = opened.enter_context(socket.socket(family))
+            listening[kind].bind(address)
+            listening[kind].listen()
+        (folder / "socket").chmod(0o777)
+        yield {
+            "file": str(folder / "secret"),
+            "folder": name,
+            "socket": str(folder / "socket"),
+            "abstract": abstract,
+            "port": listening["port"].getsockname()[1],
+        }
 
 
 class _Agent:
     def __init__(self, channel: socket.socket) -> None:
         self._channel, self._decoder, self._stream = channel, frames.Decoder(), 0
 
-    async def attach(self, descriptors: list[int] | None) -> None:
+    async def attach(self, descriptors: list[int] | None, seconds: float) -> None:
         self._stream += 1
         header = frames.encode({"s": self._stream, "op": "attach"})
-        if descriptors:
-            socket.send_fds(self._channel, [header], descriptors)
-            for fd in descriptors:
-                socket.close(fd)
-        else:
-            await asyncio.get_running_loop().sock_sendall(self._channel, header)
-        await self._answer()
+        try:
+            if descriptors:
+                socket.send_fds(self._channel, [header], descriptors)
+            else:
+                await asyncio.get_running_loop().sock_sendall(self._channel, header)
+        finally:
+            for fd in descriptors or ():
+                os.close(fd)
+        await self._answer(seconds)
+
+    async def write(self, path: str, content: bytes) -> None:
+        """A small file into the session's folder."""
+        await self._send(({"op": "upload", "path": path}, b""), ({"data": 1}, content), ({"end": 1}, b""))
+        await self._answer(_ANSWER_S)
 
     async def run(self, code: str) -> list[str]:
-        self._stream += 1
-        parts: list[tuple[dict[str, Any], bytes]] = [
-            ({"op": "execute", "stream_cap": 4096, "value_cap": 65_536}, b""),
-            ({"data": 1}, code.encode()),
-            ({"end": 1}, b""),
-        ]
-        data = b"".join(frames.encode({"s": self._stream, **header}, payload) for header, payload in parts)
-        await asyncio.get_running_loop().sock_sendall(self._channel, data)
-        value = json.loads(await self._answer() or "{}").get("json")
+        execute = {"op": "execute", "stream_cap": 4096, "value_cap": _MAX_VALUE}
+        await self._send((execute, b""), ({"data": 1}, code.encode()), ({"end": 1}, b""))
+        try:
+            value = json.loads(await self._answer(_ANSWER_S) or b"{}").get("json")
+        except (ValueError, AttributeError):
+            value = None
         if not isinstance(value, list):
-            raise SandboxStartFailed("The canary's code did not run to its end.")
+            raise SandboxStartFailed("the canary's code did not run to its end")
         return [str(each) for each in value]
 
-    async def _answer(self) -> bytes:
+    async def _send(self, *parts: tuple[dict[str, Any], bytes]) -> None:
+        self._stream += 1
+        data = b"".join(frames.encode({"s": self._stream, **header}, payload) for header, payload in parts)
+        await asyncio.get_running_loop().sock_sendall(self._channel, data)
+
+    async def _answer(self, seconds: float) -> bytes:
         """The value of the stream under way, at its end."""
+        return await _in_time(self._read_answer(), seconds, "the agent did not answer")
+
+    async def _read_answer(self) -> bytes:
         value = b""
-        async with asyncio.timeout(_ANSWER_S):
-            while True:
-                data = await asyncio.get_running_loop().sock_recv(self._channel, 65_536)
-                if not data:
-                    raise SandboxStartFailed("The agent ended.")
-                for header, payload in self._decoder.feed(data):
-                    if header.get("data") == "value":
-                        value += payload
-                    if "error" in header:
-                        raise SandboxStartFailed(str(header["error"]))
-                    if "end" in header:
-                        return value
+        while True:
+            data = await asyncio.get_running_loop().sock_recv(self._channel, 65_536)
+            if not data:
+                raise SandboxStartFailed("the agent ended")
+            for header, payload in self._decoder.feed(data):
+                if header.get("data") == "value" and len(value) < _MAX_VALUE:
+                    value += payload
+                if "error" in header:
+                    raise SandboxStartFailed(str(header["error"]))
+                if "end" in header:
+                    return value
+
+
+async def _in_time(step: Awaitable[T], seconds: float, what: str) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await step
+    except TimeoutError as error:
+        raise SandboxStartFailed(f"{what} within {seconds:.0f} seconds") from error

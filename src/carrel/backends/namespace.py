@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import platform
 import resource
 import signal
 import socket
@@ -68,10 +67,7 @@ class NamespaceBackend:
     async def start(self) -> None:
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a sandbox takes some fifteen descriptors
-        try:
-            await self._start_block()
-        except SandboxStartFailed as error:
-            raise SandboxStartFailed(f"{error.message}. To allow namespaces: {how_to_allow()}") from error
+        await self._start_block()
 
     async def _start_block(self) -> None:
         await self._block.start()
@@ -251,34 +247,6 @@ class NamespaceSandbox:
         await self._backend.network.detach(self.id)
         await self._block.remove_group(self.id)  # also where we never heard of one: its reply may have come too late
         self._backend.release(self._number, self._uid if is_empty else 0)  # never an id that a process may still have
-
-
-def how_to_allow() -> str:
-    """What to change on this machine so that namespaces can be made, as far as the kernel's settings tell."""
-    if platform.system() != "Linux":
-        return "the server needs Linux (on Windows: WSL2)"
-    settings = {
-        "/proc/sys/kernel/unprivileged_userns_clone": ("0", "sysctl -w kernel.unprivileged_userns_clone=1"),
-        "/proc/sys/user/max_user_namespaces": ("0", "sysctl -w user.max_user_namespaces=65536"),
-        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": (
-            "1",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-        ),
-    }
-    found = [command for path, (bad, command) in settings.items() if _reads(path) == bad and os.geteuid() != 0]
-    if found:
-        return "as root: " + "; ".join(found)
-    return (
-        "in a container, start it with --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt "
-        "systempaths=unconfined; or go on without a sandbox, for trusted code only, with --isolation process"
-    )
-
-
-def _reads(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return ""
 
 
 def _close_all(descriptors: list[int]) -> None:

@@ -1,41 +1,37 @@
-"""Which backends there are, and which of them work on this machine."""
+"""Which level each pool runs at: backends are made, started and tried by the canary, here and nowhere else.
+
+A pool names its level, or leaves it to "auto": `namespace` where that passes its canary on this machine, else `restricted`, never
+`process`. A pool that would come below its minimum, or whose level does not work, is refused with the reason; the others are served.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
+from carrel.backends import canary
+from carrel.backends.advice import advice
 from carrel.backends.base import Backend
-from carrel.backends.canary import try_level
 from carrel.backends.namespace import NamespaceBackend
 from carrel.backends.process import ProcessBackend
 from carrel.backends.templates import Rotation
 from carrel.config import Config
 from carrel.errors import SandboxStartFailed
-from carrel.models import Level
+from carrel.models import Level, PoolSpec
 
 Progress = Callable[[str], None]
 
+AUTO = (Level.NAMESPACE, Level.RESTRICTED)  # best first
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What the canary found of one level. `reason` says why it does not work, or what is weaker here than it could be."""
+_CLOSE_S = 15.0
 
-    level: Level
-    works: bool
-    reason: str
-    advice: str
+log = logging.getLogger(__name__)
 
 
-def backends(config: Config, progress: Progress = lambda _line: None) -> dict[Level, Backend]:
-    """A backend for every level that a pool of the configuration is to run at."""
-    return {level: _make(level, config, progress) for level in {pool.isolation for pool in config.pools}}
-
-
-def _make(level: Level, config: Config, progress: Progress) -> NamespaceBackend | ProcessBackend:
+def make(level: Level, config: Config, progress: Progress) -> Backend:
+    """The backend of a level, not started. Raises SandboxStartFailed where there is none."""
     if level is Level.NAMESPACE:
         rotation = Rotation(config.rotate_forks, config.rotate_minutes)
         return NamespaceBackend(config.state, config.images, progress, rotation, config.egress_allow_private)
@@ -44,21 +40,138 @@ def _make(level: Level, config: Config, progress: Progress) -> NamespaceBackend 
     raise SandboxStartFailed(f"Level '{level}' is not built yet.")
 
 
-def examine(config: Config, progress: Progress = lambda _line: None) -> list[Finding]:
-    """Run the canary on every level, strongest first."""
-    with tempfile.TemporaryDirectory(prefix="carrel-doctor-") as state:
-        trial = replace(config, state=Path(state))
-        return [asyncio.run(_try(level, trial, progress)) for level in sorted(Level, key=lambda each: -each.rank)]
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What came of trying a level. `backend` is started where it works, and None where not.
+
+    `is_image`: no image could be prepared. That says nothing about the level, and is no reason to take a weaker one.
+    """
+
+    level: Level
+    backend: Backend | None = None
+    reason: str = ""
+    is_image: bool = False
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return "" if self.is_image else advice(self.level)
 
 
-async def _try(level: Level, config: Config, progress: Progress) -> Finding:
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A pool that cannot be served: the reason for whoever calls, and what the operator can do."""
+
+    pool: PoolSpec
+    reason: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What can be served: the backends are started, and whoever takes them closes them."""
+
+    backends: dict[Level, Backend] = field(default_factory=dict)
+    pools: list[PoolSpec] = field(default_factory=list)  # each at the level that it gets
+    refused: list[Refusal] = field(default_factory=list)
+    passed_over: list[Trial] = field(default_factory=list)  # levels that "auto" would have taken
+
+
+async def choose(config: Config, progress: Progress = lambda _line: None) -> Choice:
+    """Find a level for every pool. Each level is tried once; where this is cut short nothing is left running."""
+    trials: dict[Level, Trial] = {}
     try:
-        backend = _make(level, config, progress)
-        holes = await try_level(backend)
+        for pool in config.pools:
+            while (level := next_level(pool, trials)) is not None:
+                pools = [each for each in config.pools if level in candidates(each)]
+                trials[level] = await _try(level, pools, config, progress)
+    except BaseException:
+        await asyncio.shield(_close(trial.backend for trial in trials.values()))
+        raise
+    return decide(config.pools, trials)
+
+
+def candidates(pool: PoolSpec) -> list[Level]:
+    """The levels that a pool may run at, best first. A minimum above what "auto" takes is itself what is asked for."""
+    if pool.asked is None:
+        return [level for level in AUTO if level.rank >= pool.minimum.rank] or [pool.minimum]
+    return [pool.asked] if pool.asked.rank >= pool.minimum.rank else []
+
+
+def next_level(pool: PoolSpec, trials: dict[Level, Trial]) -> Level | None:
+    """The level to try next for a pool; None where one works, or none is left."""
+    for level in candidates(pool):
+        if level not in trials:
+            return level
+        if trials[level].backend is not None or trials[level].is_image:
+            return None
+    return None
+
+
+def decide(pools: Iterable[PoolSpec], trials: dict[Level, Trial]) -> Choice:
+    """Who is served at which level, who is refused, and what everybody should know. `trials` hold what `next_level` asked for."""
+    choice = Choice({level: trial.backend for level, trial in trials.items() if trial.backend is not None})
+    for pool in pools:
+        tried = [trials[level] for level in candidates(pool) if level in trials]
+        working = next((trial for trial in tried if trial.backend is not None), None)
+        if working is None:
+            choice.refused.append(_refusal(pool, tried))
+            continue
+        choice.pools.append(replace(pool, isolation=working.level))
+        choice.passed_over.extend(trial for trial in tried[: tried.index(working)] if trial not in choice.passed_over)
+    return choice
+
+
+def _refusal(pool: PoolSpec, tried: list[Trial]) -> Refusal:
+    if not tried:
+        reason = f"its isolation level, '{pool.asked}', is below its minimum, '{pool.minimum}'"
+        return Refusal(pool, reason, "give it another level, or another minimum")
+    faults = "; ".join(f"'{trial.level}' does not work here: {trial.reason}" for trial in tried)
+    hints = "; ".join(f"for '{trial.level}': {trial.advice}" for trial in tried if trial.advice)
+    return Refusal(pool, f"isolation level {faults}", hints)
+
+
+async def _try(level: Level, pools: list[PoolSpec], config: Config, progress: Progress) -> Trial:
+    """Start the level's backend and let the canary attack it, in the image of the first of its pools that has one."""
+    backend: Backend | None = None
+    trial = Trial(level, reason="its start was cut short")
+    try:
+        backend = make(level, config, progress)
+        await backend.start()
+        trial = await _attack(backend, pools)
     except SandboxStartFailed as error:
-        return Finding(level, False, error.message, "")
-    if holes:
-        return Finding(
-            level, False, f"the boundary does not hold: {', '.join(holes)}", "report this, with the output of uname -a"
-        )
-    return Finding(level, True, "; ".join(backend.weaknesses), "")
+        trial = Trial(level, reason=error.message.rstrip("."))
+    finally:
+        if trial.backend is None and backend is not None:
+            await asyncio.shield(_close([backend]))
+    if trial.backend is None:
+        log.warning("an isolation level does not work here", extra={"isolation": level, "reason": trial.reason})
+    return trial
+
+
+async def _attack(backend: Backend, pools: list[PoolSpec]) -> Trial:
+    """Raises SandboxStartFailed where there is no sandbox."""
+    reason = ""
+    for image in dict.fromkeys(pool.image for pool in pools):
+        spec = replace(canary.POOL, image=image, isolation=backend.level)
+        try:
+            await backend.prepare(spec)
+        except SandboxStartFailed as error:
+            reason = reason or error.message.rstrip(".")
+            continue
+        holes = await canary.attack(backend, spec)
+        if holes:
+            return Trial(backend.level, reason=f"its boundary does not hold: {', '.join(holes)}")
+        return Trial(backend.level, backend)
+    return Trial(backend.level, reason=reason, is_image=True)
+
+
+async def _close(backends: Iterable[Backend | None]) -> None:
+    for backend in backends:
+        if backend is None:
+            continue
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await backend.close()
+        except (SandboxStartFailed, OSError):  # TimeoutError is one
+            log.exception("a backend did not close", extra={"isolation": backend.level})

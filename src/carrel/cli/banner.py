@@ -21,20 +21,27 @@ DOES_NOT_STOP = {
     Level.NAMESPACE: "an attack on a bug of the Linux kernel, which all sessions share, and side channels of the processor.",
     Level.GVISOR: "an attack that breaks gVisor's own kernel and then what that may still call, and side channels of the processor.",
 }
+_RULE = "!" * 100
 
 
 def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> str:
-    """Everything in one text. `ready` is what the host said: `warnings`, a sentence each, and `pools`, why one cannot serve or null."""
+    """Everything in one text. `ready` is what the host said: the level of each pool and why one cannot serve (`pools`), the levels
+    that were to be taken and do not work (`passed_over`), and what the ones in force lack here (`warnings`, a sentence each)."""
     lines = [f"Carrel serves at {connection['http']} and {connection['https']}", ""]
-    for level in sorted({pool.isolation for pool in config.pools}, key=lambda each: each.rank):
-        names = ", ".join(pool.name for pool in config.pools if pool.isolation == level)
-        lines += [
-            f"  isolation     {level} (pool {names})",
-            f"  it stops      {STOPS[level]}",
-            f"  it does not   {DOES_NOT_STOP[level]}",
-        ]
-    troubles = [f"pool {name}: {error}" for name, error in ready.get("pools", {}).items() if error]
-    lines += [f"  warning       {warning}" for warning in [*ready.get("warnings", []), *troubles]]
+    lines += _alarm(ready)
+    pools: Mapping[str, Any] = ready["pools"]
+    for level in Level:
+        names = ", ".join(name for name, pool in pools.items() if pool["isolation"] == level)
+        if names:
+            lines += [
+                f"  isolation     {level} (pool {names})",
+                f"  it stops      {STOPS[level]}",
+                f"  it does not   {DOES_NOT_STOP[level]}",
+            ]
+    lines += [f"  warning       {warning}" for warning in ready["warnings"]]
+    for name, pool in pools.items():
+        lines += [f"  warning       pool {name}: {pool['error']}"] if pool["error"] else []
+        lines += [f"  what to do    {pool['advice']}"] if pool["advice"] else []
     endpoints = [(name, pool["endpoint"]) for name, pool in connection["pools"].items() if pool]
     lines += [f"  pool          {name}  {endpoint}" for name, endpoint in endpoints]
     lines += [
@@ -42,10 +49,25 @@ def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, An
         "",
         "Try it:",
         "",
-        curl(config, endpoints[0][1]),
+        curl(config, next(endpoint for name, endpoint in endpoints if not pools[name]["error"])),
         "",
     ]
     return "\n".join(lines)
+
+
+def _alarm(ready: Mapping[str, Any]) -> list[str]:
+    """What nobody may overlook: code runs behind a weaker boundary than this version would choose, or behind none."""
+    levels = {pool["isolation"] for pool in ready["pools"].values()}
+    lines = []
+    for each in ready["passed_over"]:
+        lines += [
+            f"ISOLATION IS WEAKER THAN USUAL: level {each['level']} does not work on this machine.",
+            f"  why           {each['reason']}",
+            f"  what to do    {each['advice'] or 'see docs/concepts/isolation.md'}",
+        ]
+    if Level.PROCESS in levels:
+        lines.append("THERE IS NO SANDBOX around the code of pools at level process: it can do what this user can.")
+    return [_RULE, *lines, _RULE, ""] if lines else []
 
 
 def curl(config: Config, endpoint: str) -> str:

@@ -8,6 +8,8 @@ import click
 
 from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
 
+_REFUSED = "refused"  # in place of a level
+
 
 @click.group()
 def sessionpool() -> None:
@@ -27,11 +29,17 @@ def list_pools(output: str, state: str | None) -> None:
         for pool in Connection.read(folder).pools.values():
             with Client.from_connection(folder, pool=pool.name) as client:
                 found.append(
-                    {"name": pool.name, "sessions": len(client.sessions()), "poolManagementEndpoint": pool.endpoint}
+                    {
+                        "name": pool.name,
+                        "isolation": client.metadata().isolation,
+                        "sessions": len(client.sessions()),
+                        "poolManagementEndpoint": pool.endpoint,
+                    }
                 )
     if output == "json":
         return print_json(found)
-    return print_table([list(each.values()) for each in found], ["NAME", "SESSIONS", "ENDPOINT"])
+    rows = [[each["name"], each["isolation"] or _REFUSED, *list(each.values())[2:]] for each in found]
+    return print_table(rows, ["NAME", "ISOLATION", "SESSIONS", "ENDPOINT"])
 
 
 @sessionpool.command("show")
@@ -39,7 +47,7 @@ def list_pools(output: str, state: str | None) -> None:
 @output_option
 @state_option
 def show_pool(name: str, output: str, state: str | None) -> None:
-    """Show one pool: its endpoint, its sessions, what its image brings."""
+    """Show one pool: its endpoint, the boundary around its sessions, what its image brings."""
     with failures():
         fields = _describe(name, state)
     if output == "json":
@@ -47,7 +55,14 @@ def show_pool(name: str, output: str, state: str | None) -> None:
     runtimes, packages = (
         [f"{each['name']} {each['version']}" for each in fields[key]] for key in ("runtimes", "packages")
     )
-    rows = {**fields, "runtimes": ", ".join(runtimes), "packages": f"{len(packages)}: {', '.join(packages)}"}
+    rows = {
+        **fields,
+        "isolation": fields["isolation"] or _REFUSED,
+        "weaknesses": "; ".join(fields["weaknesses"]) or "none",
+        "error": fields["error"] or "none",
+        "runtimes": ", ".join(runtimes),
+        "packages": f"{len(packages)}: {', '.join(packages)}",
+    }
     return print_table([[key, value] for key, value in rows.items()], ["FIELD", "VALUE"])
 
 
@@ -62,6 +77,9 @@ def _describe(name: str, state: str | None) -> dict[str, Any]:
     return {
         "name": name,
         "poolManagementEndpoint": endpoint,
+        "isolation": metadata.isolation,
+        "weaknesses": list(metadata.weaknesses),
+        "error": metadata.error,
         "createdAt": metadata.created_at.isoformat(),
         "sessions": len(sessions),
         "runtimes": [{"name": each, "version": version} for each, version in metadata.runtimes],

@@ -81,7 +81,8 @@ class Supervisor:
 
     async def _start_gateway(self) -> None:
         http, https = [each.fileno() for each in self._http], [each.fileno() for each in self._https]
-        message = {"config": self.config.to_json(), "http_fds": http, "https_fds": https}
+        levels = {name: pool["isolation"] for name, pool in self._children["host"].ready["pools"].items()}
+        message = {"config": self.config.to_json(), "levels": levels, "http_fds": http, "https_fds": https}
         self._children["gateway"] = await Child.start("gateway", "carrel.server", message, [*http, *https])
 
     async def _watch(self) -> None:

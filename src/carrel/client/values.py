@@ -148,15 +148,26 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a pool's sessions bring: (name, version) pairs."""
+    """What a pool's sessions bring, (name, version) pairs, and the boundary around them. Another server than Carrel tells no boundary."""
 
     runtimes: list[tuple[str, str]]
     packages: list[tuple[str, str]]
     created_at: datetime
+    isolation: str | None = None  # None as well where the pool is refused; `error` says why
+    weaknesses: tuple[str, ...] = ()  # what that level lacks on the server's machine
+    error: str | None = None  # why no sandbox can be started
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:
-        return cls(_pairs(body["runtimes"]), _pairs(body["preInstalledPackages"]), _time(body["createdAt"]))
+        ours = body.get("carrel", {})
+        return cls(
+            runtimes=_pairs(body["runtimes"]),
+            packages=_pairs(body["preInstalledPackages"]),
+            created_at=_time(body["createdAt"]),
+            isolation=ours.get("isolation"),
+            weaknesses=tuple(ours.get("weaknesses", ())),
+            error=ours.get("error"),
+        )
 
 
 def _pairs(items: list[dict[str, str]]) -> list[tuple[str, str]]:

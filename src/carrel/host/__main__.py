@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import uvloop
@@ -23,6 +24,7 @@ from carrel.config import Config
 from carrel.errors import CarrelError
 from carrel.guest.linux import die_with_parent, keep_freed_memory
 from carrel.host.service import Service
+from carrel.models import PoolStatus
 from carrel.sessions.keeper import Keeper
 
 log = logging.getLogger(__name__)
@@ -43,21 +45,52 @@ class Readiness:
 
 async def serve(config: Config, ready: Readiness) -> None:
     """Until cancelled. Raises CarrelError where nothing can be served."""
-    backends = select.backends(config, progress=log.info)
-    async with Keeper(backends) as keeper:
-        for spec in config.pools:
-            await keeper.apply_pool(spec)
-        failures = {spec.name: await keeper.settled(spec.name) for spec in config.pools}
-        if all(failures.values()):
-            raise CarrelError(next(iter(failures.values())) or "there is no pool to serve")
+    choice = await select.choose(config, progress=log.info)
+    async with Keeper(choice.backends) as keeper:
+        await _open(keeper, choice)
+        statuses = {status.spec.name: status for status in keeper.pools()}
+        errors = [status.error for status in statuses.values() if status.error]
+        if len(errors) == len(statuses):
+            raise CarrelError(_nothing_to_serve(choice, errors))
         async with Service(keeper, config.state / "run" / "hostlink.sock"):
-            warnings = [weakness for backend in backends.values() for weakness in backend.weaknesses]
-            ready.tell({"ready": True, "pools": failures, "warnings": warnings})
-            log.info("serving", extra={"pools": ", ".join(failures)})
+            ready.tell({"ready": True, **_boundary(choice, statuses)})
+            log.info("serving", extra={"pools": ", ".join(statuses)})
             try:
                 await asyncio.get_running_loop().create_future()
             finally:
                 await keeper.close()  # before the connections: callers under way are told
+
+
+async def _open(keeper: Keeper, choice: select.Choice) -> None:
+    """Every pool that has a level, and the refusals of the others; until each has a sandbox or a reason why it has none."""
+    for spec in choice.pools:
+        await keeper.apply_pool(spec)
+    for each in choice.refused:
+        fields = {"pool": each.pool.name, "reason": each.reason, "what_to_do": each.advice}
+        log.error("a pool is refused", extra=fields)
+        keeper.refuse_pool(each.pool, each.reason)
+    for spec in choice.pools:
+        await keeper.settled(spec.name)
+
+
+def _nothing_to_serve(choice: select.Choice, errors: list[str]) -> str:
+    hints = dict.fromkeys(each.advice for each in choice.refused if each.advice)
+    return " ".join([*dict.fromkeys(errors), *(f"What to do: {hint}." for hint in hints)])
+
+
+def _boundary(choice: select.Choice, statuses: Mapping[str, PoolStatus]) -> dict[str, Any]:
+    """Which boundary is in force for whom, for the banner and for the gateway; what is weaker than usual is logged too."""
+    for trial in choice.passed_over:
+        fields = {"reason": trial.reason, "what_to_do": trial.advice}
+        log.warning(f"isolation is weaker than usual: {trial.level} does not work here", extra=fields)
+    hints = {each.pool.name: each.advice for each in choice.refused}
+    pools = {
+        name: {"isolation": status.isolation, "error": status.error, "advice": hints.get(name, "")}
+        for name, status in statuses.items()
+    }
+    passed = [{"level": each.level, "reason": each.reason, "advice": each.advice} for each in choice.passed_over]
+    warnings = [weakness for backend in choice.backends.values() for weakness in backend.weaknesses]
+    return {"pools": pools, "passed_over": passed, "warnings": warnings}
 
 
 def main() -> int:

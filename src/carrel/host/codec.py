@@ -15,6 +15,7 @@ from carrel.models import (
     Execution,
     ExecutionSpec,
     FileInfo,
+    Level,
     Outcome,
     PoolStatus,
     SessionView,
@@ -71,7 +72,13 @@ def pool_to(status: PoolStatus) -> Header:
 
 
 def pool_from(fields: Header) -> PoolStatus:
-    return PoolStatus(**{**fields, "spec": pool_from_json(fields["spec"])})
+    level = fields["isolation"]
+    typed = {
+        "spec": pool_from_json(fields["spec"]),
+        "isolation": None if level is None else Level(level),
+        "weaknesses": tuple(fields["weaknesses"]),
+    }
+    return PoolStatus(**{**fields, **typed})
 
 
 def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:

@@ -1,7 +1,8 @@
 """The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
 
-    {"config": {…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…]}
+    {"config": {…}, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…]}
 
+`levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
 servers of one event loop. SIGTERM ends it: no new connections, a few seconds for requests under way, then out.
 """
@@ -30,6 +31,7 @@ from carrel import logs
 from carrel.config import Config
 from carrel.guest import linux
 from carrel.host.hostlink import HostLink
+from carrel.models import Level
 from carrel.server.app import build
 from carrel.server.asgi import ASGIApp
 from carrel.server.protocol import Protocol
@@ -47,6 +49,7 @@ class Inheritance:
     """What the supervisor hands over."""
 
     config: Config
+    levels: dict[str, Level | None]
     ready_fd: int
     http: list[socket.socket]
     https: list[socket.socket]
@@ -55,6 +58,7 @@ class Inheritance:
     def from_json(cls, fields: dict[str, Any]) -> Inheritance:
         return cls(
             Config.from_json(fields["config"]),
+            {name: None if level is None else Level(level) for name, level in fields["levels"].items()},
             int(fields["ready_fd"]),
             [socket.socket(fileno=fd) for fd in fields["http_fds"]],
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
@@ -100,7 +104,7 @@ def main() -> None:
 
 async def _serve(given: Inheritance, state: State, certificate: Path) -> None:
     link = HostLink(given.config.state / "run" / "hostlink.sock")
-    app = build(given.config, state, link)
+    app = build(given.config, state, link, given.levels)
     plain = [(Server(_settings(app)), given.http)] if given.http else []
     secure = [(Server(_settings(app, certificate)), given.https)] if given.https else []
     servers = plain + secure

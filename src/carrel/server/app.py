@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
+from carrel.models import Level
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
 from carrel.server.edge import Edge
@@ -22,9 +23,12 @@ _HEALTH_S = 2.0
 OpenHandler = Callable[[Exchange], Awaitable[None]]
 
 
-def build(config: Config, state: State, link: HostLink) -> ASGIApp:
-    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host."""
-    data = DataPlane(config, link, state.digest)
+def build(config: Config, state: State, link: HostLink, levels: Mapping[str, Level | None]) -> ASGIApp:
+    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
+
+    `levels` is the isolation that the host serves each pool at.
+    """
+    data = DataPlane(config, link, state.digest, levels)
     identity = Identity(state)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),

@@ -48,6 +48,7 @@ class Exchange:
         "headers",
         "is_begun",
         "is_done",
+        "isolation",
         "method",
         "pool",
         "principal",
@@ -72,6 +73,7 @@ class Exchange:
         self.route = ""  # for the access log: the pattern, never the path, which holds names
         self.pool = ""
         self.session = ""
+        self.isolation = b""  # the boundary around the pool's code, for a header of the reply
         self._receive = receive
         self._send = send
         self._length = self._declared_length()
@@ -108,7 +110,9 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.is_begun = True
-            message["headers"] = [*message["headers"], *_COMMON, (b"x-ms-request-id", self.trace_id.encode())]
+            boundary = [(b"carrel-isolation", self.isolation)] if self.isolation else []
+            trace = (b"x-ms-request-id", self.trace_id.encode())
+            message["headers"] = [*message["headers"], *_COMMON, *boundary, trace]
         elif not message.get("more_body", False):
             self.is_done = True
         await self._send(message)

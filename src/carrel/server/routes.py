@@ -5,13 +5,13 @@ Every route is there on every api-version. What a version changes is in wire/ver
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
 from carrel.host.hostlink import HostLink
-from carrel.models import PoolSpec
+from carrel.models import Level, PoolSpec
 from carrel.server import execute, files, sessions
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
@@ -85,7 +85,10 @@ def _file_route(name: bytes) -> Route:
 class DataPlane:
     """The application inside the middlewares: from path and query to a Call, in the order in which errors take precedence."""
 
-    def __init__(self, config: Config, link: HostLink, digest: Callable[[str], str]) -> None:
+    def __init__(
+        self, config: Config, link: HostLink, digest: Callable[[str], str], levels: Mapping[str, Level | None]
+    ) -> None:
+        self._isolation = {name: level.encode() for name, level in levels.items() if level is not None}
         self._pools = {pool.name.lower(): pool for pool in config.pools}
         self._place = (config.subscription.lower(), config.resource_group.lower())
         self._link = link
@@ -103,6 +106,7 @@ class DataPlane:
         if exchange.principal is None:
             raise Unauthorized("A bearer token is required.")
         exchange.principal.require_executor(pool.name)
+        exchange.isolation = self._isolation.get(pool.name, b"")
         route = find(target.rest)
         if route is None:
             raise RouteNotFound("This session pool has no such route.")

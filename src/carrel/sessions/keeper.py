@@ -1,6 +1,6 @@
 """The keeper of one machine's pools: the one object that host/ talks to.
 
-    async with Keeper(backends) as keeper:
+    async with Keeper(backends) as keeper:  # started ones, by level: the keeper closes them
         await keeper.apply_pool(spec)
         session, is_new = await keeper.session("python", "alice")
 
@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from carrel.backends.base import Backend
-from carrel.errors import PoolNotFound, SandboxStartFailed
+from carrel.errors import PoolNotFound, SandboxStartFailed, SessionNotFound
 from carrel.models import Level, PoolSpec, PoolStatus, SessionView
 from carrel.sessions.room import Room
 from carrel.sessions.session import Session
@@ -31,17 +32,11 @@ class Keeper:
     def __init__(self, backends: Mapping[Level, Backend]) -> None:
         self._backends = backends
         self._rooms: dict[str, Room] = {}
+        self._refused: dict[str, PoolStatus] = {}
         self._tasks = Tasks()
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
-        """Raises SandboxStartFailed where a backend cannot get ready."""
-        try:
-            for backend in self._backends.values():
-                await backend.start()
-        except BaseException:
-            await self._close_backends()
-            raise
         await self._tasks.__aenter__()
         return self
 
@@ -78,6 +73,10 @@ class Keeper:
         self._rooms[spec.name] = room = Room(spec, backend, self._tasks)
         room.open()
 
+    def refuse_pool(self, spec: PoolSpec, reason: str) -> None:
+        """A pool that cannot be served here: it is listed, and calls for its sessions are told why."""
+        self._refused[spec.name] = PoolStatus(spec, 0, 0, 0, time.time(), f"This pool is not served: {reason}.")
+
     async def settled(self, pool: str) -> str | None:
         """Until the pool's first sandbox is warm (None) or has failed (why)."""
         room = self._room(pool)
@@ -85,7 +84,7 @@ class Keeper:
         return room.pool.error
 
     def pools(self) -> list[PoolStatus]:
-        return [room.status() for room in self._rooms.values()]
+        return [*(room.status() for room in self._rooms.values()), *self._refused.values()]
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 
@@ -94,19 +93,24 @@ class Keeper:
 
         Raises PoolNotFound, PoolFull, SandboxStartFailed.
         """
+        if (refused := self._refused.get(pool)) is not None:
+            raise SandboxStartFailed(refused.error or "")
         return await self._room(pool).session(identifier)
 
     def find(self, pool: str, identifier: str) -> Session:
         """As it is: allocates nothing and does not count as use. Raises PoolNotFound, SessionNotFound."""
+        if pool in self._refused:
+            raise SessionNotFound(f"Could not find session with name '{identifier}'.")
         return self._room(pool).find(identifier)
 
     def sessions(self, pool: str, skip: int, limit: int) -> tuple[list[SessionView], int]:
         """One page, in the order of their allocation, and how many there are."""
-        sessions = list(self._room(pool).sessions.values())
+        sessions = [] if pool in self._refused else list(self._room(pool).sessions.values())
         return [session.seat.view() for session in sessions[skip : skip + limit]], len(sessions)
 
     def end(self, pool: str, identifier: str) -> None:
         """End a session; its slot is free at once. Raises PoolNotFound, SessionNotFound."""
+        self.find(pool, identifier)
         self._room(pool).end(identifier)
 
     def _room(self, pool: str) -> Room:

@@ -113,9 +113,9 @@ class Room:
 
     def status(self) -> PoolStatus:
         pool = self.pool
-        return PoolStatus(
-            pool.spec, len(pool.warm), len(pool.starting), len(pool.live), self._created_at, self.pool.error
-        )
+        counts = (len(pool.warm), len(pool.starting), len(pool.live))
+        boundary = (pool.spec.isolation, tuple(self.backend.weaknesses))
+        return PoolStatus(pool.spec, *counts, self._created_at, pool.error, *boundary)
 
     # -- the owner ---------------------------------------------------------------------------------------------------
 

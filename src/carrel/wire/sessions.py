@@ -42,6 +42,11 @@ def encode_metadata(status: PoolStatus, software: Software) -> bytes:
                 "projectUrl": "https://github.com/ipython/ipython",
                 "description": "IPython's shell, used as a library; runs Python with top-level await and magics",
             },
+            "carrel": {
+                "isolation": status.isolation,
+                "weaknesses": list(status.weaknesses),
+                "error": status.error,
+            },
         }
     )
 
