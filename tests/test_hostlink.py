@@ -158,8 +158,10 @@ async def test_an_asynchronous_execution_is_polled(link: HostLink) -> None:
     _, queued = await link.execute("python", "alice", ExecutionSpec("get", is_asynchronous=True))
     assert queued.status is Status.NOT_STARTED
 
-    await asyncio.sleep(0.15)
-    polled = await link.execution("python", "alice", "op")
+    polled = started
+    while polled.status is Status.RUNNING:
+        await asyncio.sleep(0.01)
+        polled = await link.execution("python", "alice", "op")
     assert polled.stdout == "done" and polled.wall_ms >= 90
 
 

@@ -24,7 +24,7 @@ class Groups:
         return {"cgroups": self._tree.version if self._tree else None}
 
     def _make(self, request: Request, _descriptors: list[int]) -> Answer:
-        """The groups of sandbox `name`, and open: what joins its agent to them (`agent` of these), what joins its code, what is `counted`."""
+        """The groups of sandbox `name`, and open: what joins its agent to them (`agent` of these), its code, what is `counted`."""
         if self._tree is None:
             return {"agent": 0}, []
         group = self._tree.make(request["name"], Limits(**request["limits"]))
