@@ -31,7 +31,7 @@ from carrel.config import load
 from carrel.models import Level
 from leftovers import Before, become_subreaper
 
-pytest_plugins = ("endpoint", "evidence", "fortress")  # further fixtures
+pytest_plugins = ("endpoint", "evidence", "fortress", "listed")  # further fixtures
 
 LEVELS = [Level.NAMESPACE, Level.PROCESS]  # strongest first
 BEFORE = pytest.StashKey[Before]()

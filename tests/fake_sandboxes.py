@@ -320,6 +320,7 @@ class FakeBackend:
     """`failures` are the reasons of the next starts that fail; `alive` is what was made and not yet killed."""
 
     level: Level = Level.NAMESPACE
+    network: None = None
     weaknesses: list[str] = field(default_factory=list)
     create_s: float = 0.0
     kill_s: float = 0.0

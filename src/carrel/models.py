@@ -65,6 +65,38 @@ class PoolSpec:
     isolation: Level = Level.NAMESPACE  # what it runs at; of "auto" the first choice, until the host has tried it
 
 
+@dataclass(frozen=True, slots=True)
+class EgressPolicy:
+    """What a pool's sessions may reach now. The numbers are the proxy's since it was started: connections made, requests refused."""
+
+    network: Network
+    allow: tuple[str, ...] = ()  # of LISTED
+    connections: int = 0
+    refusals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EgressAddress:
+    """An address of a target; `refusal` says why no session may reach it, None where one may."""
+
+    address: str
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EgressVerdict:
+    """What a pool's policy does with a target. `rule` is the one that names it, `reason` says why it is refused all the same, or at all."""
+
+    target: str
+    rule: str | None
+    reason: str
+    addresses: tuple[EgressAddress, ...] = ()
+
+    @property
+    def is_allowed(self) -> bool:
+        return not self.reason
+
+
 def pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
     """The other end of dataclasses.asdict and JSON."""
     typed = {

@@ -37,6 +37,7 @@ from carrel import certificates
 
 AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
 SESSION_EXECUTOR = "Azure ContainerApps Session Executor"
+POOL_CONTRIBUTOR = "Container Apps SessionPools Contributor"  # may change what a pool's sessions may do
 ALGORITHM = "RS256"  # what Entra signs with: clients that look into a token expect it
 TOKEN_TTL_S = 86_400  # a managed identity's token lives as long; AutoGen keeps its first one for ever
 

@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol
 
+from carrel.backends.network import Network
 from carrel.models import Level, PoolSpec
 
 
@@ -98,6 +99,11 @@ class Backend(Protocol):
     """A factory of sandboxes at one isolation level. Called by the keeper only."""
 
     level: Level
+
+    @property
+    def network(self) -> Network | None:
+        """What lets its sandboxes out, for lists that change and for what was refused; None where nothing is ever let out."""
+        ...
 
     @property
     def weaknesses(self) -> list[str]:

@@ -21,11 +21,17 @@ from dataclasses import dataclass
 from carrel.backends import policy
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.errors import SandboxStartFailed
+from carrel.models import EgressAddress, EgressVerdict, PoolSpec
 from carrel.models import Network as Kind
-from carrel.models import PoolSpec
 
 _START_S = 20
 _RESTART_S = 1.0  # between a death of the process and its replacement
+
+_EVERYTHING = (
+    "*:*",
+    "0.0.0.0/0:*",
+    "[::/0]:*",
+)  # an open pool's policy, for `test`: what is not public is refused all the same
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +67,7 @@ class Network:
         if pool.network is Kind.NONE:
             return
         self._attached[name] = _Attached(pool.name, policy.listeners(pool), listeners)
-        if pool.name not in self._rules:
-            await self.set_rules(pool.name, pool.allow)
+        await self._know(pool)
         await self._pass_on(await self._running(), name)
 
     async def set_rules(self, pool: str, rules: Sequence[str]) -> None:
@@ -73,6 +78,24 @@ class Network:
         self._rules[pool] = list(rules)
         if self._control is not None and not self._control.closed.is_set():
             await self._control.call({"op": "rules", "pool": pool, "rules": self._rules[pool]})
+
+    async def _know(self, pool: PoolSpec) -> None:
+        if pool.name not in self._rules:
+            await self.set_rules(pool.name, pool.allow if pool.network is Kind.LISTED else _EVERYTHING)
+
+    async def counts(self, pool: str) -> tuple[int, int]:
+        """Connections made and requests refused for a pool's sessions since the egress process began."""
+        if self._control is None or self._control.closed.is_set():
+            return 0, 0
+        answer, _ = await self._control.call({"op": "counts", "pool": pool})
+        return answer["connections"], answer["refusals"]
+
+    async def test(self, pool: PoolSpec, target: str) -> EgressVerdict:
+        """What happens to a session of `pool` that asks for `target`. Raises SandboxStartFailed."""
+        await self._know(pool)
+        answer, _ = await (await self._running()).call({"op": "test", "pool": pool.name, "target": target})
+        addresses = tuple(EgressAddress(each["address"], each["refusal"]) for each in answer["addresses"])
+        return EgressVerdict(answer["target"], answer["rule"], answer["reason"], addresses)
 
     async def detach(self, name: str) -> None:
         """Close what leads out of a sandbox. Nothing where it was never attached; safe to call again."""

@@ -31,6 +31,7 @@ _END_S = 3
 
 class ProcessBackend:
     level = Level.PROCESS
+    network = None
 
     def __init__(self, state: Path, image_folder: Path, progress: Callable[[str], None] = lambda _line: None) -> None:
         self._state, self._image_folder, self._progress = state, image_folder, progress

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from carrel.cli.egress import egress
 from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
 
 _REFUSED = "refused"  # in place of a level
@@ -13,7 +14,10 @@ _REFUSED = "refused"  # in place of a level
 
 @click.group()
 def sessionpool() -> None:
-    """Look at session pools."""
+    """Look at session pools, and change what their sessions may reach."""
+
+
+sessionpool.add_command(egress)
 
 
 @sessionpool.command("list")

@@ -12,13 +12,15 @@ It speaks the public API only (api-version 2025-10-02-preview), so it works agai
 from carrel.client.asynchronous import AsyncClient
 from carrel.client.connection import Connection, NotRunning
 from carrel.client.synchronous import Client
-from carrel.client.values import ApiError, File, Metadata, Pool, Result, Session, Usage
+from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Pool, Result, Session, Usage
 
 __all__ = [
     "ApiError",
     "AsyncClient",
     "Client",
     "Connection",
+    "Egress",
+    "EgressTest",
     "File",
     "Metadata",
     "NotRunning",

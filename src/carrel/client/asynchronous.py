@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Self, TypeVar
 
@@ -10,7 +11,7 @@ import httpx
 
 from carrel.client import calls
 from carrel.client.connection import Connection, is_local
-from carrel.client.values import File, Metadata, Result, Session
+from carrel.client.values import Egress, EgressTest, File, Metadata, Result, Session
 
 T = TypeVar("T")
 
@@ -102,6 +103,18 @@ class AsyncClient:
 
     async def metadata(self) -> Metadata:
         return await self._send(calls.metadata())
+
+    async def egress(self) -> Egress:
+        """What the pool's sessions may reach. Needs a token with the role 'Container Apps SessionPools Contributor', as the next two do."""
+        return await self._send(calls.egress())
+
+    async def set_egress(self, rules: Sequence[str]) -> Egress:
+        """Put `rules` in the place of the pool's egress list: at once, for live sessions too, until the server is restarted."""
+        return await self._send(calls.set_egress(rules))
+
+    async def test_egress(self, host: str, port: int = 443) -> EgressTest:
+        """What the pool's egress list does with a host, and why; the name is resolved, nothing is connected to."""
+        return await self._send(calls.test_egress(host, port))
 
     async def _send(self, call: calls.Call[T]) -> T:
         return call.read(calls.check(await self._http.request(**call.arguments(self.endpoint))))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from carrel.client.values import ApiError, File, Metadata, Result, Session
+from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Result, Session
 
 API_VERSION = "2025-10-02-preview"
 GRACE_S = (
@@ -125,6 +125,21 @@ def end(identifier: str) -> Call[None]:
 
 def metadata() -> Call[Metadata]:
     return Call("GET", "metadata", lambda reply: Metadata.parse(reply.json()))
+
+
+def egress() -> Call[Egress]:
+    return Call("GET", ".carrel/egress", lambda reply: Egress.parse(reply.json()))
+
+
+def set_egress(rules: Sequence[str]) -> Call[Egress]:
+    return Call(
+        "PUT", ".carrel/egress", lambda reply: Egress.parse(reply.json()), options={"json": {"allow": list(rules)}}
+    )
+
+
+def test_egress(host: str, port: int) -> Call[EgressTest]:
+    options = {"json": {"host": host, "port": port}}
+    return Call("POST", ".carrel/egress/test", lambda reply: EgressTest.parse(reply.json()), options=options)
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -170,6 +170,36 @@ class Metadata:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Egress:
+    """What a pool's sessions may reach. `allow` is None where there is no list. The numbers are the proxy's since its start."""
+
+    status: str  # EgressDisabled or EgressEnabled
+    allow: list[str] | None
+    connections: int
+    refusals: int
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        return cls(body["status"], body["allow"], body["connections"], body["refusals"])
+
+
+@dataclass(frozen=True, slots=True)
+class EgressTest:
+    """What a pool's egress list does with a target. `addresses` has (address, why it is refused or None) pairs."""
+
+    target: str
+    is_allowed: bool
+    rule: str | None
+    reason: str
+    addresses: list[tuple[str, str | None]]
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        addresses = [(each["address"], each["reason"]) for each in body["addresses"]]
+        return cls(body["target"], body["allowed"], body["rule"], body["reason"], addresses)
+
+
 def _pairs(items: list[dict[str, str]]) -> list[tuple[str, str]]:
     return [(item["name"], item["version"]) for item in items]
 

@@ -12,10 +12,14 @@ from typing import Any
 from carrel.errors import RequestInvalid
 from carrel.guest.frames import Header
 from carrel.models import (
+    EgressAddress,
+    EgressPolicy,
+    EgressVerdict,
     Execution,
     ExecutionSpec,
     FileInfo,
     Level,
+    Network,
     Outcome,
     PoolStatus,
     SessionView,
@@ -79,6 +83,19 @@ def pool_from(fields: Header) -> PoolStatus:
         "weaknesses": tuple(fields["weaknesses"]),
     }
     return PoolStatus(**{**fields, **typed})
+
+
+def egress_to(policy: EgressPolicy | EgressVerdict) -> Header:
+    return dataclasses.asdict(policy)
+
+
+def egress_from(fields: Header) -> EgressPolicy:
+    return EgressPolicy(**{**fields, "network": Network(fields["network"]), "allow": tuple(fields["allow"])})
+
+
+def verdict_from(fields: Header) -> EgressVerdict:
+    addresses = tuple(EgressAddress(**each) for each in fields["addresses"])
+    return EgressVerdict(**{**fields, "addresses": addresses})
 
 
 def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from carrel import errors
 from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
 from carrel.host import codec
 from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
-from carrel.models import Execution, ExecutionSpec, FileInfo, PoolStatus, SessionView
+from carrel.models import EgressPolicy, EgressVerdict, Execution, ExecutionSpec, FileInfo, PoolStatus, SessionView
 
 KEPT = 64  # idle connections
 CONNECT_S = 5.0
@@ -57,6 +57,20 @@ class HostLink:
     async def pools(self) -> list[PoolStatus]:
         answer, _ = await self._call({"op": "pools"})
         return [codec.pool_from(fields) for fields in answer["pools"]]
+
+    async def egress(self, pool: str) -> EgressPolicy:
+        answer, _ = await self._call({"op": "egress", "pool": pool})
+        return codec.egress_from(answer["egress"])
+
+    async def set_egress(self, pool: str, allow: Sequence[str]) -> EgressPolicy:
+        """Put another list in the place of the pool's. Raises RequestNotSupported for a pool that has none."""
+        body = codec.json_to(list(allow))
+        answer, _ = await self._call({"op": "set_egress", "pool": pool}, body)
+        return codec.egress_from(answer["egress"])
+
+    async def test_egress(self, pool: str, target: str) -> EgressVerdict:
+        answer, _ = await self._call({"op": "test_egress", "pool": pool, "target": target})
+        return codec.verdict_from(answer["verdict"])
 
     async def open(self, pool: str, identifier: str) -> SessionView:
         """The identifier's session, allocated if it has none; counts as use."""

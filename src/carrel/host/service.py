@@ -92,6 +92,9 @@ class Service:
         self._server: asyncio.Server | None = None
         self._ops: dict[str, Callable[[_Call], Awaitable[None]]] = {
             "pools": self._pools,
+            "egress": self._egress,
+            "set_egress": self._set_egress,
+            "test_egress": self._test_egress,
             "open": self._open,
             "session": self._session,
             "sessions": self._sessions,
@@ -158,6 +161,17 @@ class Service:
 
     async def _pools(self, call: _Call) -> None:
         call.end({"pools": [codec.pool_to(status) for status in self._keeper.pools()]})
+
+    async def _egress(self, call: _Call) -> None:
+        call.end({"egress": codec.egress_to(await self._keeper.egress(call.pool))})
+
+    async def _set_egress(self, call: _Call) -> None:
+        allow = codec.json_from(b"".join([piece async for piece in call.body()]))
+        call.end({"egress": codec.egress_to(await self._keeper.set_egress(call.pool, allow))})
+
+    async def _test_egress(self, call: _Call) -> None:
+        verdict = await self._keeper.test_egress(call.pool, str(call.header["target"]))
+        call.end({"verdict": codec.egress_to(verdict)})
 
     async def _open(self, call: _Call) -> None:
         session, is_new = await self._allocate(call)

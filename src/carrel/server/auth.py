@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from carrel.errors import Forbidden, Unauthorized
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, Exchange
-from carrel.storage import ALGORITHM, AUDIENCES, SESSION_EXECUTOR
+from carrel.storage import ALGORITHM, AUDIENCES
 
 _LEEWAY_S = 30
 _CACHE_SIZE = 4096
@@ -32,12 +32,12 @@ class Principal:
     pools: frozenset[str]
     expires_at: float
 
-    def require_executor(self, pool: str) -> None:
-        """Raises Forbidden unless the caller may use this pool's sessions."""
-        if SESSION_EXECUTOR not in self.roles:
-            raise Forbidden(f"The token lacks the role '{SESSION_EXECUTOR}'.")
+    def require(self, role: str, pool: str) -> None:
+        """Raises Forbidden unless the caller has this role on the pool: to use its sessions, or to change what they may."""
+        if role not in self.roles:
+            raise Forbidden(f"The token lacks the role '{role}'.")
         if "*" not in self.pools and pool.lower() not in self.pools:
-            raise Forbidden(f"The token's role '{SESSION_EXECUTOR}' does not cover this session pool.")
+            raise Forbidden(f"The token's role '{role}' does not cover this session pool.")
 
 
 class Verifier:

@@ -12,11 +12,12 @@ from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec
-from carrel.server import execute, files, sessions
+from carrel.server import egress, execute, files, sessions
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.request import Target, decode_query, decode_target, unquote
+from carrel.storage import POOL_CONTRIBUTOR, SESSION_EXECUTOR
 from carrel.wire.versions import decode_version
 
 Methods = dict[str, Handler]
@@ -29,6 +30,7 @@ class Route:
     pattern: str
     methods: Methods
     argument: str = ""
+    role: str = SESSION_EXECUTOR
 
     def handler(self, method: str) -> Handler:
         """Raises MethodNotAllowed. HEAD is GET: the server leaves the body away."""
@@ -55,6 +57,14 @@ _WORDS: dict[str, Methods] = {
     "metadata": {"GET": sessions.metadata},
 }
 FIXED = {pattern.lower(): Route(pattern, methods) for pattern, methods in _WORDS.items()}
+# Ours, for operators: what a pool's sessions may do is not for those to change who use them.
+FIXED |= {
+    route.pattern.lower(): route
+    for route in (
+        Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, role=POOL_CONTRIBUTOR),
+        Route(".carrel/egress/test", {"POST": egress.test}, role=POOL_CONTRIBUTOR),
+    )
+}
 
 
 def find(rest: bytes) -> Route | None:
@@ -105,9 +115,9 @@ class DataPlane:
         exchange.pool = pool.name
         if exchange.principal is None:
             raise Unauthorized("A bearer token is required.")
-        exchange.principal.require_executor(pool.name)
         exchange.isolation = self._isolation.get(pool.name, b"")
         route = find(target.rest)
+        exchange.principal.require(route.role if route else SESSION_EXECUTOR, pool.name)
         if route is None:
             raise RouteNotFound("This session pool has no such route.")
         exchange.route = route.pattern

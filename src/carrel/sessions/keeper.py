@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from carrel.backends.base import Backend
-from carrel.errors import PoolNotFound, SandboxStartFailed, SessionNotFound
-from carrel.models import Level, PoolSpec, PoolStatus, SessionView
-from carrel.sessions.room import Room
+from carrel.backends.network import Network as Egress
+from carrel.errors import PoolNotFound, RequestNotSupported, SandboxStartFailed, SessionNotFound
+from carrel.models import EgressPolicy, EgressVerdict, Level, Network, PoolSpec, PoolStatus, SessionView
+from carrel.sessions.room import Room, short
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
 
@@ -38,6 +39,9 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
+        for backend in self._backends.values():
+            if backend.network is not None:
+                backend.network.on_refused = self._on_refused
         return self
 
     async def __aexit__(
@@ -62,6 +66,8 @@ class Keeper:
     async def apply_pool(self, spec: PoolSpec) -> None:
         """Define a pool, or define it anew: its sessions stay, its warm sandboxes are replaced."""
         room = self._rooms.get(spec.name)
+        if room is not None and room.backend.network is not None and spec.network is Network.LISTED:
+            await room.backend.network.set_rules(spec.name, spec.allow)
         if room is not None and self._backends.get(spec.isolation) is room.backend:
             room.apply(spec)
             return
@@ -85,6 +91,48 @@ class Keeper:
 
     def pools(self) -> list[PoolStatus]:
         return [*(room.status() for room in self._rooms.values()), *self._refused.values()]
+
+    # -- egress ------------------------------------------------------------------------------------------------------
+
+    async def egress(self, pool: str) -> EgressPolicy:
+        """Raises PoolNotFound."""
+        spec, egress = self._egress(pool)
+        connections, refusals = await egress.counts(pool) if egress is not None else (0, 0)
+        return EgressPolicy(spec.network, spec.allow, connections, refusals)
+
+    async def set_egress(self, pool: str, allow: Sequence[str]) -> EgressPolicy:
+        """Another list, for sessions that live as well; kept until the host ends. Raises PoolNotFound, RequestNotSupported."""
+        spec, egress = self._egress(pool)
+        if egress is None or spec.network is not Network.LISTED:
+            # Whether there is a proxy in a sandbox is settled when it is made: a pool cannot get a list, or lose it, while it runs.
+            raise RequestNotSupported(
+                "This session pool has no egress list: its definition has no carrel.egress.allow."
+            )
+        await egress.set_rules(pool, allow)
+        self._room(pool).set_allow(tuple(allow))
+        return await self.egress(pool)
+
+    async def test_egress(self, pool: str, target: str) -> EgressVerdict:
+        """What the policy does with `host:port`, resolving it. Raises PoolNotFound, SandboxStartFailed."""
+        spec, egress = self._egress(pool)
+        if egress is None or spec.network is Network.NONE:
+            return EgressVerdict(target, None, "the pool's sessions reach nothing: its egress is disabled")
+        return await egress.test(spec, target)
+
+    def _egress(self, pool: str) -> tuple[PoolSpec, Egress | None]:
+        if (refused := self._refused.get(pool)) is not None:
+            raise SandboxStartFailed(refused.error or "")
+        room = self._room(pool)
+        return room.pool.spec, room.backend.network
+
+    def _on_refused(self, sandbox: str, target: str, reason: str, untold: int) -> None:
+        """`target` is a checked name or address: nothing that code made up in full gets into the log."""
+        for room in self._rooms.values():
+            for identifier, session in room.sessions.items():
+                if session.guest.sandbox.id == sandbox:
+                    told = {"pool": room.pool.spec.name, "session": short(identifier), "target": target}
+                    log.warning("egress refused", extra={**told, "reason": reason, "not_told_before": untold})
+                    return
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import logging
 import math
@@ -127,6 +128,10 @@ class Room:
 
     def apply(self, spec: PoolSpec) -> None:
         self._do(self.pool.apply(spec, time.monotonic()))
+
+    def set_allow(self, allow: tuple[str, ...]) -> None:
+        """Another egress list. Nothing that runs is replaced for it, warm or live: the list is not in the sandboxes."""
+        self.pool.spec = dataclasses.replace(self.pool.spec, allow=allow)
 
     def close(self) -> None:
         """End everything; the kills are the owner's tasks. Safe to call again."""
