@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from bench.lines import Line, both, holds, ms, p50, summary
 from carrel.backends import images
 from carrel.backends.images import Image
 from carrel.backends.namespace import NamespaceBackend
+from carrel.backends.spawning import Setup, launch
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import PoolSpec
 from carrel.sessions.guest import Guest
@@ -72,7 +74,7 @@ async def made_together(backend: NamespaceBackend) -> float:
 
 async def measure(image_folder: Path, state: Path, rounds: int) -> dict[str, Any]:
     image = images.ensure(POOL.image, image_folder, programs.say)
-    backend = NamespaceBackend(state, image_folder, programs.say)
+    backend = NamespaceBackend(partial(launch, Setup(state, image_folder)), programs.say)
     with plain_template(image, state) as plain:
         try:
             await backend.start()

@@ -8,10 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from carrel.backends.spawning import Setup
 from processes import alive
 
 
@@ -31,10 +33,11 @@ class Asker:
 
 
 @pytest.fixture
-def spawner() -> Iterator[Asker]:
+def spawner(tmp_path: Path) -> Iterator[Asker]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         words = [sys.executable, "-P", "-m", "carrel.host.spawner", str(theirs.fileno())]
+        words.append(Setup(tmp_path, tmp_path / "images").to_json())
         process = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
     with ours:
         yield Asker(ours)

@@ -33,8 +33,8 @@ def test_a_file_that_is_not_there_gives_nothing(tmp_path: Path) -> None:
 
 def test_every_id_inside_is_handed_out_once(tmp_path: Path) -> None:
     """1 to the last one, beginning elsewhere for another state folder."""
-    one, two = (ids.inside(tmp_path / name, 1000) for name in "ab")
+    one, two = (ids.inside(ids.slot(tmp_path / name), 1000) for name in "ab")
 
     assert sorted(one) == sorted(two) == list(range(1, 1001))
     assert one[-1] != two[-1]
-    assert ids.inside(tmp_path, 0) == []
+    assert ids.inside(7, 0) == []

@@ -6,24 +6,21 @@ are gone with it then).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from pathlib import Path
 
-from carrel.backends import guestlib, ids, images, policy
+from carrel.backends import policy
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
+from carrel.backends.spawning import Launcher, Progress, Spawner
 from carrel.backends.templates import Rotation, Template, Templates, read_lines
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import PoolSpec
 
-Progress = Callable[[str], None]
 OnExit = Callable[[Message], None]
 
 _TEMPLATE_START_S = 120  # a cold import of the heavy image on a slow disk
@@ -33,59 +30,43 @@ _START_S = 20
 class CellBlock:
     """`on_exit` is called with what a template says of an interpreter that ended."""
 
-    def __init__(
-        self, state: Path, image_folder: Path, progress: Progress, on_exit: OnExit, rotation: Rotation
-    ) -> None:
-        self._state, self._image_folder, self._progress, self._on_exit = state, image_folder, progress, on_exit
-        self._spawner: FdSocket | None = None
+    def __init__(self, launcher: Launcher, progress: Progress, on_exit: OnExit, rotation: Rotation) -> None:
+        self._launcher, self._progress, self._on_exit = launcher, progress, on_exit
+        self._spawner: Spawner | None = None
         self._init: FdSocket | None = None
         self._templates = Templates(rotation, self._start_by_key)
         self.cgroup_version: int | None = None
         self.own_ids = 0  # how many ids there are for sessions to have one each: 1 to this
         self.no_ids_reason = ""
+        self.slot = 0  # of this server, backends/ids.py
 
     @property
     def is_alive(self) -> bool:
-        return all(part is not None and not part.closed.is_set() for part in (self._spawner, self._init))
+        has_init = self._init is not None and not self._init.closed.is_set()
+        return has_init and self._spawner is not None and self._spawner.is_alive
 
     async def start(self) -> None:
         """Spawner, then init in its namespaces. Raises SandboxStartFailed."""
-        await self._start_spawner()
-        python = await asyncio.to_thread(images.ensure_python, self._image_folder, self._progress)
-        library = await asyncio.to_thread(guestlib.ensure, self._image_folder)
+        self._spawner = await Spawner.start(self._launcher)
+        self.cgroup_version, self.slot = self._spawner.facts["cgroups"], self._spawner.facts["slot"]
+        await self._spawner.ask_aside({"op": "image", "name": None}, progress=self._progress)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._init = FdSocket(ours, "the cell block")
-        paths = {
-            python: "/opt/carrel/python",
-            library: "/opt/carrel/lib",
-            self._image_folder: "/opt/carrel/images",
-        }
-        carrel = {str(source): target for source, target in paths.items()}
         with theirs:
-            request = {"op": "block", "first_id": ids.sessions(self._state).start, "carrel": carrel}
-            answer, _descriptors = await self._ask_spawner(request, [theirs.fileno()])
+            answer, _descriptors = await self._spawner.ask({"op": "block"}, [theirs.fileno()])
         self.own_ids, self.no_ids_reason = answer["own_ids"], answer.get("no_ids_reason", "")
         await self._init.first(_START_S)
 
-    async def _start_spawner(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = (sys.executable, "-m", "carrel.host.spawner", str(theirs.fileno()))
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *arguments, pass_fds=[theirs.fileno()], stdin=asyncio.subprocess.DEVNULL
-            )
-        self._spawner = FdSocket(ours, "the spawner")
-        hello, _descriptors = await self._spawner.first(_START_S)
-        self.cgroup_version = hello["cgroups"]
-
-    async def _ask_spawner(self, request: Message, descriptors: list[int] | None = None) -> tuple[Message, list[int]]:
+    @property
+    def spawner(self) -> Spawner:
+        """Raises SandboxStartFailed where there is none."""
         if self._spawner is None:
             raise SandboxStartFailed("The cell block is not running.")
-        return await self._spawner.call(request, descriptors)
+        return self._spawner
 
     async def start_egress(self, control: socket.socket) -> None:
         """Have the process started that connects to the outside for sandboxes; `control` is its end of a socket to the host."""
-        await self._ask_spawner({"op": "egress", "uid": ids.service(self._state, "egress")}, [control.fileno()])
+        await self.spawner.ask({"op": "egress"}, [control.fileno()])
 
     def bare(self) -> AbstractAsyncContextManager[Template]:
         """The template that makes agents, started where there is none."""
@@ -104,9 +85,9 @@ class CellBlock:
         return await (self._start_image(key) if key else self._start_template("bare", {}))
 
     async def _start_image(self, name: str) -> Template:
-        image = await asyncio.to_thread(images.ensure, name, self._image_folder, self._progress)
-        request = {"image": image.root.name, "preload": list(image.preload), "writable": policy.TEMPLATE_WRITABLE}
-        return await self._start_template("image", request, {**image.environment, **SINGLE_THREADED})
+        image = await self.spawner.ask_aside({"op": "image", "name": name}, progress=self._progress)
+        request = {"image": image["image"], "preload": image["preload"], "writable": policy.TEMPLATE_WRITABLE}
+        return await self._start_template("image", request, {**image["environment"], **SINGLE_THREADED})
 
     async def _start_template(self, kind: str, request: Message, environment: dict[str, str] | None = None) -> Template:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -136,7 +117,7 @@ class CellBlock:
         if self.cgroup_version is None:
             return None, [], []
         limits = {"memory_bytes": pool.memory_bytes, "pids": pool.pids, "cpu": pool.cpu}
-        answer, opened = await self._ask_spawner({"op": "group", "name": name, "limits": limits})
+        answer, opened = await self.spawner.ask({"op": "group", "name": name, "limits": limits})
         agent, counted = answer["agent"], answer["counted"]
         joins, files = opened[: len(opened) - len(counted)], opened[len(opened) - len(counted) :]
         meter = CgroupMeter(answer["version"], dict(zip(counted, files, strict=True)))
@@ -147,19 +128,18 @@ class CellBlock:
         if self.cgroup_version is None:
             return
         with contextlib.suppress(SandboxStartFailed):  # a spawner that is gone: the next start sweeps
-            await self._ask_spawner({"op": "ungroup", "name": name})
+            await self.spawner.ask({"op": "ungroup", "name": name})
 
     async def kill(self, pidfd: int) -> None:
         """SIGKILL for a process of a sandbox: ids that differ from the host's are the spawner's to signal."""
         with contextlib.suppress(SandboxStartFailed):  # a spawner that is gone: the kernel has killed all sandboxes
-            await self._ask_spawner({"op": "kill"}, [pidfd])
+            await self.spawner.ask({"op": "kill"}, [pidfd])
 
     async def close(self) -> None:
         """End all of it: without its sockets every process here leaves, and the kernel kills what is in sandboxes."""
         await self._templates.close()
-        for part in (self._init, self._spawner):
-            if part is not None:
-                part.close()
+        if self._init is not None:
+            self._init.close()
         if self._spawner is not None:
-            await self._process.wait()
+            await self._spawner.close()
             self._spawner = None

@@ -290,12 +290,15 @@ def _hand_down(base: Path) -> None:
 def _step_aside(base: Path) -> bool:
     """Move this server's processes, if no others are in `base`, into a child of it.
 
-    This server's are we and our ancestors, as far as they are in `base`, and whoever shares a login session with one
-    of them: spawner and host are in a session, the supervisor and the shell that started it in another.
+    This server's are we and our ancestors, as far as they are in `base`, whoever shares a login session with one of
+    them, and their children: spawner and supervisor are in a session, perhaps with the shell that started them, and
+    the host is in one of its own.
     """
     pids = _pids_of(base)
-    sessions = {_session_of(pid) for pid in _lineage() if pid in pids} | {None}
-    if not all(pid and _session_of(pid) in sessions for pid in pids):  # 0: of another pid namespace
+    lineage = [pid for pid in _lineage() if pid in pids]
+    sessions = {_session_of(pid) for pid in lineage} | {None}
+    # 0: of another pid namespace
+    if not all(pid and (_session_of(pid) in sessions or _parent_of(pid) in lineage) for pid in pids):
         return False
     aside = base / _ASIDE
     aside.mkdir(exist_ok=True)
@@ -317,6 +320,13 @@ def _lineage() -> list[int]:
             found.append(pid)
             pid = int(_status(pid)[_PARENT])
     return found
+
+
+def _parent_of(pid: int) -> int | None:
+    """None for a process that has ended meanwhile."""
+    with contextlib.suppress(OSError):
+        return int(_status(pid)[_PARENT])
+    return None
 
 
 def _session_of(pid: int) -> int | None:

@@ -20,23 +20,24 @@ SERVICES = range(_FIRST_SERVICE, _FIRST_SERVICE + _SLOTS * len(_SERVICES))  # of
 
 def sessions(state: Path) -> range:
     """The host ids that are mapped into this server's cell block."""
-    first = policy.FIRST_ID + _slot(state) * policy.ID_RANGE
+    first = policy.FIRST_ID + slot(state) * policy.ID_RANGE
     return range(first, first + policy.ID_RANGE)
 
 
 def service(state: Path, name: str) -> int:
     """User and group of the server's process `name`."""
-    return _FIRST_SERVICE + _slot(state) * len(_SERVICES) + _SERVICES.index(name)
+    return _FIRST_SERVICE + slot(state) * len(_SERVICES) + _SERVICES.index(name)
 
 
-def inside(state: Path, count: int) -> list[int]:
+def inside(slot: int, count: int) -> list[int]:
     """The ids 1 to `count` of the cell block, to be taken from the end.
 
-    Where the first one is depends on the state folder: servers of one ordinary user share his range of subordinate ids.
+    Where the first one is depends on the state folder's slot: servers of one ordinary user share his range of subordinate ids.
     """
-    first = _slot(state) % count if count else 0
+    first = slot % count if count else 0
     return [1 + (first + number) % count for number in reversed(range(count))]
 
 
-def _slot(state: Path) -> int:
+def slot(state: Path) -> int:
+    """A number that the server with this folder has for itself, but for a rare chance."""
     return int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % _SLOTS

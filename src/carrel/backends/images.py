@@ -35,7 +35,7 @@ FONT_CACHE = "share/matplotlib"  # guest/interpreter.py reads it there
 
 _FORMAT = "2"  # part of every hash: raise it when what is built changes and no lock does
 _BUILDING = ".building-"
-_facts = cache(interpreters.inspect)  # a third of a second, and each image asks
+_inspected = cache(interpreters.inspect)  # a third of a second, and each image asks
 
 # Only matplotlib's own fonts: what the builder's system has besides is not what a sandbox's has, and a missing file makes
 # matplotlib throw its list away.
@@ -83,6 +83,11 @@ class Image:
         }
 
 
+def facts(python: Path | None = None) -> interpreters.Facts:
+    """What `python`, by default the running one, says of itself; asked once. Raises SandboxStartFailed."""
+    return _inspected(python or Path(sys.executable))
+
+
 def names() -> list[str]:
     """The images that came with Carrel."""
     return sorted(path.parent.name for path in uv.DEFINITIONS.glob("*/image.toml"))
@@ -113,17 +118,17 @@ def ensure_python(images: Path, progress: Progress, python: Path | None = None) 
 
 
 def _interpreter(images: Path, progress: Progress, python: Path | None) -> Interpreter:
-    facts = _facts(python or Path(sys.executable))
-    built = facts.executable.stat()
+    found = facts(python)
+    built = found.executable.stat()
     digest = _digest(
-        str(facts.executable).encode(), facts.build.encode(), f"{built.st_size} {built.st_mtime_ns}".encode()
+        str(found.executable).encode(), found.build.encode(), f"{built.st_size} {built.st_mtime_ns}".encode()
     )
     root = images / f"interpreter-{digest}"
     if not root.is_dir():
         with _build(images, root, progress) as place:
             if place is not None:
-                interpreters.copy(facts, place, progress)
-    return Interpreter(root, facts.version)
+                interpreters.copy(found, place, progress)
+    return Interpreter(root, found.version)
 
 
 def _build_image(name: str, interpreter: Interpreter, lock: Path, place: Path, progress: Progress) -> None:

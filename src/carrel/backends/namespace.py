@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from carrel.backends.cellblock import CellBlock
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
 from carrel.backends.network import Network
+from carrel.backends.spawning import Launcher, Progress, ended
 from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
 from carrel.guest.sandbox import JOINED
@@ -30,6 +31,7 @@ from carrel.models import Level, PoolSpec
 
 _CREATE_S = 20
 _DEATH_S = 1.0
+_LAST_UID = 60_000  # above are ids that systems give a meaning, 65534 for one
 
 
 class NamespaceBackend:
@@ -37,17 +39,15 @@ class NamespaceBackend:
 
     def __init__(
         self,
-        state: Path,
-        image_folder: Path,
-        progress: Callable[[str], None] = lambda _line: None,
+        launcher: Launcher,
+        progress: Progress = lambda _line: None,
         rotation: Rotation = Rotation(),  # noqa: B008 - frozen
         egress_allow_private: Sequence[str] = (),
     ) -> None:
-        self._block = CellBlock(state, image_folder, progress, self._on_interpreter_exit, rotation)
+        self._block = CellBlock(launcher, progress, self._on_interpreter_exit, rotation)
         self.network = Network(self._block.start_egress, egress_allow_private)
         self._starting = asyncio.Lock()
         self._live: dict[int, NamespaceSandbox] = {}
-        self._state = state
         self._free_uids: list[int] | None = None  # once the cell block has said how many there are
         self._count = 0
         self._watcher: asyncio.Task[None] | None = None
@@ -72,7 +72,7 @@ class NamespaceBackend:
     async def _start_block(self) -> None:
         await self._block.start()
         if self._free_uids is None:
-            self._free_uids = ids.inside(self._state, self._block.own_ids)
+            self._free_uids = ids.inside(self._block.slot, self._block.own_ids)
         async with self._block.bare():
             pass
         if self._block.cgroup_version is None and self._watcher is None:
@@ -236,7 +236,7 @@ class NamespaceSandbox:
         is_empty = True
         if self._agent_pidfd is not None:
             await self._block.kill(self._agent_pidfd)
-            is_empty = await _ended(self._agent_pidfd)
+            is_empty = await ended(self._agent_pidfd)
             _close_all([self._agent_pidfd])
             self._agent_pidfd = None
         self._forget_interpreter()
@@ -252,17 +252,3 @@ class NamespaceSandbox:
 def _close_all(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
-
-
-async def _ended(pidfd: int, timeout_s: float = 10) -> bool:
-    """Wait for the process behind `pidfd` to end; whether it has."""
-    loop = asyncio.get_running_loop()
-    done = asyncio.Event()
-    loop.add_reader(pidfd, done.set)
-    try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await done.wait()
-        return done.is_set()
-    finally:
-        loop.remove_reader(pidfd)

@@ -10,18 +10,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from carrel.backends import canary
 from carrel.backends.advice import advice
 from carrel.backends.base import Backend
 from carrel.backends.namespace import NamespaceBackend
 from carrel.backends.process import ProcessBackend
+from carrel.backends.spawning import Launcher, Progress, Setup, launch
 from carrel.backends.templates import Rotation
 from carrel.config import Config
 from carrel.errors import SandboxStartFailed
 from carrel.models import Level, PoolSpec
 
-Progress = Callable[[str], None]
 
 AUTO = (Level.NAMESPACE, Level.RESTRICTED)  # best first
 
@@ -30,11 +31,15 @@ _CLOSE_S = 15.0
 log = logging.getLogger(__name__)
 
 
-def make(level: Level, config: Config, progress: Progress) -> Backend:
-    """The backend of a level, not started. Raises SandboxStartFailed where there is none."""
+def make(level: Level, config: Config, progress: Progress, launcher: Launcher | None = None) -> Backend:
+    """The backend of a level, not started; without a `launcher` its spawner is a child of this process.
+
+    Raises SandboxStartFailed where there is none.
+    """
+    launcher = launcher or partial(launch, Setup(config.state, config.images))
     if level is Level.NAMESPACE:
         rotation = Rotation(config.rotate_forks, config.rotate_minutes)
-        return NamespaceBackend(config.state, config.images, progress, rotation, config.egress_allow_private)
+        return NamespaceBackend(launcher, progress, rotation, config.egress_allow_private)
     if level is Level.PROCESS:
         return ProcessBackend(config.state, config.images, progress)
     raise SandboxStartFailed(f"Level '{level}' is not built yet.")
@@ -77,14 +82,14 @@ class Choice:
     passed_over: list[Trial] = field(default_factory=list)  # levels that "auto" would have taken
 
 
-async def choose(config: Config, progress: Progress = lambda _line: None) -> Choice:
+async def choose(config: Config, progress: Progress = lambda _line: None, launcher: Launcher | None = None) -> Choice:
     """Find a level for every pool. Each level is tried once; where this is cut short nothing is left running."""
     trials: dict[Level, Trial] = {}
     try:
         for pool in config.pools:
             while (level := next_level(pool, trials)) is not None:
                 pools = [each for each in config.pools if level in candidates(each)]
-                trials[level] = await _try(level, pools, config, progress)
+                trials[level] = await _try(level, pools, partial(make, level, config, progress, launcher))
     except BaseException:
         await asyncio.shield(_close(trial.backend for trial in trials.values()))
         raise
@@ -131,12 +136,12 @@ def _refusal(pool: PoolSpec, tried: list[Trial]) -> Refusal:
     return Refusal(pool, f"isolation level {faults}", hints)
 
 
-async def _try(level: Level, pools: list[PoolSpec], config: Config, progress: Progress) -> Trial:
+async def _try(level: Level, pools: list[PoolSpec], made: Callable[[], Backend]) -> Trial:
     """Start the level's backend and let the canary attack it, in the image of the first of its pools that has one."""
     backend: Backend | None = None
     trial = Trial(level, reason="its start was cut short")
     try:
-        backend = make(level, config, progress)
+        backend = made()
         await backend.start()
         trial = await _attack(backend, pools)
     except SandboxStartFailed as error:

@@ -1,4 +1,4 @@
-"""The supervisor: holds the listening sockets, starts the host and then the gateway, and ends both.
+"""The supervisor: holds the listening sockets, starts the host and then the gateway, and ends both; starts spawners at the host's word.
 
 A gateway that dies is replaced: sessions live in the host, and the sockets stay open here, so callers notice a pause at most. A host that
 dies takes its sandboxes with it (the kernel kills them), so the supervisor sweeps what is left and ends too: its sessions are lost and
@@ -19,14 +19,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carrel.backends import cgroups
+from carrel.backends.spawning import Setup
 from carrel.cli import endpoints
 from carrel.cli.children import Child, ChildError, ending
 from carrel.cli.listeners import listen, port_of
+from carrel.cli.spawners import Spawners
 from carrel.cli.statefolder import exclusive, write_connection
 from carrel.config import Config
 from carrel.storage import TOKEN_TTL_S, State
 
 STOP_DEADLINE_S = 10.0  # for gateway and host together
+_CLEANUP_S = 2.0  # what a spawner gets at least, once its host has ended
 _GATEWAY_SHARE_S = 4.0  # of it, for calls that are under way
 _TOKEN_REFRESH_S = TOKEN_TTL_S / 2
 _BACKOFF_FIRST_S, _BACKOFF_LAST_S = 0.1, 5.0
@@ -51,6 +54,7 @@ class Supervisor:
     _http: list[socket.socket] = field(init=False)
     _https: list[socket.socket] = field(init=False)
     _children: dict[str, Child] = field(init=False, default_factory=dict)
+    _spawners: Spawners | None = field(init=False, default=None)
 
     async def run(self) -> int:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
@@ -77,7 +81,10 @@ class Supervisor:
         await self._watch()
 
     async def _start_host(self) -> None:
-        self._children["host"] = await Child.start("host", "carrel.host", {"config": self.config.to_json()})
+        self._spawners = spawners = Spawners(Setup(self.config.state, self.config.images))
+        message = {"config": self.config.to_json(), "supervisor_fd": spawners.host_fd}
+        self._children["host"] = await Child.start("host", "carrel.host", message, [spawners.host_fd])
+        spawners.handed_over()
 
     async def _start_gateway(self) -> None:
         http, https = [each.fileno() for each in self._http], [each.fileno() for each in self._https]
@@ -142,6 +149,8 @@ class Supervisor:
             await gateway.stop(_GATEWAY_SHARE_S)
         if host := self._children.get("host"):
             await host.stop(deadline - time.monotonic())
+        if self._spawners is not None:
+            await self._spawners.stop(max(_CLEANUP_S, deadline - time.monotonic()))
         sweep()
 
     @contextlib.contextmanager

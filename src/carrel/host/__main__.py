@@ -20,6 +20,7 @@ import uvloop
 
 from carrel import logs
 from carrel.backends import select
+from carrel.backends.spawning import RemoteLauncher
 from carrel.config import Config
 from carrel.errors import CarrelError
 from carrel.guest.linux import die_with_parent, keep_freed_memory
@@ -43,9 +44,9 @@ class Readiness:
             self._descriptor = -1
 
 
-async def serve(config: Config, ready: Readiness) -> None:
-    """Until cancelled. Raises CarrelError where nothing can be served."""
-    choice = await select.choose(config, progress=log.info)
+async def serve(config: Config, ready: Readiness, supervisor: int) -> None:
+    """Until cancelled. `supervisor` is a socket to it, by which it starts spawners. Raises CarrelError where nothing can be served."""
+    choice = await select.choose(config, log.info, RemoteLauncher(supervisor).launch)
     async with Keeper(choice.backends) as keeper:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
@@ -102,16 +103,16 @@ def main() -> int:
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
     try:
-        return uvloop.run(_until_signal(config, ready))
+        return uvloop.run(_until_signal(config, ready, message["supervisor_fd"]))
     except CarrelError as error:
         log.error("cannot serve", extra={"reason": error.message})
         ready.tell({"error": error.message})
         return 1
 
 
-async def _until_signal(config: Config, ready: Readiness) -> int:
+async def _until_signal(config: Config, ready: Readiness, supervisor: int) -> int:
     loop = asyncio.get_running_loop()
-    serving = asyncio.ensure_future(serve(config, ready))
+    serving = asyncio.ensure_future(serve(config, ready, supervisor))
 
     def stop() -> None:
         if not serving.cancel() or is_stopping.is_set():

@@ -13,10 +13,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import policy
+from carrel.backends import guestlib, ids, images, policy
+from carrel.backends.spawning import Setup
 from carrel.guest import init, linux
 from carrel.host import subids
 from carrel.host.parts import Answer, Operation, Request
@@ -36,11 +38,11 @@ _NAMESPACES = (
 
 
 class Block:
-    """The cell block's process. `ids` are the host ids that are mapped into it."""
+    """The cell block's process."""
 
-    def __init__(self) -> None:
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
         self._pid: int | None = None
-        self.ids = range(0)
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -48,33 +50,37 @@ class Block:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {}
+        return {"slot": ids.slot(self._setup.state)}
 
-    def _start(self, request: Request, descriptors: list[int]) -> Answer:
-        """Answers how many ids sessions may have of their own, and why it is none."""
+    def _start(self, _request: Request, descriptors: list[int]) -> Answer:
+        """The descriptor is init's socket to the host. What is mounted has been built by `image` before.
+
+        Answers how many ids sessions may have of their own, and why it is none.
+        """
+        if self._pid is not None:
+            return {"error": "the cell block runs already"}, []
         if os.geteuid() == 0:
-            self.ids = range(request["first_id"], request["first_id"] + policy.ID_RANGE)
-            answer = self._try(request, descriptors, lambda pid: _map_range(pid, self.ids))
+            answer = self._try(descriptors, partial(_map_range, ids.sessions(self._setup.state)))
             return {**answer, "own_ids": policy.OWN_IDS}, []
-        self.ids = range(os.geteuid(), os.geteuid() + 1)
         found, reason = subids.ranges(), ""
         if isinstance(found, subids.Ranges):
             sub = found
-            answer = self._try(request, descriptors, lambda pid: subids.map_into(pid, sub))
+            answer = self._try(descriptors, lambda pid: subids.map_into(pid, sub))
             if "error" not in answer:
                 return {**answer, "own_ids": min(len(sub.uids), policy.OWN_IDS)}, []
             reason = answer["error"]
         else:
             reason = found
-        return {**self._try(request, descriptors, _map_own), "own_ids": 0, "no_ids_reason": reason}, []
+        return {**self._try(descriptors, _map_own), "own_ids": 0, "no_ids_reason": reason}, []
 
-    def _try(self, request: Request, descriptors: list[int], map_ids: Callable[[int], str]) -> dict[str, Any]:
+    def _try(self, descriptors: list[int], map_ids: Callable[[int], str]) -> dict[str, Any]:
         """A cell block with this mapping of ids; nothing is left of one that fails."""
+        paths = _own_paths(self._setup.images)
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _run_block(request, descriptors[0], theirs)
+            _run_block(paths, descriptors[0], theirs)
         theirs.close()
         self._pid = pid
         with ours:
@@ -96,8 +102,18 @@ class Block:
             self._pid = None
 
 
-def _map_range(pid: int, ids: range) -> str:
-    return _write_maps(pid, *[f"0 {ids.start} {len(ids)}"] * 2)
+def _own_paths(folder: Path) -> dict[str, str]:
+    """What of ours is mounted, and where."""
+    python = images.ensure_python(folder, lambda _line: None)
+    return {
+        str(python): "/opt/carrel/python",
+        str(guestlib.ensure(folder)): "/opt/carrel/lib",
+        str(folder): "/opt/carrel/images",
+    }
+
+
+def _map_range(own: range, pid: int) -> str:
+    return _write_maps(pid, *[f"0 {own.start} {len(own)}"] * 2)
 
 
 def _map_own(pid: int) -> str:
@@ -112,7 +128,7 @@ def _write_maps(pid: int, uids: str, gids: str) -> str:
     return ""
 
 
-def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket) -> None:
+def _run_block(paths: Mapping[str, str], init_socket: int, spawner: socket.socket) -> None:
     """The child's life: namespaces, then a fork whose child is init; this process waits for it. Never returns."""
     try:
         linux.die_with_parent()
@@ -120,7 +136,7 @@ def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket
         is_root = os.geteuid() == 0
         if is_root:
             linux.unshare(linux.CLONE_NEWNS)
-            build_root(_ROOT, request)
+            build_root(_ROOT, paths)
         linux.unshare(_NAMESPACES)
         spawner.send(b"unshared")
         if not (word := spawner.recv(16)):
@@ -134,7 +150,7 @@ def _run_block(request: dict[str, Any], init_socket: int, spawner: socket.socket
         pid = os.fork()
         if pid == 0:
             if not is_root:
-                build_root(_ROOT, request)
+                build_root(_ROOT, paths)
             init.enter(_ROOT, init_socket)
         spawner.close()
         os.close(init_socket)
@@ -154,7 +170,7 @@ def _place(error: BaseException) -> str:
     return "; ".join(f"{frame.name}: {frame.line}" for frame in last)
 
 
-def build_root(root: str, request: dict[str, Any]) -> None:
+def build_root(root: str, paths: Mapping[str, str]) -> None:
     """The read-only tree that every sandbox sees: `policy.py` made real, in this process's own mount namespace."""
     os.umask(0o022)  # world-readable: the cell block's root is another user than the one who builds this
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
@@ -173,9 +189,9 @@ def build_root(root: str, request: dict[str, Any]) -> None:
         linux.mount(f"/dev/{name}", str(target), None, linux.MS_BIND)
     for name, link in policy.DEVICE_LINKS.items():
         (tree / "dev" / name).symlink_to(link)
-    for source, path in request["carrel"].items():
+    for source, path in paths.items():
         _bind(Path(source), tree / path.lstrip("/"))
-    _seal(root, (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS, *request["carrel"].values()))
+    _seal(root, (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS, *paths.values()))
 
 
 def _seal(root: str, without_devices: tuple[str, ...]) -> None:

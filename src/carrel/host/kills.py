@@ -11,7 +11,7 @@ import contextlib
 import errno
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from carrel.host.parts import Answer, Operation, Request
 
 
 class Kills:
-    """`ids` says which host ids sandboxes have."""
+    """`ids` are the host ids that sandboxes have."""
 
-    def __init__(self, ids: Callable[[], range]) -> None:
+    def __init__(self, ids: range) -> None:
         self._ids = ids
 
     @property
@@ -35,7 +35,7 @@ class Kills:
     def _kill(self, _request: Request, descriptors: list[int]) -> Answer:
         for pidfd in descriptors:
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):
-                if os.geteuid() == 0 and not all(uid in self._ids() for uid in _uids(pidfd)):
+                if os.geteuid() == 0 and not all(uid in self._ids for uid in _uids(pidfd)):
                     raise PermissionError(errno.EPERM, "not a process of a sandbox")
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         return {}, []

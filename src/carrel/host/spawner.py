@@ -16,26 +16,35 @@ import socket
 import sys
 from typing import Any
 
+from carrel.backends import ids
+from carrel.backends.spawning import Setup
+from carrel.errors import CarrelError
 from carrel.guest import linux
 from carrel.guest.template import MAX_DESCRIPTORS, MAX_MESSAGE
 from carrel.host.block import Block
+from carrel.host.builds import Builds
 from carrel.host.egress import Egress
 from carrel.host.groups import Groups
 from carrel.host.kills import Kills
 from carrel.host.parts import Answer, Offspring, Operation, Part
 
 
-def _parts(offspring: Offspring) -> list[Part]:
+def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
     """A line for each module with operations. They are ended in reverse order."""
-    block = Block()
-    return [Groups(), block, Kills(lambda: block.ids), Egress(offspring)]
+    return [
+        Groups(),
+        Builds(setup.images, offspring),
+        Block(setup),
+        Kills(ids.sessions(setup.state)),
+        Egress(ids.service(setup.state, "egress"), offspring),
+    ]
 
 
 class Spawner:
-    def __init__(self, host: socket.socket) -> None:
+    def __init__(self, host: socket.socket, setup: Setup) -> None:
         self._host = host
         self._offspring = Offspring()
-        self._parts = _parts(self._offspring)
+        self._parts = _parts(setup, self._offspring)
         self._operations: dict[str, Operation] = {}
         for part in self._parts:
             self._operations |= part.operations
@@ -76,6 +85,8 @@ class Spawner:
             return self._operations[request["op"]](request, descriptors)
         except OSError as error:
             return {"error": f"{request['op']}: {error.strerror} {error.filename or ''}".strip()}, []
+        except CarrelError as error:
+            return {"error": f"{request['op']}: {error.message}"}, []
         except (LookupError, TypeError, ValueError) as error:
             return {"error": f"{request.get('op')}: not understood: {error!r}"}, []
 
@@ -90,14 +101,15 @@ class Spawner:
             part.close()
 
 
-def main(host_fd: int) -> None:
+def main(host_fd: int, setup: Setup) -> None:
     linux.die_with_parent()
-    linux.keep_only(host_fd)  # what the host's event loop left open would come as far as the templates
+    linux.keep_only(host_fd)  # what an event loop left open would come as far as the templates
+    os.umask(0o022)  # the host, which is another user, reads control groups
     # A Ctrl-C goes to the whole terminal group: the supervisor decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    Spawner(socket.socket(fileno=host_fd)).serve()
+    Spawner(socket.socket(fileno=host_fd), setup).serve()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), Setup.from_json(sys.argv[2]))
