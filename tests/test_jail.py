@@ -123,4 +123,4 @@ def test_the_namespace_level_has_no_chance(user: str | None, capfd: pytest.Captu
             pass
 
         assert not Path(state, "connection.json").exists()
-    assert "To allow namespaces" in capfd.readouterr().err
+    assert "new namespaces are refused" in capfd.readouterr().err

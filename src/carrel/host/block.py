@@ -136,6 +136,17 @@ def _write_maps(pid: int, uids: str, gids: str) -> str:
     return ""
 
 
+class _Refused(Exception):
+    """This machine does not allow what the cell block stands on; the message says what."""
+
+
+def _unshare(flags: int) -> None:
+    try:
+        linux.unshare(flags)
+    except OSError as error:
+        raise _Refused(f"new namespaces are refused on this machine (unshare: {error.strerror})") from error
+
+
 def _run_block(paths: Mapping[str, str], init_socket: int, spawner: socket.socket) -> None:
     """The child's life: namespaces, then a fork whose child is init; this process waits for it. Never returns."""
     try:
@@ -143,9 +154,9 @@ def _run_block(paths: Mapping[str, str], init_socket: int, spawner: socket.socke
         linux.keep_only(init_socket, spawner.fileno())
         is_root = os.geteuid() == 0
         if is_root:
-            linux.unshare(linux.CLONE_NEWNS)
+            _unshare(linux.CLONE_NEWNS)
             build_root(_ROOT, paths)
-        linux.unshare(_NAMESPACES)
+        _unshare(_NAMESPACES)
         spawner.send(b"unshared")
         if not (word := spawner.recv(16)):
             os._exit(1)
@@ -163,6 +174,8 @@ def _run_block(paths: Mapping[str, str], init_socket: int, spawner: socket.socke
         spawner.close()
         os.close(init_socket)
         os.waitpid(pid, 0)
+    except _Refused as error:
+        spawner.send(str(error).encode())
     except OSError as error:
         text = f"{error.strerror} {error.filename or ''} ({_place(error)})"
         with contextlib.suppress(OSError):
