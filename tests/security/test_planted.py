@@ -81,7 +81,7 @@ kinds = [(kind | 0o666, os.makedev(*n)) for kind in (stat.S_IFCHR, stat.S_IFBLK)
 folders = ('/mnt/data', '/tmp', '/dev/shm', '/home/user')
 [refused(os.mknod, f'{folder}/device', mode, number) for folder in folders for mode, number in kinds]
 """
-    assert set(attacker.value(code)) == {"EPERM"}
+    assert set(attacker.value(code)) <= {"EPERM", "EACCES"}
 
 
 def test_hard_links_lead_nowhere_else(attacker: Attacker) -> None:

@@ -28,7 +28,7 @@ def test_no_signal_reaches_the_agent(attacker: Attacker) -> None:
 def test_a_flood_of_signals_at_the_agent_changes_nothing(attacker: Attacker) -> None:
     """Neither thousands of SIGCHLD nor queued real-time signals."""
     attacker.value("kept = 1")
-    attacker.value("for n in range(20_000): os.kill(1, signal.SIGCHLD); refused(os.kill, 1, 40)")
+    attacker.value("for n in range(20_000): refused(os.kill, 1, signal.SIGCHLD); refused(os.kill, 1, 40)")
 
     assert attacker.value("kept + 1") == 2
 

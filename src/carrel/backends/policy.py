@@ -78,11 +78,18 @@ ETC_FILES = {
 # /proc: what Docker hides and makes read-only, and the host's own facts that no program needs.
 PROC_HIDDEN = (
     "/proc/acpi",
+    "/proc/allocinfo",
     "/proc/asound",
+    "/proc/buddyinfo",
     "/proc/cmdline",
     "/proc/config.gz",
+    "/proc/consoles",
+    "/proc/crypto",
     "/proc/diskstats",
+    "/proc/dma",
     "/proc/driver",
+    "/proc/execdomains",
+    "/proc/fb",
     "/proc/fs",
     "/proc/interrupts",
     "/proc/iomem",
@@ -96,7 +103,12 @@ PROC_HIDDEN = (
     "/proc/kpagecount",
     "/proc/kpageflags",
     "/proc/latency_stats",
+    "/proc/locks",
+    "/proc/mdstat",
+    "/proc/misc",
     "/proc/modules",
+    "/proc/mtrr",
+    "/proc/pagetypeinfo",
     "/proc/partitions",
     "/proc/pressure",
     "/proc/sched_debug",
@@ -104,6 +116,7 @@ PROC_HIDDEN = (
     "/proc/scsi",
     "/proc/slabinfo",
     "/proc/softirqs",
+    "/proc/sys/kernel/random/boot_id",
     "/proc/sysvipc",
     "/proc/timer_list",
     "/proc/timer_stats",
@@ -136,6 +149,14 @@ CORE_LIMIT = 1
 _CHANGEABLE_LIMITS = tuple(number for number in range(16) if number != resource.RLIMIT_CORE)
 
 
+def landlock(mounts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """What Landlock lets the code do with files, where the kernel has it: a second lock behind mounts and modes.
+
+    All that is there can be read and run, but for /proc nothing that needs it is writable that is not a mount of the sandbox's own.
+    """
+    return [("/", "execute"), ("/dev", "device"), *((path, "write") for path, _options in mounts)]
+
+
 def tmpfs_mounts(pool: PoolSpec, owner: int) -> list[tuple[str, str]]:
     """Writable places, each with its quota; all of it counts as memory of the sandbox. `owner` is a uid of the cell block."""
     tmp_inodes = max(1024, pool.tmp_bytes // 8192)
@@ -146,11 +167,6 @@ def tmpfs_mounts(pool: PoolSpec, owner: int) -> list[tuple[str, str]]:
         "/dev/shm": f"size={pool.tmp_bytes},nr_inodes=1024,mode=1777",  # noqa: S108 - the sandbox's own
     }
     return [(path, f"{options},uid={owner},gid={owner}") for path, options in quotas.items()]
-
-
-def limits(pool: PoolSpec) -> dict[str, Any]:
-    """Of a sandbox's control groups, as `cgroups.Limits` takes them."""
-    return {"memory_bytes": pool.memory_bytes, "pids": pool.pids, "cpu": pool.cpu}
 
 
 def rlimits(pool: PoolSpec, *, has_memory_cgroup: bool) -> dict[str, int]:
@@ -240,11 +256,16 @@ _SOCKET_PROTOCOLS = {1: (0,), 2: (0, 6, 17), 10: (0, 6, 17)}
 _FCNTL = (*range(12), 15, 16, 36, 37, 38, *range(1030, 1039))
 # Memory that no process has mapped: only a control group counts it.
 _MEMORY_WITHOUT_OWNER = ("memfd_create", "shmget", "msgget")
+# The agent relays, does file operations and sends signals. It never starts a process or a program, nor makes a connection.
+_NEW_SOCKETS_AND_PROGRAMS = """
+    accept accept4 bind clone connect execve execveat fork listen memfd_create mq_open msgget semget shmget socket vfork
+"""
+NOT_FOR_AGENTS = tuple(_NEW_SOCKETS_AND_PROGRAMS.split())
 _EPERM, _EAFNOSUPPORT, _ENOSYS = 1, 97, 38
 
 
 @cache
-def seccomp(*, has_memory_cgroup: bool) -> str:
+def seccomp(*, has_memory_cgroup: bool, is_agent: bool = False) -> str:
     """The allow list as a compiled BPF program for this machine's architecture, in base64. Raises SandboxStartFailed.
 
     EPERM for what is refused; ENOSYS for clone3, whose flags a filter cannot see, so that libc falls back to clone, whose it can. Numbers
@@ -254,10 +275,12 @@ def seccomp(*, has_memory_cgroup: bool) -> str:
 
     program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_EPERM))
     program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
+    refused = {*(() if has_memory_cgroup else _MEMORY_WITHOUT_OWNER), *(NOT_FOR_AGENTS if is_agent else ())}
     for name in ALLOWED_SYSCALLS:
-        if _is_known(name) and (has_memory_cgroup or name not in _MEMORY_WITHOUT_OWNER):
+        if _is_known(name) and name not in refused:
             program.add_rule(pyseccomp.ALLOW, name)
-    program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _NEW_NAMESPACES, 0))
+    if "clone" not in refused:
+        program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _NEW_NAMESPACES, 0))
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "io_uring_setup")
     for request in _IOCTLS:
@@ -265,7 +288,7 @@ def seccomp(*, has_memory_cgroup: bool) -> str:
     for command in _FCNTL:
         program.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
     for family, protocols in _SOCKET_PROTOCOLS.items():
-        for protocol in protocols:
+        for protocol in () if "socket" in refused else protocols:
             rule = (pyseccomp.Arg(0, pyseccomp.EQ, family), pyseccomp.Arg(2, pyseccomp.EQ, protocol))
             program.add_rule(pyseccomp.ALLOW, "socket", *rule)
     program.add_rule(pyseccomp.ALLOW, "socketpair", pyseccomp.Arg(0, pyseccomp.EQ, 1))
@@ -309,6 +332,7 @@ def environment(pool: PoolSpec) -> dict[str, str]:
 def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[str, Any]:
     """One sandbox, as `guest/sandbox.py` takes it."""
     limits = rlimits(pool, has_memory_cgroup=has_memory_cgroup)
+    mounts = tmpfs_mounts(pool, outer_uid)
     return {
         "uid": UID,
         "outer_uid": outer_uid,
@@ -316,10 +340,12 @@ def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[
         "data": DATA,
         "listen": listeners(pool),
         "environment": environment(pool),
-        "mounts": tmpfs_mounts(pool, outer_uid),
+        "mounts": mounts,
         "proc_hidden": PROC_HIDDEN,
         "proc_read_only": PROC_READ_ONLY,
         "rlimits": limits,
         "agent_rlimits": {"RLIMIT_CORE": CORE_LIMIT, "RLIMIT_NOFILE": 4096},
+        "landlock": landlock(mounts),
         "seccomp": seccomp(has_memory_cgroup=has_memory_cgroup),
+        "agent_seccomp": seccomp(has_memory_cgroup=has_memory_cgroup, is_agent=True),
     }

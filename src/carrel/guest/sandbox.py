@@ -18,7 +18,7 @@ import signal
 import socket
 from typing import Any
 
-from carrel.guest import linux
+from carrel.guest import landlock, linux
 
 JOINED = (
     "pid",
@@ -72,8 +72,26 @@ def join_cgroups(procs: list[int]) -> None:
 
 
 def confine(spec: Spec) -> None:
-    """Give up everything that is left: limits, ids, capabilities, system calls. There is no way back."""
-    for name, value in spec["rlimits"].items():
+    """Give up everything that is left: limits, ids, capabilities, files, system calls. There is no way back."""
+    _give_up_ids(spec, spec["rlimits"])
+    if landlock.version() >= 2:  # the first one refuses every link and rename between folders
+        landlock.restrict(spec["landlock"], scopes=True)
+    linux.load_seccomp(spec["seccomp"])
+
+
+def confine_agent(spec: Spec) -> None:
+    """The same for pid 1, which reads what the code writes: fewer system calls, no memory that becomes code, no look into its memory.
+
+    No Landlock: whoever has it sees no process outside of its own domain, and the agent measures the interpreter by /proc/PID/io.
+    """
+    _give_up_ids(spec, spec["agent_rlimits"])
+    linux.set_dumpable(False)
+    linux.refuse_new_code()
+    linux.load_seccomp(spec["agent_seccomp"])
+
+
+def _give_up_ids(spec: Spec, rlimits: dict[str, int]) -> None:
+    for name, value in rlimits.items():
         kind = getattr(resource, name)
         _, most = resource.getrlimit(kind)
         limit = (
@@ -86,7 +104,6 @@ def confine(spec: Spec) -> None:
     os.setresuid(uid, uid, uid)
     linux.clear_capabilities()
     linux.no_new_privileges()
-    linux.load_seccomp(spec["seccomp"])
 
 
 def reset_signals() -> None:

@@ -108,7 +108,7 @@ def fork_into(pid_namespace: int | None, child: Callable[[], None]) -> int:
         try:
             pid = os.fork()
             if pid == 0:
-                run_child(child)
+                _run_child(child)
         finally:
             linux.setns(own, linux.CLONE_NEWPID)
     finally:
@@ -116,7 +116,7 @@ def fork_into(pid_namespace: int | None, child: Callable[[], None]) -> int:
     return pid
 
 
-def run_child(child: Callable[[], None]) -> None:
+def _run_child(child: Callable[[], None]) -> None:
     """`child`, and never back into the template's loop."""
     status = 1
     try:
@@ -136,7 +136,8 @@ def run_child(child: Callable[[], None]) -> None:
 def _decoded(request: Request) -> sandbox.Spec:
     """The request's sandbox; before the fork, since every page that a child writes to is copied for it."""
     spec: sandbox.Spec = request["spec"]
-    spec["seccomp"] = base64.b64decode(spec["seccomp"])
+    for name in ("seccomp", "agent_seccomp"):
+        spec[name] = base64.b64decode(spec[name])
     return spec
 
 
@@ -160,25 +161,11 @@ def make_agent(request: Request, descriptors: list[int]) -> int:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         sandbox.keep_descriptors([null, null, null, channel])
         signal.pthread_sigmask(signal.SIG_SETMASK, [])  # SIGINT stays ignored: the code may send it to pid 1
-        sandbox.confine({**spec, "rlimits": spec["agent_rlimits"]})
-        linux.set_dumpable(False)
+        sandbox.confine_agent(spec)
         os.chdir(spec["data"])
         agent.serve(socket.socket(fileno=3), data=spec["data"], is_init=True)
 
     return fork_into(None, child)
-
-
-def make_sentry(request: Request, descriptors: list[int]) -> int:
-    """Descriptors: setup socket (the agent's channel and notes, or an error, go back by it), cgroup.procs …"""
-    from carrel.guest import sentry
-
-    setup, *cgroups = descriptors
-    return fork_into(None, lambda: sentry.run(request["spec"], setup, cgroups))
-
-
-def make_pid_one(request: Request, descriptors: list[int]) -> int:
-    """What the bare template makes, by the request's `op`."""
-    return {"agent": make_agent, "sentry": make_sentry}[request["op"]](request, descriptors)
 
 
 def make_interpreter(request: Request, descriptors: list[int]) -> int:
@@ -226,7 +213,7 @@ def main(kind: str, host_fd: int, preload: list[str]) -> None:
     gc.collect()
     gc.freeze()  # what is there now stays where it is: a collection in a child would copy every page it marks
     socket.send_fds(host, [b'{"ready": true}'], [linux.open_namespace("mnt")])
-    Template(host, make_pid_one if kind == "bare" else make_interpreter).serve()
+    Template(host, make_agent if kind == "bare" else make_interpreter).serve()
 
 
 if __name__ == "__main__":
