@@ -33,7 +33,9 @@ from leftovers import Before, become_subreaper
 
 pytest_plugins = ("endpoint", "evidence", "fortress", "listed")  # further fixtures
 
-LEVELS = [Level.NAMESPACE, Level.PROCESS]  # strongest first
+LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.PROCESS]  # strongest first
+WITH_PACKAGES = f"{Level.GVISOR}+packages"
+SMALL = '[pools.python]\ncarrel = {image = "python-slim"}\n'
 BEFORE = pytest.StashKey[Before]()
 TEMPORARY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
@@ -94,10 +96,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Whatever uses `server` runs at every level; `clients`, which are slow and about the API, and `one_level` at the strongest only."""
+    """Whatever uses `server` runs at every level; `clients`, which are slow and about the API, and `one_level` at the default one only."""
     if "server" in metafunc.fixturenames:
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
-        levels = LEVELS[:1] if marks & {"clients", "one_level"} else LEVELS
+        levels: list[str] = [Level.NAMESPACE] if marks & {"clients", "one_level"} else [*LEVELS]
+        if Level.GVISOR in levels and "packages" in marks:
+            levels[levels.index(Level.GVISOR)] = WITH_PACKAGES
         metafunc.parametrize("server", levels, indirect=True, scope="session", ids=str)
 
 
@@ -130,9 +134,17 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """One server of the `python` image per isolation level, for the whole run. Its built image is kept between runs."""
-    with _start(Level(request.param), request.config.getoption("--user")) as running:
-        yield running
+    """One server of the `python` image per isolation level, for the whole run. Its built image is kept between runs.
+
+    At level gvisor, where each session imports its image anew, it is the small one, but for tests marked `packages`.
+    """
+    level, user = Level(request.param.split("+")[0]), request.config.getoption("--user")
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(SMALL if request.param == Level.GVISOR else "")
+        file.flush()
+        Path(file.name).chmod(0o644)
+        with _start(level, user, ["--config", file.name]) as running:
+            yield running
 
 
 @pytest.fixture

@@ -320,6 +320,8 @@ class FakeBackend:
     """`failures` are the reasons of the next starts that fail; `alive` is what was made and not yet killed."""
 
     level: Level = Level.NAMESPACE
+    start_s: float = 30.0
+    restart_s: float = 1.5
     network: None = None
     weaknesses: list[str] = field(default_factory=list)
     create_s: float = 0.0

@@ -184,6 +184,7 @@ def test_exec_without_a_session_leaves_none(server: Server) -> None:
         assert {each.identifier for each in client.sessions()} <= before
 
 
+@pytest.mark.packages
 def test_exec_saves_an_image(server: Server, tmp_path: Path) -> None:
     """A figure becomes a file; one that is there is not replaced."""
     code = "import matplotlib.pyplot as plt; _ = plt.plot([1, 2])"
@@ -212,6 +213,7 @@ def test_exec_names_an_unknown_pool(server: Server) -> None:
     assert "no pool none" in done.stderr
 
 
+@pytest.mark.packages
 def test_sessionpool_list_and_show(server: Server) -> None:
     listed = json.loads(carrel("sessionpool", "list", "--state", str(server.state), "-o", "json").stdout)
     shown = json.loads(carrel("sessionpool", "show", "python", "--state", str(server.state), "-o", "json").stdout)

@@ -16,7 +16,7 @@ from carrel import errors
 from carrel.backends.base import Death
 from carrel.guest.frames import Decoder, FrameError, Header, encode
 from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, Status, Usage
-from carrel.sessions import guest, link, session
+from carrel.sessions import link, session
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import KEPT, TIMED_OUT, Record, Store, cut
 from carrel.sessions.keeper import Keeper
@@ -38,7 +38,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "GRACE_S", 0.4)
     monkeypatch.setattr(link, "ANSWER_S", 1.0)
     monkeypatch.setattr(link, "FILE_S", 1.0)
-    monkeypatch.setattr(guest, "RESTART_S", 1.5)
 
 
 @pytest.fixture

@@ -146,6 +146,7 @@ def test_a_skip_that_is_no_number_is_refused(shared: Endpoint, skip: str) -> Non
 
 @pytest.mark.parametrize("version", NEW_FILES)
 @pytest.mark.one_level
+@pytest.mark.packages
 def test_metadata_tells_what_a_session_brings(shared: Endpoint, version: str) -> None:
     """The five fields of the specification, and it needs no identifier."""
     status, _, _ = shared.raw("GET", shared.target("metadata", version).split("&identifier")[0])

@@ -76,6 +76,7 @@ def test_input_fails_at_once_and_says_why(shared: Endpoint) -> None:
     assert "input is not available" in body["result"]["stderr"]
 
 
+@pytest.mark.packages
 def test_a_figure_is_an_image_in_both_envelopes(endpoint: Endpoint) -> None:
     """{"type": "image", "format": "png", "base64_data": …}, inline without being asked for."""
     code = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nplt.show()"
@@ -84,6 +85,7 @@ def test_a_figure_is_an_image_in_both_envelopes(endpoint: Endpoint) -> None:
         assert base64.b64decode(value["base64_data"]).startswith(b"\x89PNG")
 
 
+@pytest.mark.packages
 def test_a_table_is_its_text(endpoint: Endpoint) -> None:
     """A DataFrame is neither JSON nor HTML here."""
     value = endpoint.result("import pandas as pd\npd.DataFrame({'a': [1, 2]})", timeoutInSeconds=60)
@@ -91,6 +93,7 @@ def test_a_table_is_its_text(endpoint: Endpoint) -> None:
     assert value.splitlines()[0].split() == ["a"]
 
 
+@pytest.mark.packages
 def test_numpy_scalars_are_numbers(endpoint: Endpoint) -> None:
     code = "import numpy as np\n[np.int64(3), np.float64(2.5), np.bool_(True)]"
 

@@ -212,6 +212,7 @@ def test_list_of_a_new_session(reader: Reader) -> None:
     assert (reply.status, reply.json()) == (200, {"$id": "1", "value": []})
 
 
+@pytest.mark.packages
 def test_packages(reader: Reader) -> None:
     """The path form lists the packages the page promises, one per line as IPython prints them, and no warning comes along."""
     reply = reader.send(PRINTED["packages"])

@@ -12,6 +12,8 @@ from typing import Protocol
 from carrel.backends.network import Network
 from carrel.models import Level, PoolSpec
 
+START_S, RESTART_S = 30.0, 5.0  # where nothing is slower than a fork
+
 
 @dataclass(frozen=True, slots=True)
 class Death:
@@ -99,6 +101,8 @@ class Backend(Protocol):
     """A factory of sandboxes at one isolation level. Called by the keeper only."""
 
     level: Level
+    start_s: float  # how long a whole sandbox may take on a busy machine, from `create` until its interpreter is ready
+    restart_s: float  # the same for a fresh interpreter in the emptied sandbox
 
     @property
     def network(self) -> Network | None:

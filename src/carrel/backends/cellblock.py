@@ -19,7 +19,6 @@ from carrel.backends.spawning import Launcher, Progress, Spawner
 from carrel.backends.templates import Rotation, Template, Templates, read_lines
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
-from carrel.models import PoolSpec
 
 OnExit = Callable[[Message], None]
 
@@ -45,15 +44,15 @@ class CellBlock:
         has_init = self._init is not None and not self._init.closed.is_set()
         return has_init and self._spawner is not None and self._spawner.is_alive
 
-    async def start(self) -> None:
-        """Spawner, then init in its namespaces. Raises SandboxStartFailed."""
+    async def start(self, *, needs_runsc: bool = False) -> None:
+        """Spawner, then init in its namespaces; with `runsc` at its place in there where it is needed. Raises SandboxStartFailed."""
         self._spawner = await Spawner.start(self._launcher)
         self.cgroup_version, self.slot = self._spawner.facts["cgroups"], self._spawner.facts["slot"]
         await self._spawner.ask_aside({"op": "image", "name": None}, progress=self._progress)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._init = FdSocket(ours, "the cell block")
         with theirs:
-            answer, _descriptors = await self._spawner.ask({"op": "block"}, [theirs.fileno()])
+            answer, _descriptors = await self._spawner.ask({"op": "block", "runsc": needs_runsc}, [theirs.fileno()])
         self.own_ids, self.no_ids_reason = answer["own_ids"], answer.get("no_ids_reason", "")
         await self._init.first(_START_S)
 
@@ -84,8 +83,12 @@ class CellBlock:
     async def _start_by_key(self, key: str) -> Template:
         return await (self._start_image(key) if key else self._start_template("bare", {}))
 
+    async def describe(self, image: str) -> Message:
+        """What is to be known of an image, which is built first where it is missing: `image`, its folder, `preload`, `environment`."""
+        return await self.spawner.ask_aside({"op": "image", "name": image}, progress=self._progress)
+
     async def _start_image(self, name: str) -> Template:
-        image = await self.spawner.ask_aside({"op": "image", "name": name}, progress=self._progress)
+        image = await self.describe(name)
         request = {"image": image["image"], "preload": image["preload"], "writable": policy.TEMPLATE_WRITABLE}
         return await self._start_template("image", request, {**image["environment"], **SINGLE_THREADED})
 
@@ -112,11 +115,10 @@ class CellBlock:
             raise
         return Template(control, mounts, errors_in)
 
-    async def make_group(self, name: str, pool: PoolSpec) -> tuple[CgroupMeter | None, list[int], list[int]]:
+    async def make_group(self, name: str, limits: Message) -> tuple[CgroupMeter | None, list[int], list[int]]:
         """Control groups for a sandbox: what they count, and the descriptors by which its agent and its code join them."""
         if self.cgroup_version is None:
             return None, [], []
-        limits = {"memory_bytes": pool.memory_bytes, "pids": pool.pids, "cpu": pool.cpu}
         answer, opened = await self.spawner.ask({"op": "group", "name": name, "limits": limits})
         agent, counted = answer["agent"], answer["counted"]
         joins, files = opened[: len(opened) - len(counted)], opened[len(opened) - len(counted) :]

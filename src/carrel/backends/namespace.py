@@ -14,11 +14,10 @@ import resource
 import signal
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from carrel.backends import ids, policy, watcher
-from carrel.backends.base import Death, Meter, NoMeter, Usage
+from carrel.backends.base import RESTART_S, START_S, Death, Meter, NoMeter, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
@@ -36,6 +35,7 @@ _LAST_UID = 60_000  # above are ids that systems give a meaning, 65534 for one
 
 class NamespaceBackend:
     level = Level.NAMESPACE
+    start_s, restart_s = START_S, RESTART_S
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class NamespaceSandbox:
 
     async def enclose(self) -> None:
         """Have an agent made, and by it the sandbox's namespaces and mounts."""
-        self._group, agent_joins, self._code_joins = await self._block.make_group(self.id, self._pool)
+        self._group, agent_joins, self._code_joins = await self._block.make_group(self.id, policy.limits(self._pool))
         self.meter = self._group or self.meter
         setup_socket, agent_setup = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         setup = FdSocket(setup_socket, "the agent")

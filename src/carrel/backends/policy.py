@@ -169,6 +169,11 @@ def tmpfs_mounts(pool: PoolSpec, owner: int) -> list[tuple[str, str]]:
     return [(path, f"{options},uid={owner},gid={owner}") for path, options in quotas.items()]
 
 
+def limits(pool: PoolSpec) -> dict[str, Any]:
+    """Of a sandbox's control groups, as `cgroups.Limits` takes them."""
+    return {"memory_bytes": pool.memory_bytes, "pids": pool.pids, "cpu": pool.cpu}
+
+
 def rlimits(pool: PoolSpec, *, has_memory_cgroup: bool) -> dict[str, int]:
     """Limits of each process of the code. RLIMIT_NPROC counts this sandbox's processes only, since it has a user namespace of its own.
 

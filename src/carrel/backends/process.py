@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carrel.backends import guestlib, images, policy
-from carrel.backends.base import Death, Meter, NoMeter, Usage
+from carrel.backends.base import RESTART_S, START_S, Death, Meter, NoMeter, Usage
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import Level, Network, PoolSpec
@@ -31,6 +31,7 @@ _END_S = 3
 
 class ProcessBackend:
     level = Level.PROCESS
+    start_s, restart_s = START_S, RESTART_S
     network = None
 
     def __init__(self, state: Path, image_folder: Path, progress: Callable[[str], None] = lambda _line: None) -> None:

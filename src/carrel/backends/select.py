@@ -15,6 +15,7 @@ from functools import partial
 from carrel.backends import canary
 from carrel.backends.advice import advice
 from carrel.backends.base import Backend
+from carrel.backends.gvisor import GvisorBackend
 from carrel.backends.namespace import NamespaceBackend
 from carrel.backends.process import ProcessBackend
 from carrel.backends.spawning import Launcher, Progress, Setup, launch
@@ -22,7 +23,6 @@ from carrel.backends.templates import Rotation
 from carrel.config import Config
 from carrel.errors import SandboxStartFailed
 from carrel.models import Level, PoolSpec
-
 
 AUTO = (Level.NAMESPACE, Level.RESTRICTED)  # best first
 
@@ -40,6 +40,8 @@ def make(level: Level, config: Config, progress: Progress, launcher: Launcher | 
     if level is Level.NAMESPACE:
         rotation = Rotation(config.rotate_forks, config.rotate_minutes)
         return NamespaceBackend(launcher, progress, rotation, config.egress_allow_private)
+    if level is Level.GVISOR:
+        return GvisorBackend(launcher, progress)
     if level is Level.PROCESS:
         return ProcessBackend(config.state, config.images, progress)
     raise SandboxStartFailed(f"Level '{level}' is not built yet.")

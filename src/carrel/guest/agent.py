@@ -58,6 +58,7 @@ class Agent:
         self._descriptors: list[int] = []
         self._interpreter: Interpreter | None = None
         self._attaching: int | None = None  # the stream that waits for the interpreter's ready
+        self._last_words = b""  # of an interpreter that is not ready yet
         self._run: Run | None = None
         self._code: dict[int, tuple[frames.Header, bytearray]] = {}
         self._uploads: dict[int, Upload] = {}
@@ -76,14 +77,31 @@ class Agent:
         self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
         try:
             while True:
-                for key, mask in self._selector.select(0 if self._has_sendable() else None):
+                for key, mask in self._selector.select(0 if self._has_sendable() else self._patience()):
                     key.data(mask)
+                self._look()
                 self._send_downloads()
                 self._flush()
         except (EOFError, ConnectionError, frames.FrameError):
             return
         finally:
-            kill_others(is_init=self._is_init)
+            self._empty()
+
+    # What differs where the sandbox has a kernel of its own (guest/enclave.py)
+
+    def _patience(self) -> float | None:
+        """How long the loop may sleep."""
+        return None
+
+    def _look(self) -> None:
+        """Called each time that the loop wakes up."""
+
+    def _make_interpreter(self, descriptors: list[int]) -> Interpreter:
+        return Interpreter.spawn(self._spawn) if self._spawn else Interpreter.adopt(descriptors)
+
+    def _empty(self) -> None:
+        """Kill every other process of the sandbox."""
+        kill_others(is_init=self._is_init)
 
     def _send(self, stream: int, payload: bytes | memoryview = b"", **fields: Any) -> None:
         self._out.append(frames.head({"s": stream, **fields}, len(payload)))
@@ -158,10 +176,10 @@ class Agent:
     def _attach(self, stream: int, _header: frames.Header) -> None:
         self._detach()
         descriptors, self._descriptors = self._descriptors, []
-        interpreter = Interpreter.spawn(self._spawn) if self._spawn else Interpreter.adopt(descriptors)
-        self._interpreter, self._attaching = interpreter, stream
+        interpreter = self._make_interpreter(descriptors)
+        self._interpreter, self._attaching, self._last_words = interpreter, stream, b""
         self._selector.register(interpreter.control, selectors.EVENT_READ, self._on_control)
-        self._selector.register(interpreter.pidfd, selectors.EVENT_READ, lambda _: self._on_death(interpreter))
+        self._selector.register(interpreter.ended, selectors.EVENT_READ, lambda _: self._on_death(interpreter))
         for name, fd in interpreter.outputs.items():
             self._selector.register(fd, selectors.EVENT_READ, self._output_reader(name))
 
@@ -169,7 +187,7 @@ class Agent:
         if self._interpreter is not None:
             watched: list[int] = [
                 self._interpreter.control.fileno(),
-                self._interpreter.pidfd,
+                self._interpreter.ended,
                 *self._interpreter.outputs.values(),
             ]
             for fd in watched:
@@ -181,7 +199,7 @@ class Agent:
     def _reset(self, stream: int, _header: frames.Header) -> None:
         self._finish_run()
         self._detach()
-        kill_others(is_init=self._is_init)
+        self._empty()
         self._send(stream, end=1)
 
     def _interrupt(self, stream: int, _header: frames.Header) -> None:
@@ -264,6 +282,8 @@ class Agent:
         Collected into large frames: code that writes byte by byte must not make as many frames for a host that serves everybody.
         """
         run = self._run
+        if self._attaching is not None:
+            self._last_words = (self._last_words + data)[-_MESSAGE:]
         if run is None or not run.is_started:
             return
         if run.take(name, data) >= _COLLECTED:
@@ -292,7 +312,11 @@ class Agent:
             for header, payload in interpreter.read_control():  # a result may have been its last word
                 self._on_interpreter_frame(header, payload)
         if self._attaching is not None:
-            self._fail(self._attaching, "SessionAllocationFailed", "The interpreter ended before it was ready.")
+            said = (self._last_words + b"".join(interpreter.drain("stderr")))[-_MESSAGE // 2 :].decode(
+                "utf-8", "replace"
+            )
+            text = f"The interpreter ended before it was ready. {said}".strip()
+            self._fail(self._attaching, "SessionAllocationFailed", text)
             self._attaching = None
         elif self._run is None:
             self._send(0, event="died")

@@ -1,4 +1,4 @@
-"""The agent's grip on one interpreter: its control socket, its output pipes, its pidfd.
+"""The agent's grip on one interpreter: its control socket, its output pipes, and what tells of its end.
 
 Everything that is read here was written by hostile code, or may have been: the control socket's frames are bounded by
 the decoder, believed only for the run that is under way, and a broken one ends the interpreter.
@@ -21,10 +21,13 @@ _READ = 64 * 1024
 
 
 class Interpreter:
-    """Descriptors of a running interpreter; the agent's loop watches them and calls back."""
+    """Descriptors of a running interpreter; the agent's loop watches them and calls back.
 
-    def __init__(self, control: socket.socket, stdout: int, stderr: int, pidfd: int) -> None:
-        self.control, self.pidfd = control, pidfd
+    `ended` becomes readable at its end. It is a pidfd; or, where the kernel has none and `pid` is given, a pipe that its parent closes.
+    """
+
+    def __init__(self, control: socket.socket, stdout: int, stderr: int, ended: int, pid: int | None = None) -> None:
+        self.control, self.ended, self._has_pidfd = control, ended, pid is None
         self.outputs = {"stdout": stdout, "stderr": stderr}
         self._capacity = fcntl.fcntl(stdout, fcntl.F_GETPIPE_SZ)  # code that makes it larger may lose what is over
         self.status: tuple[str, int] | None = (
@@ -32,7 +35,7 @@ class Interpreter:
         )
         self._decoder = frames.Decoder()
         self._out = bytearray()
-        self._pid = _pid_of(pidfd)
+        self._pid = _pid_of(ended) if pid is None else pid
         self._io: int | None = None
         control.setblocking(False)
         for fd in self.outputs.values():
@@ -118,18 +121,21 @@ class Interpreter:
     def note_end(self) -> None:
         """Look how it ended, before anybody reaps it. Nothing for one that a template made: its parent tells the host."""
         with contextlib.suppress(OSError):
-            ended = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            ended = os.waitid(os.P_PIDFD, self.ended, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is not None and self.status is None:
                 self.status = ("code" if ended.si_code == os.CLD_EXITED else "signal", ended.si_status)
 
     def signal(self, number: int) -> None:
-        """Send a signal; nothing where the interpreter is gone."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, number)
+        """Send a signal; nothing where the interpreter is gone, or not yet the code's user."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._has_pidfd:
+                signal.pidfd_send_signal(self.ended, number)
+            else:
+                os.kill(self._pid, number)
 
     def close(self) -> None:
         self.control.close()
-        for fd in (*self.outputs.values(), self.pidfd, *(() if self._io is None else (self._io,))):
+        for fd in (*self.outputs.values(), self.ended, *(() if self._io is None else (self._io,))):
             os.close(fd)
         self.outputs.clear()
         self._io = None

@@ -8,6 +8,7 @@ only what fstat says of what it got.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -155,17 +156,29 @@ class Tree:
 
 
 class Upload:
-    """A file on its way in: it has no name until `commit`, so that a broken upload leaves nothing."""
+    """A file on its way in: it has no name until `commit`, so that a broken upload leaves nothing.
+
+    Where the file system knows no nameless files (gVisor's: EOPNOTSUPP), it has a temporary one, seen in listings meanwhile.
+    """
 
     def __init__(self, directory: int, names: list[str]) -> None:
         self._names = names
         self._directory = directory
         self._temporary = f".carrel-{os.urandom(8).hex()}"
         try:
-            self._fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=directory)
+            self._fd, self._is_named = self._make()
         except OSError:
             os.close(directory)
             raise
+
+    def _make(self) -> tuple[int, bool]:
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        try:
+            return os.open(".", os.O_TMPFILE | flags, 0o644, dir_fd=self._directory), False
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+        return os.open(self._temporary, os.O_CREAT | os.O_EXCL | flags, 0o644, dir_fd=self._directory), True
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -180,12 +193,11 @@ class Upload:
         name = self._names[-1]
         try:
             # link(2) cannot replace, rename(2) can: so a name for an instant, then the final one in one step.
-            os.link(f"/proc/self/fd/{self._fd}", self._temporary, dst_dir_fd=self._directory, follow_symlinks=True)
-            try:
-                os.rename(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-            except OSError:
-                os.unlink(self._temporary, dir_fd=self._directory)
-                raise
+            if not self._is_named:
+                os.link(f"/proc/self/fd/{self._fd}", self._temporary, dst_dir_fd=self._directory, follow_symlinks=True)
+                self._is_named = True
+            os.rename(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            self._is_named = False
             return _info(name, "/".join(self._names[:-1]), os.fstat(self._fd))
         except OSError as error:
             raise translated(error, "/".join(self._names)) from error
@@ -195,6 +207,9 @@ class Upload:
     def close(self) -> None:
         """Let go; without a `commit` before, the bytes are gone. Safe to call again."""
         if self._fd >= 0:
+            if self._is_named:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._temporary, dir_fd=self._directory)
             os.close(self._fd)
             os.close(self._directory)
             self._fd = -1

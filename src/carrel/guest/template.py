@@ -108,7 +108,7 @@ def fork_into(pid_namespace: int | None, child: Callable[[], None]) -> int:
         try:
             pid = os.fork()
             if pid == 0:
-                _run_child(child)
+                run_child(child)
         finally:
             linux.setns(own, linux.CLONE_NEWPID)
     finally:
@@ -116,7 +116,7 @@ def fork_into(pid_namespace: int | None, child: Callable[[], None]) -> int:
     return pid
 
 
-def _run_child(child: Callable[[], None]) -> None:
+def run_child(child: Callable[[], None]) -> None:
     """`child`, and never back into the template's loop."""
     status = 1
     try:
@@ -168,6 +168,19 @@ def make_agent(request: Request, descriptors: list[int]) -> int:
     return fork_into(None, child)
 
 
+def make_sentry(request: Request, descriptors: list[int]) -> int:
+    """Descriptors: setup socket (the agent's channel and notes, or an error, go back by it), cgroup.procs …"""
+    from carrel.guest import sentry
+
+    setup, *cgroups = descriptors
+    return fork_into(None, lambda: sentry.run(request["spec"], setup, cgroups))
+
+
+def make_pid_one(request: Request, descriptors: list[int]) -> int:
+    """What the bare template makes, by the request's `op`."""
+    return {"agent": make_agent, "sentry": make_sentry}[request["op"]](request, descriptors)
+
+
 def make_interpreter(request: Request, descriptors: list[int]) -> int:
     """Descriptors: the sandbox's namespaces in JOINED's order, control, stdout, stderr, control groups to join …"""
     count = len(sandbox.JOINED)
@@ -213,7 +226,7 @@ def main(kind: str, host_fd: int, preload: list[str]) -> None:
     gc.collect()
     gc.freeze()  # what is there now stays where it is: a collection in a child would copy every page it marks
     socket.send_fds(host, [b'{"ready": true}'], [linux.open_namespace("mnt")])
-    Template(host, make_agent if kind == "bare" else make_interpreter).serve()
+    Template(host, make_pid_one if kind == "bare" else make_interpreter).serve()
 
 
 if __name__ == "__main__":

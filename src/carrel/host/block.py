@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from carrel.backends import guestlib, ids, images, policy
+from carrel.backends.bundle import RUNSC
 from carrel.backends.spawning import Setup
 from carrel.guest import init, linux
 from carrel.host import subids
@@ -43,6 +45,7 @@ class Block:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._pid: int | None = None
+        self._runsc: str | None = None
 
     @property
     def operations(self) -> Mapping[str, Operation]:
@@ -52,13 +55,16 @@ class Block:
     def facts(self) -> Mapping[str, Any]:
         return {"slot": ids.slot(self._setup.state)}
 
-    def _start(self, _request: Request, descriptors: list[int]) -> Answer:
-        """The descriptor is init's socket to the host. What is mounted has been built by `image` before.
+    def _start(self, request: Request, descriptors: list[int]) -> Answer:
+        """The descriptor is init's socket to the host. What is mounted has been built by `image` before; `runsc` is what PATH has here.
 
         Answers how many ids sessions may have of their own, and why it is none.
         """
         if self._pid is not None:
             return {"error": "the cell block runs already"}, []
+        self._runsc = shutil.which("runsc") if request.get("runsc") else None
+        if request.get("runsc") and self._runsc is None:
+            return {"error": "there is no runsc on the server's PATH"}, []
         if os.geteuid() == 0:
             answer = self._try(descriptors, partial(_map_range, ids.sessions(self._setup.state)))
             return {**answer, "own_ids": policy.OWN_IDS}, []
@@ -76,6 +82,8 @@ class Block:
     def _try(self, descriptors: list[int], map_ids: Callable[[int], str]) -> dict[str, Any]:
         """A cell block with this mapping of ids; nothing is left of one that fails."""
         paths = _own_paths(self._setup.images)
+        if self._runsc is not None:
+            paths[self._runsc] = RUNSC
         ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:

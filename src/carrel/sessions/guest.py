@@ -14,8 +14,6 @@ from carrel.models import PoolSpec
 from carrel.sessions.link import AgentLink
 from carrel.sessions.states import SANDBOX, SandboxEvent, SandboxState, step
 
-START_S = 30.0  # a whole sandbox, on a busy machine
-RESTART_S = 5.0
 DEATH_S = 2.0  # the kernel's word on how an interpreter ended
 
 log = logging.getLogger(__name__)
@@ -27,8 +25,8 @@ class Guest:
     Nobody's yet, a guest without interpreter is of no use: so `on_died` breaks the link until a session sets its own.
     """
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
+    def __init__(self, sandbox: Sandbox, restart_s: float) -> None:
+        self.sandbox, self._restart_s = sandbox, restart_s
         self.state = SandboxState.STARTING
         self.on_gone: Callable[[str], None] = lambda reason: None
         self.on_died: Callable[[], None] = lambda: self.link.close("its interpreter ended before it was used")
@@ -39,10 +37,10 @@ class Guest:
         """A new sandbox, ready to run code. Raises SandboxStartFailed; then, or when cancelled, nothing is left of it."""
         guest: Guest | None = None
         try:
-            async with asyncio.timeout(START_S):
-                guest = cls(await backend.create(spec))
+            async with asyncio.timeout(backend.start_s):
+                guest = cls(await backend.create(spec), backend.restart_s)
                 await guest.link.hello()
-                await guest._interpreter(START_S)
+                await guest._interpreter(backend.start_s)
                 if guest.link.is_broken:
                     raise SandboxStartFailed("it ended right after its start")
                 guest.step(SandboxEvent.READY)
@@ -51,7 +49,7 @@ class Guest:
             if guest is not None:
                 await guest.kill("it could not be started")
             if isinstance(error, TimeoutError):
-                raise SandboxStartFailed(f"it was not ready within {START_S:.0f} seconds") from error
+                raise SandboxStartFailed(f"it was not ready within {backend.start_s:.0f} seconds") from error
             if isinstance(error, SessionLost):
                 raise SandboxStartFailed(error.message) from error
             raise
@@ -61,9 +59,9 @@ class Guest:
 
     async def restart(self) -> None:
         """A fresh interpreter in the emptied sandbox. Raises CarrelError or TimeoutError; the guest is useless then."""
-        async with asyncio.timeout(RESTART_S):
+        async with asyncio.timeout(self._restart_s):
             await self.link.reset()
-            await self._interpreter(RESTART_S)
+            await self._interpreter(self._restart_s)
 
     async def death(self) -> Death:
         """How the interpreter ended, as far as anybody can say."""
