@@ -109,7 +109,7 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
         ("[pools.a]\nscaleConfiguration = {maxConcurrentSessions = 1, readySessionInstances = 2}", ["at most", "which is 1"]),
         ("[pools.a]\nscaleConfiguration.maxConcurentSessions = 1", ["unknown", "did you mean scaleConfiguration.maxConcurrentSessions"]),
         ("[pools.a]\ncarrel.memory = '1 potato'", ["carrel.memory", "1 potato", "64MiB"]),
-        ("[pools.a]\ncarrel = {memory = '256MiB'}", ["memory", "disk and tmp", "576MiB"]),
+        ("[pools.a]\ncarrel = {memory = '256MiB'}", ["memory", "disk, tmp and packages", "576MiB"]),
         ("[pools.'a b']", ["a b", "letters, digits"]),
         ("pools = 3", ["[pools.NAME]"]),
         ("port = ", ["not TOML"]),

@@ -122,7 +122,7 @@ def test_what_a_killed_build_left_is_swept(slim: images.Image, folder: Path, tmp
     left = folder / ".building-python-0123456789ab"
     left.mkdir()
     (left / "half").touch()
-    with images._build(folder, folder / "test-target", print) as place:
+    with images.build(folder, folder / "test-target", print) as place:
         assert place is not None
         assert not left.exists()
         assert not (folder / "test-target").exists()
@@ -132,7 +132,7 @@ def test_what_a_killed_build_left_is_swept(slim: images.Image, folder: Path, tmp
 
 def test_a_failed_build_leaves_nothing(folder: Path, slim: images.Image) -> None:
     before = sorted(folder.iterdir())
-    with pytest.raises(SandboxStartFailed, match="disk full"), images._build(folder, folder / "broken", print) as place:
+    with pytest.raises(SandboxStartFailed, match="disk full"), images.build(folder, folder / "broken", print) as place:
         assert place is not None
         raise OSError(28, "disk full")
     assert sorted(folder.iterdir()) == before
@@ -149,7 +149,7 @@ def test_a_second_builder_waits_and_uses_what_the_first_built(folder: Path, slim
         waiting.set()
 
     def second() -> None:
-        with images._build(folder, folder / "twice", progress) as place:
+        with images.build(folder, folder / "twice", progress) as place:
             got.append(place)
 
     with (folder / ".lock").open("w") as lock:

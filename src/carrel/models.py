@@ -57,6 +57,9 @@ class PoolSpec:
     data_bytes: int = 512 * MIB
     data_inodes: int = 32_768
     tmp_bytes: int = 64 * MIB
+    packages_bytes: int = 256 * MIB  # where pip installs to, in memory as well; 0: no place of its own
+    packages_index: str = ""  # the simple-API address that pip uses; "": pip's own default
+    packages_wheels: str = ""  # a folder of the host's whose wheels can be installed without a network
     maximum_execution: int = 220
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked

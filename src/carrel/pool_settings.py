@@ -11,7 +11,9 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from carrel.egress import rules
 from carrel.models import MIB, ContainerType, Level, Network, PoolSpec
@@ -56,7 +58,7 @@ def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum
         if field.attribute:
             attributes[field.attribute] = parsed
     attributes |= _network_of(f"[pools.{name}]", attributes)
-    spec = PoolSpec(name=name, **_with_levels(attributes))
+    spec = PoolSpec(name=name, **_with_levels(attributes | _packages_of(attributes)))
     _check_together(spec)
     return spec
 
@@ -79,6 +81,14 @@ def _with_levels(attributes: dict[str, Any]) -> dict[str, Any]:
     return {**attributes, "isolation": first, "minimum": attributes["minimum"] or lowest}
 
 
+def _packages_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Where nothing is said: the default, or what the session's memory leaves for it."""
+    if "packages_bytes" in attributes:
+        return {}
+    rest = PoolSpec("", **attributes)
+    return {"packages_bytes": max(0, min(rest.packages_bytes, rest.memory_bytes - rest.data_bytes - rest.tmp_bytes))}
+
+
 def _check_together(spec: PoolSpec) -> None:
     where = f"[pools.{spec.name}]"
     if spec.network is Network.OPEN:
@@ -87,13 +97,14 @@ def _check_together(spec: PoolSpec) -> None:
     if spec.ready > spec.maximum:
         allowed = f"at most scaleConfiguration.maxConcurrentSessions, which is {spec.maximum}"
         raise refused(f"{where} scaleConfiguration.readySessionInstances", spec.ready, allowed)
-    if spec.data_bytes + spec.tmp_bytes > spec.memory_bytes:
+    files_bytes = spec.data_bytes + spec.tmp_bytes + spec.packages_bytes
+    if files_bytes > spec.memory_bytes:
         # Files in a tmpfs count as memory: a session that fills its disk would be killed for the memory it does not seem to use.
-        files, memory = (spec.data_bytes + spec.tmp_bytes) // MIB, spec.memory_bytes // MIB
+        files, memory = files_bytes // MIB, spec.memory_bytes // MIB
         raise refused(
             f"{where} carrel.memory",
             f"{memory}MiB",
-            f"files live in memory, so at least disk and tmp together, {files}MiB",
+            f"files live in memory, so at least disk, tmp and packages together, {files}MiB",
         )
 
 
@@ -190,6 +201,22 @@ def _egress_rules(where: str, value: Any) -> tuple[str, ...]:
         raise refused(where, value, f"a list of {rules.SYNTAX}: {error}") from None
 
 
+def _index(where: str, value: Any) -> str:
+    url = urlsplit(value) if isinstance(value, str) else None
+    if url is None or url.scheme not in ("http", "https") or not url.hostname:
+        raise refused(where, value, 'the address of a simple API, such as "https://pypi.org/simple"')
+    if "@" in url.netloc:
+        # Not repeated in the message: it goes to logs.
+        raise refused(where, f"{url.scheme}://…@{url.hostname}", "no user or password: code in sessions would read it")
+    return str(value)
+
+
+def _folder(where: str, value: Any) -> str:
+    if not isinstance(value, str) or not Path(value).expanduser().is_absolute():
+        raise refused(where, value, "an absolute path of a folder")
+    return str(Path(value).expanduser())
+
+
 def _only(allowed: str) -> Callable[[str, Any], None]:
     def parse(where: str, value: Any) -> None:
         if value != allowed:
@@ -227,6 +254,19 @@ FIELDS: dict[str, Field] = {
         Field("carrel.disk", "data_bytes", size(MIB, _TEBIBYTE), "1MiB to 1TiB in /mnt/data"),
         Field("carrel.inodes", "data_inodes", whole(64, 16_777_216), "64 to 16777216 files in /mnt/data"),
         Field("carrel.tmp", "tmp_bytes", size(MIB, _TEBIBYTE), "1MiB to 1TiB in /tmp"),
+        Field(
+            "carrel.packages.size",
+            "packages_bytes",
+            size(0, _TEBIBYTE),
+            "0 to 1TiB for what pip installs; 0 leaves it to carrel.tmp",
+        ),
+        Field("carrel.packages.index", "packages_index", _index, "address of the package index that pip uses"),
+        Field(
+            "carrel.packages.wheels",
+            "packages_wheels",
+            _folder,
+            "folder of wheels that can be installed without a network",
+        ),
         Field("carrel.execution", "maximum_execution", whole(1, 220), "1 to 220 seconds, the most a call may ask for"),
     )
 }

@@ -38,6 +38,7 @@ class CellBlock:
         self.own_ids = 0  # how many ids there are for sessions to have one each: 1 to this
         self.no_ids_reason = ""
         self.slot = 0  # of this server, backends/ids.py
+        self.wheels: dict[str, str] = {}  # by pool, the folder below the images that has its wheels
 
     @property
     def is_alive(self) -> bool:
@@ -79,6 +80,12 @@ class CellBlock:
         """Have both templates running that a sandbox needs."""
         async with self.bare(), self.image(image):
             return
+
+    async def prepare_wheels(self, pool: str) -> None:
+        """Have a pool's own wheels checked and copied to where sandboxes see them. Raises SandboxStartFailed."""
+        if pool not in self.wheels:
+            answer = await self.spawner.ask_aside({"op": "wheels", "pool": pool}, progress=self._progress)
+            self.wheels[pool] = answer["wheels"]
 
     async def _start_by_key(self, key: str) -> Template:
         return await (self._start_image(key) if key else self._start_template("bare", {}))

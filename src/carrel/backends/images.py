@@ -106,7 +106,7 @@ def ensure(name: str, images: Path, progress: Progress, python: Path | None = No
     lock = folder / "requirements.lock"
     root = images / f"{name}-{_digest(lock.read_bytes(), interpreter.root.name.encode())}"
     if not root.is_dir():
-        with _build(images, root, progress) as place:
+        with build(images, root, progress) as place:
             if place is not None:
                 _build_image(name, interpreter, lock, place, progress)
     return Image(name, root, interpreter, tuple(described["preload"]), dict(described["environment"]))
@@ -125,7 +125,7 @@ def _interpreter(images: Path, progress: Progress, python: Path | None) -> Inter
     )
     root = images / f"interpreter-{digest}"
     if not root.is_dir():
-        with _build(images, root, progress) as place:
+        with build(images, root, progress) as place:
             if place is not None:
                 interpreters.copy(found, place, progress)
     return Interpreter(root, found.version)
@@ -186,7 +186,7 @@ def _make_neutral(place: Path, interpreter: Interpreter) -> None:
 
 
 @contextmanager
-def _build(images: Path, target: Path, progress: Progress) -> Iterator[Path | None]:
+def build(images: Path, target: Path, progress: Progress) -> Iterator[Path | None]:
     """A folder to build in that becomes `target` at the end; None where another process built it while we waited for the lock."""
     try:
         images.mkdir(parents=True, exist_ok=True, mode=0o755)

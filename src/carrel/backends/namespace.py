@@ -84,6 +84,8 @@ class NamespaceBackend:
                 await self._block.close()
                 await self._start_block()
         await self._block.prepare(pool.image)
+        if pool.packages_wheels:
+            await self._block.prepare_wheels(pool.name)
 
     async def create(self, pool: PoolSpec) -> NamespaceSandbox:
         await self.prepare(pool)
@@ -154,7 +156,12 @@ class NamespaceSandbox:
         setup = FdSocket(setup_socket, "the agent")
         try:
             self._uid = self._backend.take_uid()
-            self._spec = policy.sandbox(self._pool, self._uid, has_memory_cgroup=self._group is not None)
+            self._spec = policy.sandbox(
+                self._pool,
+                self._uid,
+                self._block.wheels.get(self._pool.name, ""),
+                has_memory_cgroup=self._group is not None,
+            )
             request = {"op": "agent", "spec": self._spec, "child": [self._number, 0]}
             with agent_setup, self._agent_end:
                 async with self._block.image(self._pool.image) as image, self._block.bare() as bare:

@@ -11,6 +11,7 @@ import base64
 import resource
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyseccomp
 
@@ -21,6 +22,8 @@ USER = "user"
 UID = 1000  # inside; outside it is one host uid per session as root, the server's own uid otherwise
 HOME = "/home/user"
 DATA = "/mnt/data"
+PACKAGES = "/opt/carrel/packages"  # where pip installs to
+WHEELS = "/opt/carrel/wheels"  # the pool's own, read-only
 HOSTNAME = "session"
 
 # Host ids of the cell block, as root: a range of this size, above what distributions and container tools hand out.
@@ -59,7 +62,8 @@ DEVICE_LINKS = {
     "stderr": "/proc/self/fd/2",
 }
 
-EMPTY_DIRECTORIES = ("/proc", "/dev/shm", "/tmp", "/var/tmp", HOME, DATA, "/root", "/sys", "/run", "/opt/carrel/image")  # noqa: S108
+_EMPTY = ("/proc", "/dev/shm", "/tmp", "/var/tmp", HOME, DATA, "/root", "/sys", "/run", "/opt/carrel/image")  # noqa: S108
+EMPTY_DIRECTORIES = (*_EMPTY, PACKAGES, WHEELS)
 
 TEMPLATE_WRITABLE = ("/tmp", "/dev/shm", HOME)  # noqa: S108 - small tmpfs of the template's own
 
@@ -166,6 +170,9 @@ def tmpfs_mounts(pool: PoolSpec, owner: int) -> list[tuple[str, str]]:
         HOME: f"size={pool.tmp_bytes},nr_inodes={tmp_inodes},mode=755",
         "/dev/shm": f"size={pool.tmp_bytes},nr_inodes=1024,mode=1777",  # noqa: S108 - the sandbox's own
     }
+    if pool.packages_bytes:
+        inodes = max(1024, pool.packages_bytes // 4096)
+        quotas[PACKAGES] = f"size={pool.packages_bytes},nr_inodes={inodes},mode=755"
     return [(path, f"{options},uid={owner},gid={owner}") for path, options in quotas.items()]
 
 
@@ -328,14 +335,35 @@ def listeners(pool: PoolSpec) -> list[tuple[str, str, int]]:
 
 def environment(pool: PoolSpec) -> dict[str, str]:
     """Variables of one pool's interpreters, above ENVIRONMENT and the image's. Programs read the proxy's in either case."""
+    return packages(pool, PACKAGES, WHEELS) | _proxies(pool)
+
+
+def packages(pool: PoolSpec, place: str, wheels: str) -> dict[str, str]:
+    """What makes pip install to `place`, from where the pool's definition says. `wheels` is where the pool's own are seen."""
+    found: dict[str, str] = {}
+    if pool.packages_bytes:
+        found |= {"PYTHONUSERBASE": place, "PATH": f"{place}/bin:{ENVIRONMENT['PATH']}"}
+    if pool.packages_wheels:
+        found["PIP_FIND_LINKS"] = wheels
+    if pool.packages_index:
+        found["PIP_INDEX_URL"] = pool.packages_index
+        url = urlsplit(pool.packages_index)
+        if url.scheme == "http":
+            found["PIP_TRUSTED_HOST"] = url.netloc  # pip refuses an index without TLS unless it is told to take it
+    elif pool.packages_wheels and pool.network is Network.NONE:
+        found["PIP_NO_INDEX"] = "1"  # so that what is missing is said at once, and not after a search for a name server
+    return found
+
+
+def _proxies(pool: PoolSpec) -> dict[str, str]:
     if pool.network is not Network.LISTED:
         return {}
     proxies = {"HTTP_PROXY": _PROXY_URL, "HTTPS_PROXY": _PROXY_URL, "ALL_PROXY": _PROXY_URL, "NO_PROXY": _NO_PROXY}
     return proxies | {name.lower(): value for name, value in proxies.items()}
 
 
-def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[str, Any]:
-    """One sandbox, as `guest/sandbox.py` takes it."""
+def sandbox(pool: PoolSpec, outer_uid: int, wheels: str = "", *, has_memory_cgroup: bool) -> dict[str, Any]:
+    """One sandbox, as `guest/sandbox.py` takes it. `wheels` names the folder below the images that the pool's wheels are in."""
     limits = rlimits(pool, has_memory_cgroup=has_memory_cgroup)
     mounts = tmpfs_mounts(pool, outer_uid)
     return {
@@ -343,6 +371,7 @@ def sandbox(pool: PoolSpec, outer_uid: int, *, has_memory_cgroup: bool) -> dict[
         "outer_uid": outer_uid,
         "hostname": HOSTNAME,
         "data": DATA,
+        "binds": [(f"/opt/carrel/images/{wheels}", WHEELS)] if wheels else [],
         "listen": listeners(pool),
         "environment": environment(pool),
         "mounts": mounts,

@@ -92,6 +92,7 @@ class ProcessSandbox:
         (self._folder / "data").mkdir()
         environment = {**policy.ENVIRONMENT, **SINGLE_THREADED, **image.host_environment(library)}
         environment |= {"HOME": str(self._folder), "TMPDIR": str(self._folder)}
+        environment |= self._packages(pool, environment)
         address_space = policy.rlimits(pool, has_memory_cgroup=False)["RLIMIT_AS"]
         arguments = (library, self._agent_end.fileno(), self._folder / "data", address_space, image.host_python)
         with self._agent_end:
@@ -102,6 +103,14 @@ class ProcessSandbox:
                 env=environment,
                 start_new_session=True,
             )
+
+    def _packages(self, pool: PoolSpec, environment: dict[str, str]) -> dict[str, str]:
+        """As policy.packages, for an interpreter that has no user site and whose own folders are shared by all sessions."""
+        place = self._folder / "packages"
+        place.mkdir()
+        settings = policy.packages(pool, str(place), pool.packages_wheels)
+        settings = {name: value for name, value in settings.items() if name.startswith("PIP_")}
+        return settings | {"PIP_TARGET": str(place), "PYTHONPATH": f"{environment['PYTHONPATH']}:{place}"}
 
     async def interpreter(self) -> None:
         """The agent makes it, at the link's `attach`."""

@@ -36,7 +36,7 @@ def make(level: Level, config: Config, progress: Progress, launcher: Launcher | 
 
     Raises SandboxStartFailed where there is none.
     """
-    launcher = launcher or partial(launch, Setup(config.state, config.images))
+    launcher = launcher or partial(launch, Setup.of(config))
     if level is Level.NAMESPACE:
         rotation = Rotation(config.rotate_forks, config.rotate_minutes)
         return NamespaceBackend(launcher, progress, rotation, config.egress_allow_private)

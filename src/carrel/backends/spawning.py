@@ -12,12 +12,13 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.config import Config
 from carrel.errors import SandboxStartFailed
 from carrel.guest.template import MAX_MESSAGE
 
@@ -32,14 +33,23 @@ class Setup:
 
     state: Path
     images: Path
+    wheels: Mapping[str, str] = field(default_factory=dict)  # by pool, the folder that its definition names
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        return cls(
+            config.state,
+            config.images,
+            {pool.name: pool.packages_wheels for pool in config.pools if pool.packages_wheels},
+        )
 
     def to_json(self) -> str:
-        return json.dumps({name: str(value) for name, value in asdict(self).items()})
+        return json.dumps({"state": str(self.state), "images": str(self.images), "wheels": dict(self.wheels)})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         fields = json.loads(text)
-        return cls(Path(fields["state"]), Path(fields["images"]))
+        return cls(Path(fields["state"]), Path(fields["images"]), fields["wheels"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Supervisor:
         await self._watch()
 
     async def _start_host(self) -> None:
-        self._spawners = spawners = Spawners(Setup(self.config.state, self.config.images))
+        self._spawners = spawners = Spawners(Setup.of(self.config))
         message = {"config": self.config.to_json(), "supervisor_fd": spawners.host_fd}
         self._children["host"] = await Child.start("host", "carrel.host", message, [spawners.host_fd])
         spawners.handed_over()

@@ -245,7 +245,12 @@ def _add_user_site() -> None:
     """Where pip installs to from inside an image (its own folder is read-only), also while nothing is there yet."""
     if sys.prefix != sys.base_prefix:
         site.USER_BASE = site.USER_SITE = None  # looked up in a template's environment
-        if (folder := site.getusersitepackages()) not in sys.path:
+        folder = site.getusersitepackages()
+        with contextlib.suppress(
+            OSError
+        ):  # a folder that is not there yet is remembered as none, and what comes into it not seen
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - a string is what there is
+        if folder not in sys.path:
             sys.path.append(folder)
 
 

@@ -58,6 +58,8 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_OPEN_TREE, _MOVE_MOUNT = 428, 429
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, os.O_CLOEXEC, 4
 _MOUNT_SETATTR = 442  # the same on every architecture (unified numbering since Linux 5.x)
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(platform.machine(), 0)
 
@@ -91,6 +93,22 @@ def umount(target: str, flags: int = MNT_DETACH) -> None:
 
 def pivot_root(new_root: str, put_old: str) -> None:
     _check(_LIBC.syscall(ctypes.c_long(_PIVOT_ROOT), os.fsencode(new_root), os.fsencode(put_old)))
+
+
+def open_tree(path: str) -> int:
+    """A copy of the mount that holds `path`, from there on, as a descriptor: `move_mount` attaches it, in another mount namespace too."""
+    flags = ctypes.c_uint(_OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC)
+    return _check(_LIBC.syscall(ctypes.c_long(_OPEN_TREE), ctypes.c_int(_AT_FDCWD), os.fsencode(path), flags))
+
+
+def move_mount(tree: int, target: str) -> None:
+    """Attach what `open_tree` gave at `target`; takes the descriptor."""
+    try:
+        flags = ctypes.c_uint(_MOVE_MOUNT_F_EMPTY_PATH)
+        where = (ctypes.c_int(tree), b"", ctypes.c_int(_AT_FDCWD), os.fsencode(target))
+        _check(_LIBC.syscall(ctypes.c_long(_MOVE_MOUNT), *where, flags))
+    finally:
+        os.close(tree)
 
 
 def restrict_mount(target: str, attributes: int) -> None:

@@ -47,10 +47,15 @@ def enclose(spec: Spec, image_mounts: int, cgroups: list[int]) -> list[int]:
     Returns its namespaces, in JOINED's order, and after them the sockets of spec["listen"].
     """
     join_cgroups(cgroups)
+    taken = [
+        (linux.open_tree(source), target) for source, target in spec["binds"]
+    ]  # not to be seen from the image's mounts
     linux.setns(image_mounts, linux.CLONE_NEWNS)
     linux.unshare(
         linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
     )
+    for tree, target in taken:
+        linux.move_mount(tree, target)
     _mount_all(spec)
     socket.sethostname(spec["hostname"])
     linux.loopback_up()

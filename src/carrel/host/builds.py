@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import guestlib, images
+from carrel.backends import guestlib, images, wheels
+from carrel.backends.interpreters import Progress
 from carrel.errors import SandboxStartFailed
 from carrel.host.parts import Answer, Offspring, Operation, Request
 
 
 class Builds:
-    def __init__(self, folder: Path, offspring: Offspring) -> None:
-        self._folder, self._offspring = folder, offspring
+    def __init__(self, folder: Path, wheels: Mapping[str, str], offspring: Offspring) -> None:
+        self._folder, self._wheels, self._offspring = folder, wheels, offspring
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        return {"image": self._image}
+        return {"image": self._image, "wheels": self._copy_wheels}
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -35,25 +36,39 @@ class Builds:
         images.facts()  # here, so that every child that is forked has it, and the cell block's start
         return {}, [self._offspring.aside(partial(_build, self._folder, request["name"]))]
 
+    def _copy_wheels(self, request: Request, _descriptors: list[int]) -> Answer:
+        """The wheels of `pool`, from the folder that its definition names."""
+        source = Path(self._wheels[request["pool"]])
+        return {}, [self._offspring.aside(partial(_copy_wheels, source, self._folder))]
+
     def close(self) -> None:
         pass
 
 
 def _build(folder: Path, name: str | None, host: socket.socket) -> None:
-    def say(**message: object) -> None:
-        host.send(json.dumps(message).encode())
-
-    def progress(line: str) -> None:
-        say(progress=line)
-
-    try:
+    def build(progress: Progress) -> Request:
         if name is None:
             images.ensure_python(folder, progress)
             guestlib.ensure(folder)
-            say(ready=True)
-        else:
-            image = images.ensure(name, folder, progress)
-            say(image=image.root.name, preload=image.preload, environment=dict(image.environment))
+            return {"ready": True}
+        image = images.ensure(name, folder, progress)
+        return {"image": image.root.name, "preload": image.preload, "environment": dict(image.environment)}
+
+    _report(build, host)
+
+
+def _copy_wheels(source: Path, folder: Path, host: socket.socket) -> None:
+    _report(lambda progress: {"wheels": wheels.ensure(source, folder, progress).name}, host)
+
+
+def _report(work: Callable[[Progress], Request], host: socket.socket) -> None:
+    """Do it, and tell the host how it goes on and what came of it."""
+
+    def say(**message: object) -> None:
+        host.send(json.dumps(message).encode())
+
+    try:
+        say(**work(lambda line: say(progress=line)))
     except SandboxStartFailed as error:
         say(error=error.message)
     except OSError as error:

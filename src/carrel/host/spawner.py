@@ -33,7 +33,7 @@ def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
     """A line for each module with operations. They are ended in reverse order."""
     return [
         Groups(),
-        Builds(setup.images, offspring),
+        Builds(setup.images, setup.wheels, offspring),
         Block(setup),
         Kills(ids.sessions(setup.state)),
         Egress(ids.service(setup.state, "egress"), offspring),
