@@ -17,6 +17,7 @@ import pytest
 from carrel import errors
 from carrel.guest.frames import Decoder, encode
 from carrel.host import codec
+from carrel.host.door import bind
 from carrel.host.hostlink import HostLink
 from carrel.host.service import Service
 from carrel.models import MIB, ExecutionSpec, Level, PoolSpec, Status, Value, ValueKind
@@ -46,9 +47,10 @@ async def host(backend: FakeBackend, path: Path) -> AsyncIterator[Keeper]:
     async with Keeper({Level.NAMESPACE: backend}) as keeper:
         await keeper.apply_pool(PoolSpec("python", maximum=5))
         await keeper.settled("python")
-        async with Service(keeper, path):
-            yield keeper
-            await keeper.close()
+        with bind(path, None) as sock:
+            async with Service(keeper, sock, {os.geteuid()}):
+                yield keeper
+                await keeper.close()
 
 
 @pytest.fixture
@@ -330,11 +332,19 @@ async def test_a_socket_left_behind_is_replaced_and_one_in_use_is_not(path: Path
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(path))
     left.close()
-    async with host(FakeBackend(), path) as keeper:
+    async with host(FakeBackend(), path):
         with pytest.raises(errors.HostUnavailable, match="Another server"):
-            async with Service(keeper, path):
-                pass
+            bind(path, None)
         assert (await HostLink(path).pools())[0].spec.name == "python"
+
+
+async def test_a_stranger_is_not_read(path: Path) -> None:
+    """Who connects is known by the kernel's word; a user that is no gateway's gets nothing, whatever he sends."""
+    async with Keeper({Level.NAMESPACE: FakeBackend()}) as keeper:
+        with bind(path, None) as sock:
+            async with Service(keeper, sock, {os.geteuid() + 1}):
+                with pytest.raises(errors.HostUnavailable):
+                    await HostLink(path).pools()
 
 
 @pytest.mark.parametrize("request_bytes", [b"\xff" * 64, encode({"op": "no-such"}), encode({}), encode({"op": "open"})])

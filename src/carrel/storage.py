@@ -54,6 +54,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.owner = os.geteuid()  # who runs the server; a gateway that holds this is another user by then
         self.ca = path / "ca.pem"
         self.ca_bundle = path / "ca-bundle.pem"
         for folder in (path, path / "keys", path / "tls"):

@@ -144,6 +144,12 @@ class CellBlock:
         with contextlib.suppress(SandboxStartFailed):  # a spawner that is gone: the kernel has killed all sandboxes
             await self.spawner.ask({"op": "kill"}, [pidfd])
 
+    async def weigh(self, roots: list[int], limit_bytes: int) -> int | None:
+        """The pid of the largest process below the pidfds `roots`, or None where all together hold no more than the limit."""
+        answer = await self.spawner.ask_aside({"op": "weigh", "limit": limit_bytes}, roots)
+        victim: int | None = answer["victim"]
+        return victim
+
     async def close(self) -> None:
         """End all of it: without its sockets every process here leaves, and the kernel kills what is in sandboxes."""
         await self._templates.close()

@@ -7,6 +7,7 @@ above what distributions and container tools hand out. No id of a service is eve
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from carrel.backends import policy
@@ -14,8 +15,9 @@ from carrel.backends import policy
 # Processes of the server that have an id of their own. The order is part of the state: new ones go to the end.
 _SERVICES = ("host", "gateway", "egress", "builder")
 _FIRST_SERVICE = policy.LAST_ID
+# For containers with 65,536 ids: what systemd's table leaves unused (UIDS-GIDS.md there).
+_FIRST_LOW, _LOW_SLOTS = 60_706, 119
 _SLOTS = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
-SERVICES = range(_FIRST_SERVICE, _FIRST_SERVICE + _SLOTS * len(_SERVICES))  # of all servers
 
 
 def sessions(state: Path) -> range:
@@ -24,9 +26,16 @@ def sessions(state: Path) -> range:
     return range(first, first + policy.ID_RANGE)
 
 
-def service(state: Path, name: str) -> int:
-    """User and group of the server's process `name`."""
-    return _FIRST_SERVICE + slot(state) * len(_SERVICES) + _SERVICES.index(name)
+def service(state: Path, name: str) -> int | None:
+    """User and group of the server's process `name`; None where it has to stay who it is.
+
+    That is an ordinary user's server, or one of root in a container that has next to no ids.
+    """
+    number, size = _SERVICES.index(name), len(_SERVICES)
+    candidates = (_FIRST_SERVICE + slot(state) * size, _FIRST_LOW + slot(state) % _LOW_SLOTS * size)
+    if os.geteuid() != 0:
+        return None
+    return next((first + number for first in candidates if _is_mapped(first + number)), None)
 
 
 def inside(slot: int, count: int) -> list[int]:
@@ -36,6 +45,14 @@ def inside(slot: int, count: int) -> list[int]:
     """
     first = slot % count if count else 0
     return [1 + (first + number) % count for number in reversed(range(count))]
+
+
+def _is_mapped(number: int) -> bool:
+    """Whether the id exists in our user namespace, for users and for groups (user_namespaces(7))."""
+    return all(
+        any(int(first) <= number < int(first) + int(count) for first, _outside, count in map(str.split, lines))
+        for lines in (Path(f"/proc/self/{name}").read_text().splitlines() for name in ("uid_map", "gid_map"))
+    )
 
 
 def slot(state: Path) -> int:

@@ -76,7 +76,7 @@ class NamespaceBackend:
         async with self._block.bare():
             pass
         if self._block.cgroup_version is None and self._watcher is None:
-            self._watcher = asyncio.create_task(watcher.watch(lambda: self._live.values()))
+            self._watcher = asyncio.create_task(watcher.watch(lambda: self._live.values(), self._block))
 
     async def prepare(self, pool: PoolSpec) -> None:
         async with self._starting:

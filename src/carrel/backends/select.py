@@ -98,6 +98,11 @@ async def choose(config: Config, progress: Progress = lambda _line: None, launch
     return decide(config.pools, trials)
 
 
+def runs_as_server(config: Config) -> bool:
+    """Whether code of some pool is to run as the server's user itself: who starts it has to be that user, and hides nothing from it."""
+    return any(Level.PROCESS in candidates(pool) for pool in config.pools)
+
+
 def candidates(pool: PoolSpec) -> list[Level]:
     """The levels that a pool may run at, best first. A minimum above what "auto" takes is itself what is asked for."""
     if pool.asked is None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
+
+from carrel.errors import SandboxStartFailed
 
 PERIOD_S = 0.5
 
@@ -34,29 +35,52 @@ class Watched(Protocol):
         ...
 
 
-async def watch(sandboxes: Callable[[], Iterable[Watched]]) -> None:
+class Scales(Protocol):
+    """Who may look into the processes of sandboxes, and kill them: the spawner, behind the cell block."""
+
+    async def weigh(self, roots: list[int], limit_bytes: int) -> int | None:
+        """The pid of the largest process below the pidfds `roots`, or None where all together are within the limit."""
+        ...
+
+    async def kill(self, pidfd: int) -> None: ...
+
+
+async def watch(sandboxes: Callable[[], Iterable[Watched]], scales: Scales) -> None:
     """Look at every sandbox, for ever; cancelled by the owner."""
     while True:
         await asyncio.sleep(PERIOD_S)
         for sandbox in list(sandboxes()):
-            with contextlib.suppress(OSError):  # one that ends while it is looked at
-                await check(sandbox)
+            with contextlib.suppress(OSError, SandboxStartFailed):  # one that ends while it is looked at
+                await check(sandbox, scales)
 
 
-async def check(sandbox: Watched) -> None:
-    """Reading is done in a thread: the code decides how much there is to read, and the kernel walks its page tables for it."""
-    roots = [pid for fd in sandbox.root_pidfds() if (pid := _pid_of(fd)) is not None]
-    victim = await asyncio.to_thread(_largest_if_over, roots, sandbox.memory_limit_bytes)
-    if victim is not None:
-        sandbox.on_out_of_memory()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(victim, signal.SIGKILL)
+async def check(sandbox: Watched, scales: Scales) -> None:
+    """Reading is done in a thread: the code decides how much there is to read."""
+    with contextlib.ExitStack() as opened:
+        # Copies, since the sandbox may end meanwhile and its descriptors be closed.
+        roots = [_held(os.dup(fd), opened) for fd in sandbox.root_pidfds()]
+        pids = [pid for fd in roots if (pid := pid_of(fd)) is not None]
+        if await asyncio.to_thread(_resident_below, pids) <= sandbox.memory_limit_bytes:
+            return
+        victim = await scales.weigh(roots, sandbox.memory_limit_bytes)
+        if victim is not None:
+            pidfd = _held(os.pidfd_open(victim), opened)
+            sandbox.on_out_of_memory()
+            await scales.kill(pidfd)
 
 
-def _largest_if_over(roots: list[int], limit: int) -> int | None:
+def _held(fd: int, opened: contextlib.ExitStack) -> int:
+    opened.callback(os.close, fd)
+    return fd
+
+
+def _resident_below(roots: list[int]) -> int:
+    return sum(_resident_bytes(pid) for pid in family(roots))
+
+
+def largest_if_over(roots: list[int], limit: int) -> int | None:
+    """The exact look."""
     pids = family(roots)
-    if sum(_resident_bytes(pid) for pid in pids) <= limit:
-        return None
     exact = {pid: _proportional_bytes(pid) for pid in pids}
     return max(exact, key=lambda pid: exact[pid]) if sum(exact.values()) > limit else None
 
@@ -73,7 +97,7 @@ def family(roots: list[int]) -> list[int]:
     return found
 
 
-def _pid_of(pidfd: int) -> int | None:
+def pid_of(pidfd: int) -> int | None:
     """The process's number here; None when it has ended (fdinfo says -1)."""
     for line in Path(f"/proc/self/fdinfo/{pidfd}").read_text().splitlines():
         if line.startswith("Pid:"):

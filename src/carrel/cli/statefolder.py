@@ -41,6 +41,7 @@ def exclusive(folder: Path) -> Iterator[None]:
             yield
         finally:
             connection.unlink(missing_ok=True)
+            socket.unlink(missing_ok=True)  # the host's, which may have no right to
 
 
 def is_held(folder: Path) -> bool:

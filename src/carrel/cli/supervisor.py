@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from carrel.backends import cgroups
+from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
 from carrel.cli import endpoints
 from carrel.cli.children import Child, ChildError, ending
@@ -82,14 +82,25 @@ class Supervisor:
 
     async def _start_host(self) -> None:
         self._spawners = spawners = Spawners(Setup.of(self.config))
-        message = {"config": self.config.to_json(), "supervisor_fd": spawners.host_fd}
+        message = {
+            "config": self.config.to_json(),
+            "uid": ids.service(self.config.state, "host"),
+            "gateway_uid": ids.service(self.config.state, "gateway"),
+            "supervisor_fd": spawners.host_fd,
+        }
         self._children["host"] = await Child.start("host", "carrel.host", message, [spawners.host_fd])
         spawners.handed_over()
 
     async def _start_gateway(self) -> None:
         http, https = [each.fileno() for each in self._http], [each.fileno() for each in self._https]
         levels = {name: pool["isolation"] for name, pool in self._children["host"].ready["pools"].items()}
-        message = {"config": self.config.to_json(), "levels": levels, "http_fds": http, "https_fds": https}
+        message = {
+            "config": self.config.to_json(),
+            "uid": ids.service(self.config.state, "gateway"),
+            "levels": levels,
+            "http_fds": http,
+            "https_fds": https,
+        }
         self._children["gateway"] = await Child.start("gateway", "carrel.server", message, [*http, *https])
 
     async def _watch(self) -> None:

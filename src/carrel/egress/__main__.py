@@ -6,8 +6,7 @@ own that owns no file, no file of the state folder open. It dies with the spawne
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - see _drop_privileges
-import os
+import encodings.idna  # noqa: F401 - see main
 import resource
 import signal
 import socket
@@ -27,21 +26,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the host decides when this ends
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    _drop_privileges(uid)
+    # For good. The interpreter's own files may lie where this id cannot read them: everything is imported before.
+    linux.renounce(None if uid < 0 else uid)
     uvloop.run(Control(socket.socket(fileno=descriptor)).serve())
-
-
-def _drop_privileges(uid: int) -> None:
-    """For good. The interpreter's own files may lie where this id cannot read them: everything is imported before."""
-    if os.geteuid() == 0:
-        linux.drop_bounding_set()
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
-    linux.clear_capabilities()
-    linux.no_new_privileges()
-    linux.set_dumpable(False)
-    linux.die_with_parent()  # forgotten with the change of ids
 
 
 if __name__ == "__main__":

@@ -188,11 +188,20 @@ def clear_capabilities() -> None:
     set_capabilities(())
 
 
-def drop_capabilities() -> None:
-    """No capability now, none to be had later: bounding set, sets, no_new_privs."""
+def renounce(uid: int | None) -> None:
+    """Be user and group `uid` alone, or with None who one is, without any capability now or later, and for good.
+
+    Whatever was opened before stays open, and is all of the old user's that is left.
+    """
     drop_bounding_set()
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     clear_capabilities()
     no_new_privileges()
+    set_dumpable(False)  # nor may another process of the same user look into it, or be made to look like it
+    die_with_parent()  # forgotten with the change of ids
 
 
 def load_seccomp(program: bytes) -> None:

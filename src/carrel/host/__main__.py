@@ -2,6 +2,10 @@
 
 It owns the sandboxes of this machine. It says on `ready_fd` when it serves, or why it cannot; ends cleanly on SIGTERM, at once on a
 second one, and is killed by the kernel with its supervisor.
+
+As root it is the server's user for as long as it takes to make its socket, and then a user of its own without any capability, before it
+talks to anybody. What needs a right it has from spawners, which the supervisor starts for it. So nothing here may open a file of the
+state folder, start a program or import a module late: all of that may lie where only the server's user can go.
 """
 
 from __future__ import annotations
@@ -12,8 +16,10 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
@@ -23,7 +29,8 @@ from carrel.backends import select
 from carrel.backends.spawning import RemoteLauncher
 from carrel.config import Config
 from carrel.errors import CarrelError
-from carrel.guest.linux import die_with_parent, keep_freed_memory
+from carrel.guest.linux import die_with_parent, keep_freed_memory, renounce
+from carrel.host import door
 from carrel.host.service import Service
 from carrel.models import PoolStatus
 from carrel.sessions.keeper import Keeper
@@ -44,17 +51,28 @@ class Readiness:
             self._descriptor = -1
 
 
-async def serve(config: Config, ready: Readiness, supervisor: int) -> None:
-    """Until cancelled. `supervisor` is a socket to it, by which it starts spawners. Raises CarrelError where nothing can be served."""
-    choice = await select.choose(config, log.info, RemoteLauncher(supervisor).launch)
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """What the supervisor hands over, and what was opened while this process was still the server's user."""
+
+    config: Config
+    ready: Readiness
+    supervisor: int  # a socket to it, by which it starts spawners
+    door: socket.socket
+    callers: frozenset[int]  # users who may connect
+
+
+async def serve(given: Inheritance) -> None:
+    """Until cancelled. Raises CarrelError where nothing can be served."""
+    choice = await select.choose(given.config, log.info, RemoteLauncher(given.supervisor).launch)
     async with Keeper(choice.backends) as keeper:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
         errors = [status.error for status in statuses.values() if status.error]
         if len(errors) == len(statuses):
             raise CarrelError(_nothing_to_serve(choice, errors))
-        async with Service(keeper, config.state / "run" / "hostlink.sock"):
-            ready.tell({"ready": True, **_boundary(choice, statuses)})
+        async with Service(keeper, given.door, given.callers):
+            given.ready.tell({"ready": True, **_boundary(choice, statuses)})
             log.info("serving", extra={"pools": ", ".join(statuses)})
             try:
                 await asyncio.get_running_loop().create_future()
@@ -99,20 +117,26 @@ def main() -> int:
     keep_freed_memory(8 * 1024 * 1024)
     message = json.load(sys.stdin)
     config, ready = Config.from_json(message["config"]), Readiness(message["ready_fd"])
+    uid, gateway = message["uid"], message["gateway_uid"]
     logs.configure(config.log_level, config.log_format, "host")
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
     try:
-        return uvloop.run(_until_signal(config, ready, message["supervisor_fd"]))
+        callers = frozenset({os.geteuid(), os.geteuid() if gateway is None else gateway})
+        with door.bind(config.state / "run" / "hostlink.sock", gateway) as sock:
+            if not select.runs_as_server(config):
+                renounce(uid)
+            given = Inheritance(config, ready, message["supervisor_fd"], sock, callers)
+            return uvloop.run(_until_signal(given))
     except CarrelError as error:
         log.error("cannot serve", extra={"reason": error.message})
         ready.tell({"error": error.message})
         return 1
 
 
-async def _until_signal(config: Config, ready: Readiness, supervisor: int) -> int:
+async def _until_signal(given: Inheritance) -> int:
     loop = asyncio.get_running_loop()
-    serving = asyncio.ensure_future(serve(config, ready, supervisor))
+    serving = asyncio.ensure_future(serve(given))
 
     def stop() -> None:
         if not serving.cancel() or is_stopping.is_set():

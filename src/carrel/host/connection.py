@@ -7,6 +7,7 @@ pauses and the other side's writes wait. An asyncio Protocol rather than streams
 from __future__ import annotations
 
 import asyncio
+from asyncio.trsock import TransportSocket
 from collections import deque
 from typing import cast
 
@@ -107,6 +108,11 @@ class Connection(asyncio.Protocol):
                 self._drainer = None
         if self.is_lost:
             raise ConnectionLost
+
+    @property
+    def socket(self) -> TransportSocket:
+        sock: TransportSocket = self._transport.get_extra_info("socket")
+        return sock
 
     def close(self) -> None:
         """Safe to call again. What is written is still sent."""

@@ -17,9 +17,9 @@ _ENVIRONMENT = ("PATH", "LANG", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "RES_OP
 
 
 class Egress:
-    """`uid` is the id that the process takes, as root."""
+    """`uid` is the id that the process takes; None where it stays the spawner's."""
 
-    def __init__(self, uid: int, offspring: Offspring) -> None:
+    def __init__(self, uid: int | None, offspring: Offspring) -> None:
         self._uid, self._offspring = uid, offspring
 
     @property
@@ -38,7 +38,8 @@ class Egress:
             os.set_inheritable(host, True)
             os.chdir("/")
             environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-            arguments = [sys.executable, "-P", "-m", "carrel.egress", str(host), str(self._uid)]
+            numbers = (host, -1 if self._uid is None else self._uid)
+            arguments = [sys.executable, "-P", "-m", "carrel.egress", *map(str, numbers)]
             os.execve(sys.executable, arguments, environment)  # noqa: S606 - an exec is the point
 
         return {"pid": self._offspring.fork(run, [host])}, []

@@ -10,17 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from carrel import errors
 from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
-from carrel.host import codec
+from carrel.host import codec, door
 from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
 from carrel.models import FileInfo
 from carrel.sessions.executions import Record
@@ -82,11 +80,15 @@ class _Call:
 
 
 class Service:
-    """Serves `keeper` on a Unix socket. Leaving the block closes every connection; close the keeper first, to end the calls."""
+    """Serves `keeper` on a socket that `door.bind` made, for `callers`; a connection of another user is closed unread.
 
-    def __init__(self, keeper: Keeper, path: Path) -> None:
+    Leaving the block closes every connection; close the keeper first, to end the calls.
+    """
+
+    def __init__(self, keeper: Keeper, sock: socket.socket, callers: Collection[int]) -> None:
         self._keeper = keeper
-        self._path = path
+        self._socket = sock
+        self._callers = callers
         self._tasks = Tasks()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
@@ -109,11 +111,9 @@ class Service:
         }
 
     async def __aenter__(self) -> Self:
-        """Raises HostUnavailable where another host serves there."""
-        sock = _listen(self._path)
         await self._tasks.__aenter__()
         self._server = await asyncio.get_running_loop().create_unix_server(
-            lambda: _Accepted(self._accepted), sock=sock, backlog=512
+            lambda: _Accepted(self._accepted), sock=self._socket, backlog=512
         )
         return self
 
@@ -124,12 +124,16 @@ class Service:
             self._server.close()
         for connection in self._connections:
             connection.close()
-        self._path.unlink(missing_ok=True)
         await self._tasks.__aexit__(kind, error, trace)
 
     # -- connections -------------------------------------------------------------------------------------------------
 
     def _accepted(self, connection: Connection) -> None:
+        uid = door.uid_of(connection.socket)
+        if uid not in self._callers:
+            log.error("a stranger has connected to the host", extra={"uid": uid})
+            connection.close()
+            return
         self._tasks.spawn(self._serve(connection), "hostlink connection")
 
     async def _serve(self, connection: Connection) -> None:
@@ -291,23 +295,3 @@ def _pages(files: Iterable[FileInfo]) -> Iterator[bytes]:
 async def _in_time(step: Awaitable[Any]) -> Any:
     async with asyncio.timeout(STALL_S):
         return await step
-
-
-def _listen(path: Path) -> socket.socket:
-    """A socket at `path` that only its owner may use. One that nobody serves any more is removed."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            sock.connect(str(path))
-            raise errors.HostUnavailable("Another server is running with this state folder.")
-        path.unlink(missing_ok=True)
-        before = os.umask(0o177)
-        try:
-            sock.bind(str(path))
-        finally:
-            os.umask(before)
-    except BaseException:
-        sock.close()
-        raise
-    return sock

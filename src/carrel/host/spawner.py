@@ -27,6 +27,7 @@ from carrel.host.egress import Egress
 from carrel.host.groups import Groups
 from carrel.host.kills import Kills
 from carrel.host.parts import Answer, Offspring, Operation, Part
+from carrel.host.weighing import Weighing
 
 
 def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
@@ -36,6 +37,7 @@ def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
         Builds(setup.images, setup.wheels, offspring),
         Block(setup),
         Kills(ids.sessions(setup.state)),
+        Weighing(offspring),
         Egress(ids.service(setup.state, "egress"), offspring),
     ]
 

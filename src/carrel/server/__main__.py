@@ -5,6 +5,9 @@
 `levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
 servers of one event loop. SIGTERM ends it: no new connections, a few seconds for requests under way, then out.
+
+As root it opens what it needs, keys and certificate and the way to the host, and then is a user of its own without any capability, before
+it listens. Nothing may open a file or import a module later: Carrel itself may be installed where only root can read.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ class Inheritance:
     config: Config
     levels: dict[str, Level | None]
     ready_fd: int
+    uid: int | None  # to be while it serves; None: who it was started as
     http: list[socket.socket]
     https: list[socket.socket]
 
@@ -60,6 +64,7 @@ class Inheritance:
             Config.from_json(fields["config"]),
             {name: None if level is None else Level(level) for name, level in fields["levels"].items()},
             int(fields["ready_fd"]),
+            fields["uid"],
             [socket.socket(fileno=fd) for fd in fields["http_fds"]],
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
         )
@@ -96,18 +101,27 @@ def main() -> None:
         sys.exit(1)
     _raise_descriptor_limit()
     linux.keep_freed_memory(8 * 1024 * 1024)
-    _renounce_privileges()
+    servers = _servers(given, state, certificate)
+    linux.renounce(given.uid)
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
-    uvloop.run(_serve(given, state, certificate))
+    uvloop.run(_serve(given.ready_fd, *servers))
 
 
-async def _serve(given: Inheritance, state: State, certificate: Path) -> None:
-    link = HostLink(given.config.state / "run" / "hostlink.sock")
+def _servers(
+    given: Inheritance, state: State, certificate: Path
+) -> tuple[HostLink, list[tuple[Server, list[socket.socket]]]]:
+    """All that needs the state folder. The host's socket is reached by its folder's descriptor: the way there may be closed later."""
+    folder = os.open(given.config.state / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    link = HostLink(Path(f"/proc/self/fd/{folder}/hostlink.sock"))
     app = build(given.config, state, link, given.levels)
-    plain = [(Server(_settings(app)), given.http)] if given.http else []
-    secure = [(Server(_settings(app, certificate)), given.https)] if given.https else []
-    servers = plain + secure
+    settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
+    for each, _sockets in settings:
+        each.load()  # the certificate
+    return link, [(Server(each), sockets) for each, sockets in settings if sockets]
+
+
+async def _serve(ready_fd: int, link: HostLink, servers: list[tuple[Server, list[socket.socket]]]) -> None:
 
     def stop() -> None:
         for server, _ in servers:
@@ -120,7 +134,7 @@ async def _serve(given: Inheritance, state: State, certificate: Path) -> None:
                 group.create_task(server.serve(sockets))
             for server, _ in servers:
                 await server.is_listening.wait()
-            _tell(given.ready_fd, {"ready": True, "pid": os.getpid()})
+            _tell(ready_fd, {"ready": True, "pid": os.getpid()})
     finally:
         await link.close()
 
@@ -147,13 +161,6 @@ def _raise_descriptor_limit() -> None:
     """Two descriptors a call: the usual soft limit of 1024 would be ours."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _renounce_privileges() -> None:
-    """As root: keep the user, who owns the state folder, and nothing of what root may do."""
-    if os.geteuid() == 0:
-        linux.drop_capabilities()
-    linux.die_with_parent()  # a change of credentials makes the kernel forget it
 
 
 def _tell(ready_fd: int, line: dict[str, Any]) -> None:

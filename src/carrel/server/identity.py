@@ -9,7 +9,6 @@ the kernel is asked whose socket it is, and other users of the machine are refus
 from __future__ import annotations
 
 import hmac
-import os
 import time
 
 from carrel.errors import Forbidden, RequestInvalid, Unauthorized
@@ -38,7 +37,7 @@ class Identity:
         if (exchange.header(b"metadata") or "").lower() != "true":
             raise RequestInvalid("The header 'Metadata: true' is required.", target="Metadata")
         owner = uid_of(exchange.scope["client"], exchange.scope["server"])
-        if owner not in (0, os.geteuid()):
+        if owner not in (0, self._state.owner):
             raise Forbidden("Only the user that runs the server may have a token here; others use IDENTITY_ENDPOINT.")
         now = int(time.time())
         more = {"expires_in": str(TOKEN_TTL_S), "ext_expires_in": str(TOKEN_TTL_S), "not_before": str(now)}
