@@ -93,10 +93,25 @@ def test_its_report_has_the_documented_shape() -> None:
     assert [each["level"] for each in report["levels"]] == ["gvisor", "namespace", "restricted", "process"]
     for each in report["levels"]:
         assert (each["stops"], each["does_not_stop"]) == (STOPS[each["level"]], DOES_NOT_STOP[each["level"]])
-        assert set(each) >= {"works", "reason", "advice", "weaknesses", "seconds"}
+        assert set(each) >= {"works", "reason", "advice", "weaknesses", "seconds", "networks"}
         assert each["works"] or each["reason"], "what does not work has a reason"
         assert 0 <= each["seconds"] < examination.DEADLINE_S
     assert report["uid"] == os.geteuid()
+
+
+def test_it_tries_the_network_too() -> None:
+    """An allow list works where the level has one: what is listed is let through, the rest refused; other levels say why not."""
+    levels = diagnosis()["levels"]
+
+    listed = {
+        each["level"]: (network["works"], network["reason"])
+        for each in levels
+        for network in each["networks"]
+        if network["network"] == "listed"
+    }
+    assert set(listed) == {each["level"] for each in levels if each["works"]} - {"process"}
+    assert listed.get("namespace", (True, "")) == (True, "")
+    assert all(works or reason for works, reason in listed.values())
 
 
 def test_json_is_the_same_in_both_spellings() -> None:

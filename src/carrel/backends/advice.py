@@ -51,10 +51,10 @@ def _namespaces() -> str:
 
 
 def _gvisor() -> str:
-    if os.geteuid() != 0:
-        return "run the server as root: gVisor's runsc cannot make its sandboxes otherwise"
     if shutil.which("runsc") is None:
         return "install runsc on the server's PATH (Debian, Ubuntu: apt install runsc; else gvisor.dev/docs/user_guide/install)"
+    if os.geteuid() != 0:
+        return "run the server as root, or give its user 65,536 ids in /etc/subuid and /etc/subgid and install newuidmap (package uidmap)"
     return "see that `runsc --network=none do true` works as root, or install a newer runsc (gvisor.dev/docs/user_guide/install)"
 
 

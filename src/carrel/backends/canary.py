@@ -14,7 +14,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,11 +25,10 @@ from carrel.models import Level, PoolSpec
 
 T = TypeVar("T")
 
-_START_S = 30.0  # a whole sandbox, where the backend names no other time
 _ANSWER_S = 15.0
 _KILL_S = 15.0
 _MAX_VALUE = 65_536
-_FACTS = "canary.json"
+FACTS = "canary.json"
 POOL = PoolSpec("canary", image="python-slim")
 
 _LINUX = frozenset({Level.RESTRICTED, Level.NAMESPACE})  # where the code's kernel is the machine's
@@ -103,17 +102,24 @@ async def attack(backend: Backend, pool: PoolSpec) -> list[str]:
 
     The backend is started and the pool's image prepared. Raises SandboxStartFailed where there is no sandbox, or it does not answer.
     """
-    start_s: float = getattr(backend, "start_s", _START_S)
-    sandbox = await _in_time(backend.create(pool), start_s, "no sandbox was made")
-    try:
-        agent = _Agent(sandbox.channel)
-        await agent.attach(await _in_time(sandbox.interpreter(), start_s, "no interpreter was made"), start_s)
+    async with visit(backend, pool) as agent:
         if backend.level is Level.PROCESS:  # it stops nothing, and what succeeds there happens to the machine
             return await agent.run("[]")
         with _bait() as facts:
-            await agent.write(_FACTS, json.dumps(facts).encode())
+            await agent.write(FACTS, json.dumps(facts).encode())
             found = await agent.run(ATTACKS)
         return [each for each in found if backend.level in MEANT.get(each, _ALL)]
+
+
+@contextlib.asynccontextmanager
+async def visit(backend: Backend, pool: PoolSpec) -> AsyncIterator[Agent]:
+    """A sandbox of the pool's with an interpreter, for the block. Raises SandboxStartFailed."""
+    sandbox = await _in_time(backend.create(pool), backend.start_s, "no sandbox was made")
+    try:
+        agent = Agent(sandbox.channel)
+        descriptors = await _in_time(sandbox.interpreter(), backend.start_s, "no interpreter was made")
+        await agent.attach(descriptors, backend.start_s)
+        yield agent
     finally:
         await _in_time(sandbox.kill(), _KILL_S, "the sandbox could not be ended")
 
@@ -147,7 +153,9 @@ def _bait() -> Iterator[dict[str, Any]]:
         }
 
 
-class _Agent:
+class Agent:
+    """The agent of one sandbox, asked one thing at a time. All raise SandboxStartFailed where it does not answer, or not in time."""
+
     def __init__(self, channel: socket.socket) -> None:
         self._channel, self._decoder, self._stream = channel, frames.Decoder(), 0
 
@@ -165,11 +173,12 @@ class _Agent:
         await self._answer(seconds)
 
     async def write(self, path: str, content: bytes) -> None:
-        """A small file into the session's folder."""
+        """Put a small file into the session's folder."""
         await self._send(({"op": "upload", "path": path}, b""), ({"data": 1}, content), ({"end": 1}, b""))
         await self._answer(_ANSWER_S)
 
     async def run(self, code: str) -> list[str]:
+        """The value of code whose last expression is a list of words."""
         execute = {"op": "execute", "stream_cap": 4096, "value_cap": _MAX_VALUE}
         await self._send((execute, b""), ({"data": 1}, code.encode()), ({"end": 1}, b""))
         try:

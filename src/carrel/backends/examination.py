@@ -21,18 +21,28 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import canary, images, select
+from carrel.backends import canary, images, network_canary, select
 from carrel.backends.advice import advice
+from carrel.backends.base import Backend
 from carrel.config import Config
 from carrel.errors import SandboxStartFailed
 from carrel.guest import linux
-from carrel.models import Level, PoolSpec
+from carrel.models import Level, Network, PoolSpec
 
 Progress = Callable[[str], None]
 
 DEADLINE_S = 60.0  # for one level, image apart; a whole canary takes about a second
 _CLOSE_S = 15.0
 _SAID = 300  # characters of a crashed child's last line
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFinding:
+    """Whether sessions of a level can have a network of this kind here, and why not."""
+
+    network: Network
+    works: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Finding:
     advice: str = ""
     weaknesses: tuple[str, ...] = ()  # what the boundary lacks here, where it works
     seconds: float = 0.0  # from the backend's start to its end
+    networks: tuple[NetworkFinding, ...] = ()  # where it works
 
 
 def examine(config: Config, levels: Iterable[Level] = Level, progress: Progress = lambda _line: None) -> list[Finding]:
@@ -106,7 +117,10 @@ def _parse(level: Level, said: bytes, errors: bytes) -> Finding:
     except ValueError:
         last = errors.decode(errors="replace").strip().rpartition("\n")[2][:_SAID]
         return Finding(level, False, f"its examination failed: {last or 'it said nothing'}", advice(level))
-    return Finding(**{**fields, "level": level, "weaknesses": tuple(fields["weaknesses"])})
+    networks = tuple(
+        NetworkFinding(Network(each["network"]), each["works"], each["reason"]) for each in fields["networks"]
+    )
+    return Finding(**{**fields, "level": level, "weaknesses": tuple(fields["weaknesses"]), "networks": networks})
 
 
 # ---- the child -----------------------------------------------------------------------------------------------------------------
@@ -115,13 +129,17 @@ def _parse(level: Level, said: bytes, errors: bytes) -> Finding:
 async def _try(level: Level, config: Config) -> Finding:
     started = time.monotonic()
     spec = replace(canary.POOL, isolation=level)
+    networks: tuple[NetworkFinding, ...] = ()
     try:
-        backend = select.make(level, config, lambda _line: None)
+        carved = replace(config, egress_allow_private=(*config.egress_allow_private, network_canary.CARVE_OUT))
+        backend = select.make(level, carved, lambda _line: None)
         try:
             await backend.start()
             await backend.prepare(spec)
             holes = await canary.attack(backend, spec)
             weaknesses = tuple(backend.weaknesses)
+            if level is not Level.PROCESS and not holes:  # at that one code has the network of the machine
+                networks = (await _try_listed(backend, spec),)
         finally:
             async with asyncio.timeout(_CLOSE_S):
                 await backend.close()
@@ -132,7 +150,15 @@ async def _try(level: Level, config: Config) -> Finding:
     if holes:
         reason = f"its boundary does not hold: {', '.join(holes)}"
         return Finding(level, False, reason, "report this, with the output of uname -a", seconds=seconds)
-    return Finding(level, True, weaknesses=weaknesses, seconds=seconds)
+    return Finding(level, True, weaknesses=weaknesses, seconds=seconds, networks=networks)
+
+
+async def _try_listed(backend: Backend, spec: PoolSpec) -> NetworkFinding:
+    try:
+        wrong = await network_canary.listed(backend, spec)
+    except SandboxStartFailed as error:
+        return NetworkFinding(Network.LISTED, False, error.message.rstrip("."))
+    return NetworkFinding(Network.LISTED, not wrong, "; ".join(wrong))
 
 
 def main() -> None:

@@ -15,6 +15,9 @@ from carrel.backends.examination import Finding, examine, level_of
 from carrel.cli.banner import DOES_NOT_STOP, STOPS
 from carrel.cli.options import all_settings, load_config, output_option, print_json
 from carrel.config import Config
+from carrel.models import Network
+
+_NETWORKS = {Network.LISTED: "allow list", Network.OPEN: "raw egress"}
 
 
 @click.command()
@@ -76,6 +79,7 @@ def _level(level: dict[str, Any]) -> list[str]:
         *(("weaker here", each) for each in level["weaknesses"]),
         ("it stops", level["stops"] if works else ""),
         ("it does not", level["does_not_stop"] if works else ""),
+        *((_NETWORKS[each["network"]], each["reason"] or "works") for each in level["networks"]),
     ]
     lines = [f"{level['level']}: {'works' if works else 'does not work'} here"]
     return [*lines, *(f"  {name:<13} {text}" for name, text in facts if text), ""]
