@@ -31,7 +31,7 @@ from carrel.config import load
 from carrel.models import Level
 from leftovers import Before, become_subreaper
 
-pytest_plugins = ("endpoint", "evidence", "fortress", "listed")  # further fixtures
+pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "world")  # further fixtures
 
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"

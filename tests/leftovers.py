@@ -1,4 +1,4 @@
-"""What a test run may leave behind and must not: processes, mounts, control groups, network namespaces, files.
+"""What a test run may leave behind and must not: processes, mounts, control groups, interfaces, packet rules, files.
 
 Theory of operation: `Before` looks at the machine when the run starts, `left` compares when it ends. pytest makes itself a subreaper,
 so that whatever the tests start and orphan, however it daemonises, is still its descendant. What other servers on this machine do is
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
+import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from processes import alive, command, descendants
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 5.0  # a kill is asynchronous: the last process, and then its control group, may take a moment to be gone
 _CGROUPS = Path("/sys/fs/cgroup")
+_INTERFACES = Path("/sys/class/net")
 _SHARED_FOLDERS = (Path("/run"), Path("/run/netns"), Path("/dev/shm"))
 
 
@@ -32,7 +35,7 @@ class Before:
     """The machine as the run found it."""
 
     processes: set[int] = field(default_factory=lambda: set(descendants(os.getpid())))
-    things: set[str] = field(default_factory=lambda: {*_mounts(), *_groups(), *_files()})
+    things: set[str] = field(default_factory=lambda: {*_mounts(), *_groups(), *_network(), *_files()})
 
     def left(self, grace: float = _GRACE_S) -> list[str]:
         """One line for each thing of ours that is still there after `grace` seconds."""
@@ -44,7 +47,7 @@ class Before:
     def _left(self) -> list[str]:
         running = [pid for pid in descendants(os.getpid()) if pid not in self.processes]
         lines = [f"process {pid}: {command(pid)}" for pid in running]
-        return lines + sorted({*_mounts(), *_groups(), *_files()} - self.things)
+        return lines + sorted({*_mounts(), *_groups(), *_network(), *_files()} - self.things)
 
 
 def _mounts() -> list[str]:
@@ -65,8 +68,22 @@ def _groups() -> list[str]:
 
 def is_anothers(group: str) -> bool:
     """Whether `carrel-<pid>-<start time>` is of a living process that this run did not start."""
-    pid = group.split("-")[1]
+    return _is_anothers_pid(group.split("-")[1])
+
+
+def _is_anothers_pid(pid: str) -> bool:
     return pid.isdigit() and alive(int(pid)) and int(pid) not in descendants(os.getpid())
+
+
+def _network() -> list[str]:
+    """Interfaces and packet rules of ours, but those of an owner that is alive and not of this run."""
+    links = [path.name for path in _INTERFACES.glob("crl*")]
+    found = [f"interface: {name}" for name in links if not _is_anothers_pid(name.strip("crlt"))]
+    listed = (
+        subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout if shutil.which("nft") else ""
+    )
+    tables = [line.split()[-1] for line in listed.splitlines() if " carrel_" in line]
+    return found + [f"packet rules: {name}" for name in tables if not _is_anothers_pid(name.split("_")[2])]
 
 
 def _files() -> list[str]:

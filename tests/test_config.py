@@ -99,7 +99,7 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
         ("isolation = 'docker'", ["docker", "namespace"]),
         ("minimum = 'auto'", ["minimum in", "auto", "restricted"]),
         ("[pools.a]\ncarrel.minimum = 'none'", ["carrel.minimum", "none", "restricted"]),
-        ("[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'", ["EgressEnabled", "not yet"]),
+        ("[pools.a]\nsessionNetworkConfiguration.status = 'Open'", ["Open", "EgressDisabled, EgressEnabled"]),
         ("[pools.a]\ncarrel.egress.allow = ['pypi.org']", ["carrel.egress.allow", "EgressEnabled"]),
         (
             "[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'\ncarrel.egress.allow = ['exa mple']",

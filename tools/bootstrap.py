@@ -39,7 +39,13 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "carrel-stamp"
 
 # Programs the tests call, by the Debian package that brings them. Without root they are looked for and what needs them is skipped.
-SYSTEM_PACKAGES = {"curl": "curl", "/etc/ssl/certs/ca-certificates.crt": "ca-certificates", "newuidmap": "uidmap"}
+SYSTEM_PACKAGES = {
+    "curl": "curl",
+    "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
+    "newuidmap": "uidmap",
+    "nft": "nftables",
+    "ip": "iproute2",
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -91,9 +91,6 @@ def _packages_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_together(spec: PoolSpec) -> None:
     where = f"[pools.{spec.name}]"
-    if spec.network is Network.OPEN:
-        allowed = "not yet without carrel.egress.allow, a list of what sessions may reach"
-        raise refused(f"{where} sessionNetworkConfiguration.status", "EgressEnabled", allowed)
     if spec.ready > spec.maximum:
         allowed = f"at most scaleConfiguration.maxConcurrentSessions, which is {spec.maximum}"
         raise refused(f"{where} scaleConfiguration.readySessionInstances", spec.ready, allowed)

@@ -68,6 +68,11 @@ class CellBlock:
         """Have the process started that connects to the outside for sandboxes; `control` is its end of a socket to the host."""
         await self.spawner.ask({"op": "egress"}, [control.fileno()])
 
+    async def start_uplink(self) -> socket.socket:
+        """Have a way out made for sandboxes' links; its maker's socket, on which it says that it is ready and which it ends with."""
+        _answer, (control,) = await self.spawner.ask({"op": "uplink"})
+        return socket.socket(fileno=control)
+
     def bare(self) -> AbstractAsyncContextManager[Template]:
         """The template that makes agents, started where there is none."""
         return self._templates.hold("")

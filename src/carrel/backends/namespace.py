@@ -16,7 +16,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from carrel.backends import ids, policy, watcher
+from carrel.backends import ids, links, policy, watcher
 from carrel.backends.base import RESTART_S, START_S, Death, Meter, NoMeter, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.fdsocket import FdSocket, Message
@@ -27,6 +27,7 @@ from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
 from carrel.guest.sandbox import JOINED
 from carrel.models import Level, PoolSpec
+from carrel.models import Network as Egress
 
 _CREATE_S = 20
 _DEATH_S = 1.0
@@ -45,7 +46,7 @@ class NamespaceBackend:
         egress_allow_private: Sequence[str] = (),
     ) -> None:
         self._block = CellBlock(launcher, progress, self._on_interpreter_exit, rotation)
-        self.network = Network(self._block.start_egress, egress_allow_private)
+        self.network = Network(self._block.start_egress, self._block.start_uplink, egress_allow_private)
         self._starting = asyncio.Lock()
         self._live: dict[int, NamespaceSandbox] = {}
         self._free_uids: list[int] | None = None  # once the cell block has said how many there are
@@ -86,6 +87,7 @@ class NamespaceBackend:
         await self._block.prepare(pool.image)
         if pool.packages_wheels:
             await self._block.prepare_wheels(pool.name)
+        await self.network.prepare(pool)
 
     async def create(self, pool: PoolSpec) -> NamespaceSandbox:
         await self.prepare(pool)
@@ -162,6 +164,8 @@ class NamespaceSandbox:
                 self._block.wheels.get(self._pool.name, ""),
                 has_memory_cgroup=self._group is not None,
             )
+            if self._pool.network is Egress.OPEN:
+                self._spec["link"] = links.link(self._number)
             request = {"op": "agent", "spec": self._spec, "child": [self._number, 0]}
             with agent_setup, self._agent_end:
                 async with self._block.image(self._pool.image) as image, self._block.bare() as bare:

@@ -4,6 +4,10 @@ LISTED: the sandbox has its own loopback only. On it a socket listens that the s
 served by the egress process (`python -m carrel.egress`), which connects to what the pool's list names. No interface, no route, no
 privilege: it works for ordinary users too, and what does not go through the proxy goes nowhere.
 
+OPEN: the sandbox has a link to the cell block's network namespace (`guest/veth.py`), which has a way out that a process of the spawner's
+made (`host/uplink.py`) with the packet rules that hold for all of them; it is made for the first such pool. Names are resolved by a
+forwarder on the sandbox's loopback, which the egress process serves.
+
 There is one egress process per backend, started by the spawner when the first sandbox needs it. The listening sockets are kept here
 as well, so that one that died is replaced and serves the same sandboxes again; what was under way through it is lost.
 """
@@ -44,13 +48,20 @@ class _Attached:
 
 
 class Network:
-    """`start` has an egress process started that serves the socket it is given.
+    """`start` has an egress process started that serves the socket it is given; `start_uplink` has a way out made for links.
 
     `carve_outs` are ranges that sessions may reach although they are not public.
     """
 
-    def __init__(self, start: Callable[[socket.socket], Awaitable[None]], carve_outs: Sequence[str] = ()) -> None:
-        self._start, self._carve_outs = start, list(carve_outs)
+    def __init__(
+        self,
+        start: Callable[[socket.socket], Awaitable[None]],
+        start_uplink: Callable[[], Awaitable[socket.socket]],
+        carve_outs: Sequence[str] = (),
+    ) -> None:
+        self._start, self._start_uplink, self._carve_outs = start, start_uplink, list(carve_outs)
+        self._uplink: FdSocket | None = None
+        self._linking = asyncio.Lock()
         self._control: FdSocket | None = None
         self._starting = asyncio.Lock()
         self._attached: dict[str, _Attached] = {}
@@ -58,6 +69,21 @@ class Network:
         self._guard: asyncio.Task[None] | None = None
         # Called for what was refused: the sandbox's name, the target, the reason, and how many more were refused without being told.
         self.on_refused: Callable[[str, str, str, int], None] = lambda *_told: None
+
+    async def prepare(self, pool: PoolSpec) -> None:
+        """Have a way out for a pool with raw egress. Raises SandboxStartFailed with why this machine gives none."""
+        if pool.network is not Kind.OPEN:
+            return
+        async with self._linking:
+            if self._uplink is not None and not self._uplink.closed.is_set():
+                return
+            uplink = FdSocket(await self._start_uplink(), "raw egress")
+            try:
+                await uplink.first(_START_S)
+            except BaseException:
+                uplink.close()
+                raise
+            self._uplink = uplink
 
     async def attach(self, name: str, pool: PoolSpec, net_namespace: int, listeners: list[int]) -> None:
         """Let a new sandbox reach what its pool may. Called before any of its code runs. Raises SandboxStartFailed.
@@ -109,7 +135,9 @@ class Network:
                 await self._control.call({"op": "detach", "name": name})
 
     async def close(self) -> None:
-        """End the egress process. Safe to call again."""
+        """End the egress process and the way out. Safe to call again."""
+        if self._uplink is not None:
+            self._uplink.close()  # without its socket the process takes back what it made, and ends
         if self._guard is not None:
             self._guard.cancel()
             self._guard = None

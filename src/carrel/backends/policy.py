@@ -75,7 +75,8 @@ ETC_FILES = {
     "hosts": f"127.0.0.1 localhost {HOSTNAME}\n::1 localhost\n",
     "hostname": f"{HOSTNAME}\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-    "resolv.conf": "",
+    # What listens there answers in sandboxes with raw egress only; elsewhere nobody does, and a program sees at once that there is no DNS.
+    "resolv.conf": "nameserver 127.0.0.1\n",
     "timezone": "Etc/UTC\n",
 }
 
@@ -143,6 +144,7 @@ ENVIRONMENT = {
 
 # Where the filtering proxy (carrel.egress) listens inside a sandbox; Squid's number, which people know.
 PROXY = ("127.0.0.1", 3128)
+DNS = ("127.0.0.1", 53)  # where the forwarder (carrel.egress) listens inside a sandbox with raw egress
 _PROXY_URL = f"http://{PROXY[0]}:{PROXY[1]}"
 _NO_PROXY = "localhost,127.0.0.1,::1"
 
@@ -330,6 +332,8 @@ def _is_known(name: str) -> bool:
 
 def listeners(pool: PoolSpec) -> list[tuple[str, str, int]]:
     """Sockets that a sandbox makes in its own network namespace for the host to serve: kind, address, port."""
+    if pool.network is Network.OPEN:
+        return [("udp", *DNS), ("tcp", *DNS)]
     return [("tcp", *PROXY)] if pool.network is Network.LISTED else []
 
 
@@ -373,6 +377,7 @@ def sandbox(pool: PoolSpec, outer_uid: int, wheels: str = "", *, has_memory_cgro
         "data": DATA,
         "binds": [(f"/opt/carrel/images/{wheels}", WHEELS)] if wheels else [],
         "listen": listeners(pool),
+        "link": None,  # with raw egress: backends/links.py, `link()`
         "environment": environment(pool),
         "mounts": mounts,
         "proc_hidden": PROC_HIDDEN,

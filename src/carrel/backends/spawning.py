@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,11 +29,12 @@ _START_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a spawner is told by whoever starts it, and never by the host: the places that it may mount and build in."""
+    """What a spawner is told by whoever starts it, and never by the host: where it may mount and build, which ranges it may open."""
 
     state: Path
     images: Path
     wheels: Mapping[str, str] = field(default_factory=dict)  # by pool, the folder that its definition names
+    egress_allow_private: tuple[str, ...] = ()  # ranges that links lead to although they are not public
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -41,15 +42,18 @@ class Setup:
             config.state,
             config.images,
             {pool.name: pool.packages_wheels for pool in config.pools if pool.packages_wheels},
+            config.egress_allow_private,
         )
 
     def to_json(self) -> str:
-        return json.dumps({"state": str(self.state), "images": str(self.images), "wheels": dict(self.wheels)})
+        return json.dumps(asdict(self), default=str)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         fields = json.loads(text)
-        return cls(Path(fields["state"]), Path(fields["images"]), fields["wheels"])
+        return cls(
+            Path(fields["state"]), Path(fields["images"]), fields["wheels"], tuple(fields["egress_allow_private"])
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
+from carrel.egress.dns import Forwarder
 from carrel.egress.gate import Gate, Unresolved
 from carrel.egress.proxy import Counts, Proxy
 from carrel.egress.rules import parse_target
@@ -28,6 +29,7 @@ class Control:
     def __init__(self, host: socket.socket) -> None:
         self._host = host
         self._gate = Gate()
+        self._forwarders: dict[str, Forwarder] = {}  # by sandbox
         self._proxies: dict[str, tuple[str, Proxy]] = {}  # by sandbox, with its pool
         self._counts: dict[str, Counts] = {}  # by pool
         self._operations: dict[str, Callable[[Request, list[int]], Awaitable[Request]]] = {
@@ -88,6 +90,10 @@ class Control:
     async def _attach(self, request: Request, descriptors: list[int]) -> Request:
         name, pool = request["name"], request["pool"]
         await self._detach(request, [])
+        if any(kind == "udp" for kind, _address, _port in request["listen"]):
+            forwarder = self._forwarders[name] = Forwarder()
+            await forwarder.serve(*(socket.socket(fileno=descriptors.pop(0)) for _each in request["listen"]))
+            return {}
         counts = self._counts.setdefault(pool, Counts())
         proxy = Proxy(self._gate, pool, counts, partial(self._refused, name))
         self._proxies[name] = (pool, proxy)
@@ -97,6 +103,8 @@ class Control:
     async def _detach(self, request: Request, _descriptors: list[int]) -> Request:
         if (found := self._proxies.pop(request["name"], None)) is not None:
             await found[1].close()
+        if (forwarder := self._forwarders.pop(request["name"], None)) is not None:
+            await forwarder.close()
         return {}
 
     async def _test(self, request: Request, _descriptors: list[int]) -> Request:

@@ -183,6 +183,16 @@ def set_capabilities(kept: Collection[int], *, handed_down: bool = False) -> Non
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
 
 
+def limit_capabilities(kept: int) -> None:
+    """No capability but number `kept`, now and for programs that this process starts."""
+    for capability in range(64):
+        if capability != kept and _LIBC.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
+            break
+    low, high = (1 << kept) & 0xFFFFFFFF, 1 << kept >> 32
+    header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
+    _check(_LIBC.capset(header, struct.pack("6I", low, low, 0, high, high, 0)))  # effective, permitted, inheritable
+
+
 def clear_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets, and with them the ambient one."""
     set_capabilities(())

@@ -18,7 +18,7 @@ import signal
 import socket
 from typing import Any
 
-from carrel.guest import landlock, linux
+from carrel.guest import landlock, linux, veth
 
 JOINED = (
     "pid",
@@ -51,6 +51,7 @@ def enclose(spec: Spec, image_mounts: int, cgroups: list[int]) -> list[int]:
         (linux.open_tree(source), target) for source, target in spec["binds"]
     ]  # not to be seen from the image's mounts
     linux.setns(image_mounts, linux.CLONE_NEWNS)
+    outside = veth.Outside() if spec["link"] else None
     linux.unshare(
         linux.CLONE_NEWNS | linux.CLONE_NEWNET | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
     )
@@ -59,6 +60,9 @@ def enclose(spec: Spec, image_mounts: int, cgroups: list[int]) -> list[int]:
     _mount_all(spec)
     socket.sethostname(spec["hostname"])
     linux.loopback_up()
+    if outside is not None:
+        outside.connect(spec["link"])
+        outside.close()
     listeners = [_listener(*each) for each in spec["listen"]]
     _new_user_namespace(spec["outer_uid"], spec["uid"])
     return [*(linux.open_namespace(name) for name in JOINED), *listeners]

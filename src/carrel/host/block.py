@@ -9,6 +9,7 @@ otherwise the user's own as 0 and the subordinate ones from 1 on (`subids.py`), 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -101,6 +102,12 @@ class Block:
             self.close()
             return {"error": error}
         return {"pid": pid}
+
+    def open_namespace(self, name: str) -> int:
+        """A descriptor of the block's own namespace `name` (as in /proc/PID/ns). Raises OSError where there is none."""
+        if self._pid is None:
+            raise ProcessLookupError(errno.ESRCH, "the cell block is not running")
+        return linux.open_namespace(name, self._pid)
 
     def close(self) -> None:
         if self._pid is not None:

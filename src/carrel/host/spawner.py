@@ -27,18 +27,21 @@ from carrel.host.egress import Egress
 from carrel.host.groups import Groups
 from carrel.host.kills import Kills
 from carrel.host.parts import Answer, Offspring, Operation, Part
+from carrel.host.uplinks import Uplinks
 from carrel.host.weighing import Weighing
 
 
 def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
     """A line for each module with operations. They are ended in reverse order."""
+    block = Block(setup)
     return [
         Groups(),
         Builds(setup.images, setup.wheels, offspring),
-        Block(setup),
+        block,
         Kills(ids.sessions(setup.state)),
         Weighing(offspring),
         Egress(ids.service(setup.state, "egress"), offspring),
+        Uplinks(lambda: block.open_namespace("net"), setup.egress_allow_private),
     ]
 
 

@@ -1,0 +1,96 @@
+"""Raw egress taken back, however a server ends, and refused where the host's own firewall does not let it through."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from carrel.cli.launch import LaunchError
+from conftest import Server, SlimServer
+from network.test_open import POOLS, session, value
+from processes import alive, command, descendants, eventually
+from world import PUBLIC, World
+
+pytestmark = [pytest.mark.one_level]
+
+
+def _process(server: Server, words: str) -> int:
+    """The first that was started of those with `words` in their command line: forks have it too."""
+    return min(pid for pid in descendants(server.process.pid) if words in command(pid))
+
+
+def _is_clean(world: World) -> bool:
+    files = [path for path in Path("/run").glob("carrel-forwarding-*") if path.name.endswith(f"-{_namespace()}.json")]
+    return not (world.links() or world.tables() or world.forwards() or files)
+
+
+def _namespace() -> int:
+    return Path("/proc/self/ns/net").stat().st_ino
+
+
+def test_a_stop_leaves_nothing(world: World, slim_server: SlimServer) -> None:
+    with slim_server(config=POOLS):
+        assert world.links()
+        assert world.tables()
+        assert world.forwards()
+
+    assert _is_clean(world)
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "host", "carrel.host.spawner"])
+def test_a_kill_leaves_nothing(world: World, slim_server: SlimServer, victim: str) -> None:
+    """SIGKILL: whoever it hits, the process that made the way out takes it back."""
+    with slim_server(config=POOLS) as server:
+        keeper = _process(server, "carrel.host.uplink")
+        os.kill(server.pids.get(victim) or _process(server, victim), signal.SIGKILL)
+        assert eventually(lambda: not alive(keeper), timeout=20)
+        if victim == "supervisor":
+            assert eventually(lambda: _is_clean(world))
+
+
+def test_what_a_killed_keeper_left_is_swept_and_made_anew(world: World, slim_server: SlimServer) -> None:
+    """By the next sandbox of the same server; until then the rules stand."""
+    with slim_server(config=POOLS) as server:
+        first = world.links()
+        keeper = _process(server, "carrel.host.uplink")
+        os.kill(keeper, signal.SIGKILL)
+        assert world.tables()
+        with session(server) as client:
+            assert client.execute("1").is_ok
+        assert eventually(lambda: world.links() not in ([], first), timeout=20)
+        assert len(world.links()) == len(world.tables()) == 1
+        with session(server) as client:
+            assert value(client, f"reach('{PUBLIC[0]}')").startswith(PUBLIC[0])
+
+    assert _is_clean(world)
+
+
+def test_a_firewall_that_drops_forwarded_packets_is_found_out(
+    world: World, slim_server: SlimServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As Docker's does: the pool is refused with the reason and what to do, and everything is taken back."""
+    rules = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }"
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+    try:
+        with pytest.raises(LaunchError), slim_server(config=POOLS.partition("[pools.closed]")[0]):
+            pass
+        assert "a firewall of this machine drops what is forwarded" in capfd.readouterr().err
+        assert _is_clean(world)
+    finally:
+        world.run("nft", "delete", "table", "ip", "filter")
+
+
+def test_a_host_that_is_a_router_already_is_left_as_it_is(world: World, slim_server: SlimServer) -> None:
+    """Nothing is switched on, so nothing is switched off."""
+    switch = Path("/proc/sys/net/ipv4/ip_forward")
+    switch.write_text("1")
+    try:
+        with slim_server(config=POOLS) as server, session(server) as client:
+            assert value(client, f"reach('{PUBLIC[0]}')").startswith(PUBLIC[0])
+        assert world.forwards()
+    finally:
+        switch.write_text("0")
