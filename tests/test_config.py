@@ -51,7 +51,7 @@ def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Pa
         "subscription": "11111111-2222-3333-4444-555555555555", "resource-group": "group", "isolation": "process",
         "minimum": "process", "log-level": "debug", "log-format": "json",
         "egress-allow-private": "10.1.0.0/16,fd12::/64",
-        "rotate-forks": "5", "rotate-minutes": "5",
+        "maximum-sandboxes": "5", "rotate-forks": "5", "rotate-minutes": "5",
     }  # fmt: skip
     value = samples[setting.name]
     name = setting.attribute

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from carrel.errors import PoolFull, SandboxStartFailed
 from carrel.models import PoolSpec
+from carrel.sessions.places import Places
 from carrel.sessions.pool import QUIET_S, WAIT_S, Action, Assign, Expire, Fail, Kill, Live, Pool, Start
 
 IDENTIFIERS = [f"user-{number}" for number in range(8)]
@@ -281,3 +282,52 @@ def test_ready_sandboxes_that_die_at_once_are_not_replaced_without_pause() -> No
         (start,) = pool.tick(now)
 
     assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+# ---- a host that is full
+
+
+def shared(maximum: int, *ready: int) -> tuple[Places, list[Pool], list[Kill]]:
+    """Pools that share `maximum` places, filled as far as they go, and what is killed from then on."""
+    places, killed = Places(maximum), list[Kill]()
+    pools = [Pool(PoolSpec(f"p{n}", ready=each, maximum=10), free=places.free) for n, each in enumerate(ready)]
+    for pool in pools:
+        places.share(pool, lambda actions: killed.extend(each for each in actions if isinstance(each, Kill)))
+        for action in pool.apply(pool.spec, 0.0):
+            assert isinstance(action, Start)
+            pool.started(action.slot, 0.0)
+    return places, pools, killed
+
+
+def test_pools_fill_no_more_places_than_there_are() -> None:
+    places, (first, second), _ = shared(3, 2, 4)
+
+    assert (len(first.warm), len(second.warm), places.free()) == (2, 1, 0)
+    assert second.tick(1.0) == []
+
+
+def test_a_caller_gets_the_place_of_what_another_pool_keeps_ready() -> None:
+    """The pool with most of it gives one up; a pool at its own maximum takes none."""
+    places, (first, second), killed = shared(3, 3, 0)
+    places.make_way(second)
+
+    assert killed == [Kill(1)]
+    assert [type(action) for action in second.ask("alice", 1.0)] == [Start]
+    assert places.free() == 0
+    assert not any(isinstance(action, Start) for action in first.tick(2.0))
+
+
+def test_with_no_place_at_all_the_caller_is_refused_at_once() -> None:
+    """Also while the pool's own starting sandbox is spoken for; a freed place is given again."""
+    places, (pool,), _ = shared(2, 0)
+    for identifier in ("alice", "bob"):
+        (start,) = pool.ask(identifier, 1.0)
+        assert isinstance(start, Start)
+        pool.started(start.slot, 1.0)
+    places.make_way(pool)
+    with pytest.raises(PoolFull, match="maximum-sandboxes"):
+        pool.ask("carol", 2.0)
+
+    pool.end("alice", 3.0)
+    assert places.free() == 1
+    assert [type(action) for action in pool.ask("carol", 4.0)] == [Start]

@@ -43,6 +43,7 @@ class Config:
     egress_allow_private: tuple[
         str, ...
     ] = ()  # ranges that sessions with egress may reach although they are not public
+    maximum_sandboxes: int = 0  # of all pools together; 0: what the machine is for (backends/capacity.py)
     rotate_forks: int = 1000
     rotate_minutes: float = 60
     log_level: str = "info"
@@ -237,6 +238,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
     Setting("minimum", minimum, "restricted", "LEVEL", "Refuse to serve a pool below this level."),
+    Setting("maximum-sandboxes", whole(0, 100_000), "0", "N", "Most sandboxes of all pools together; 0: by memory."),
     Setting("rotate-forks", whole(0, 1_000_000), "1000", "N", "Replace a template after so many forks; 0: never."),
     Setting("rotate-minutes", _minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
     Setting(

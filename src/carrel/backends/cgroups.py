@@ -198,6 +198,18 @@ def _status(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
+def own_memory_groups() -> list[Path]:
+    """The groups whose memory limits hold for this process, innermost first."""
+    mounts, found = _mounts(), []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        mount = mounts.get("memory" if "memory" in controllers.split(",") else controllers)
+        if mount is not None and (controllers == "" or "memory" in controllers.split(",")):
+            group = _below(mount, path)
+            found += [each for each in (group, *group.parents) if each.is_relative_to(mount)]
+    return found
+
+
 def _owner_lives(name: str) -> bool:
     parts = name.removeprefix(PREFIX).split("-")
     if len(parts) != 2 or not parts[0].isdigit():

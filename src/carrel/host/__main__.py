@@ -25,7 +25,7 @@ from typing import Any
 import uvloop
 
 from carrel import logs
-from carrel.backends import select
+from carrel.backends import capacity, select
 from carrel.backends.spawning import RemoteLauncher
 from carrel.config import Config
 from carrel.errors import CarrelError
@@ -65,7 +65,8 @@ class Inheritance:
 async def serve(given: Inheritance) -> None:
     """Until cancelled. Raises CarrelError where nothing can be served."""
     choice = await select.choose(given.config, log.info, RemoteLauncher(given.supervisor).launch)
-    async with Keeper(choice.backends) as keeper:
+    maximum = capacity.sandboxes(given.config.maximum_sandboxes)
+    async with Keeper(choice.backends, maximum) as keeper:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
         errors = [status.error for status in statuses.values() if status.error]
@@ -73,7 +74,7 @@ async def serve(given: Inheritance) -> None:
             raise CarrelError(_nothing_to_serve(choice, errors))
         async with Service(keeper, given.door, given.callers):
             given.ready.tell({"ready": True, **_boundary(choice, statuses)})
-            log.info("serving", extra={"pools": ", ".join(statuses)})
+            log.info("serving", extra={"pools": ", ".join(statuses), "maximum_sandboxes": maximum})
             try:
                 await asyncio.get_running_loop().create_future()
             finally:

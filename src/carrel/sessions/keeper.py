@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -20,6 +21,7 @@ from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
 from carrel.errors import PoolNotFound, RequestNotSupported, SandboxStartFailed, SessionNotFound
 from carrel.models import EgressPolicy, EgressVerdict, Level, Network, PoolSpec, PoolStatus, SessionView
+from carrel.sessions.places import Places
 from carrel.sessions.room import Room, short
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
@@ -30,8 +32,10 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    def __init__(self, backends: Mapping[Level, Backend]) -> None:
+    def __init__(self, backends: Mapping[Level, Backend], maximum: int = sys.maxsize) -> None:
+        """`maximum`: sandboxes of all pools together."""
         self._backends = backends
+        self._places = Places(maximum)
         self._rooms: dict[str, Room] = {}
         self._refused: dict[str, PoolStatus] = {}
         self._tasks = Tasks()
@@ -76,7 +80,7 @@ class Keeper:
         backend = self._backends.get(spec.isolation)
         if backend is None or self._is_closed:
             raise SandboxStartFailed(f"This machine does not offer the isolation level '{spec.isolation}'.")
-        self._rooms[spec.name] = room = Room(spec, backend, self._tasks)
+        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places)
         room.open()
 
     def refuse_pool(self, spec: PoolSpec, reason: str) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from carrel.errors import PoolFull, SandboxStartFailed
@@ -80,8 +81,10 @@ class Live:
 
 
 class Pool:
-    def __init__(self, spec: PoolSpec, *, starts: int = STARTS) -> None:
+    def __init__(self, spec: PoolSpec, *, starts: int = STARTS, free: Callable[[], float] = lambda: math.inf) -> None:
+        """`free` says how many more sandboxes the host may hold, of all pools together (places.py)."""
         self.spec = spec
+        self._free = free
         self.starting: set[int] = set()
         self.warm: dict[int, float] = {}  # slot -> since when; the oldest is given out first
         self.live: dict[str, Live] = {}
@@ -109,6 +112,8 @@ class Pool:
             raise SandboxStartFailed(start_failed(STOPPING))
         if len(self.live) + len(self.waiting) >= self.spec.maximum:
             raise self._full(now)
+        if self.needs_place:
+            raise self._no_place(now)
         if not self.warm and not self.starting and self._failures >= GIVE_UP_AFTER:
             raise SandboxStartFailed(start_failed(self.error), headers={"Retry-After": str(self._retry_in(now))})
         self._demand.append(now)
@@ -119,6 +124,30 @@ class Pool:
         slot = next(iter(self.warm))
         del self.warm[slot]
         return [self._assign(identifier, slot, now), *self._refill(now)]
+
+    @property
+    def held(self) -> int:
+        """Sandboxes that there are, or will be in a moment."""
+        return len(self.starting) + len(self.warm) + len(self.live)
+
+    @property
+    def needs_place(self) -> bool:
+        """Whether one more caller could be served only with a place that the host does not have."""
+        return not self.warm and len(self.waiting) >= len(self.starting) and self._free() < 1
+
+    @property
+    def spare(self) -> int:
+        """Sandboxes that nobody waits for."""
+        return len(self.warm) + max(0, len(self.starting) - len(self.waiting))
+
+    def give_up(self) -> list[Action]:
+        """A spare one goes, for a caller of another pool; one that is starting is killed when it reports."""
+        if not self.warm:
+            self.starting.pop()
+            return []
+        slot = next(iter(self.warm))
+        del self.warm[slot]
+        return [Kill(slot)]
 
     def begin(self, live: Live, now: float) -> None:
         """A call of this session starts. Harmless for one that has ended."""
@@ -241,8 +270,9 @@ class Pool:
             len(self.waiting) + self._warm_target(now) - unused,
             self.spec.maximum + self.spec.ready - unused - len(self.live),
             at_once - len(self.starting),
+            self._free(),
         )
-        slots = list(itertools.islice(self._slots, max(0, count)))
+        slots = list(itertools.islice(self._slots, max(0, int(count))))
         self.starting.update(slots)
         return [Start(slot) for slot in slots]
 
@@ -285,16 +315,22 @@ class Pool:
         return min(most, max(least, math.ceil(self._retry_at - now)))
 
     def _full(self, now: float) -> PoolFull:
-        least, most = RETRY_AFTER_S
-        active, soonest = len(self.live) + len(self.waiting), float(most)
-        if self._idle:
-            soonest = self.expires_at(next(iter(self._idle.values()))) - now
+        active = len(self.live) + len(self.waiting)
         return PoolFull(
             # Azure's words (a recorded reply): clients match on them.
             f"The request sessions count is '1'. There are already '{active}' active sessions "
             f"and the maximum active sessions count is '{self.spec.maximum}'.",
-            headers={"Retry-After": str(min(most, max(least, math.ceil(soonest))))},
+            headers=self._until_one_expires(now),
         )
+
+    def _no_place(self, now: float) -> PoolFull:
+        message = "This machine holds as many sandboxes as it may, of all pools together (setting maximum-sandboxes)."
+        return PoolFull(message, headers=self._until_one_expires(now))
+
+    def _until_one_expires(self, now: float) -> dict[str, str]:
+        least, most = RETRY_AFTER_S
+        soonest = self.expires_at(next(iter(self._idle.values()))) - now if self._idle else float(most)
+        return {"Retry-After": str(min(most, max(least, math.ceil(soonest))))}
 
 
 def start_failed(reason: str | None) -> str:

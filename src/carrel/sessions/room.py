@@ -18,6 +18,7 @@ from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
 from carrel.models import PoolSpec, PoolStatus, SessionView
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import DELETED
+from carrel.sessions.places import Places
 from carrel.sessions.pool import STOPPING, Action, Assign, Expire, Fail, Kill, Live, Pool, Start
 from carrel.sessions.session import Session
 from carrel.sessions.states import SandboxEvent
@@ -69,8 +70,10 @@ class Seat:
 
 
 class Room:
-    def __init__(self, spec: PoolSpec, backend: Backend, tasks: Tasks) -> None:
-        self.pool = Pool(spec)
+    def __init__(self, spec: PoolSpec, backend: Backend, tasks: Tasks, places: Places) -> None:
+        self.pool = Pool(spec, free=places.free)
+        places.share(self.pool, self._do)
+        self._places = places
         self.backend = backend
         self.sessions: dict[str, Session] = {}  # in the order of their allocation
         self.is_settled = asyncio.Event()  # the first sandbox is warm, or has failed
@@ -93,6 +96,7 @@ class Room:
             return session, False
         is_first = identifier not in self._callers
         if is_first:
+            self._places.make_way(self.pool)
             self._do(self.pool.ask(identifier, time.monotonic()))
             if (session := self.sessions.get(identifier)) is not None:
                 return session, True
@@ -122,9 +126,9 @@ class Room:
 
     def open(self) -> None:
         """Begin to fill the pool."""
-        if self.pool.spec.ready == 0:
-            self._tasks.spawn(self._prepare_only(), f"prepare {self.pool.spec.name}")
         self._do(self.pool.apply(self.pool.spec, time.monotonic()))
+        if not self.pool.starting:  # none is wanted, or there is no place for one now
+            self._tasks.spawn(self._prepare_only(), f"prepare {self.pool.spec.name}")
 
     def apply(self, spec: PoolSpec) -> None:
         self._do(self.pool.apply(spec, time.monotonic()))

@@ -1,0 +1,35 @@
+"""The places for sandboxes that the pools of a host share. Books only, as in pool.py: what should happen is each pool's owner to do.
+
+A place is taken from the decision to start a sandbox on, and free again once its pool has decided to kill it: for the moment that a kill
+takes there may be more. Sessions go before readiness:
+where no place is free, a caller gets that of a sandbox which another pool keeps ready.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from carrel.sessions.pool import Action, Pool
+
+Perform = Callable[[Iterable[Action]], None]
+
+
+class Places:
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
+        self._pools: list[tuple[Pool, Perform]] = []
+
+    def share(self, pool: Pool, perform: Perform) -> None:
+        self._pools.append((pool, perform))
+
+    def free(self) -> int:
+        """Never below zero: a pool that is defined anew holds for a moment what it gives up and what it starts."""
+        return max(0, self._maximum - sum(pool.held for pool, _perform in self._pools))
+
+    def make_way(self, pool: Pool) -> None:
+        """Before a new identifier asks `pool`: let the pool with most to spare give one up, if it takes that."""
+        if not pool.needs_place or len(pool.live) + len(pool.waiting) >= pool.spec.maximum:
+            return
+        donor, perform = max(self._pools, key=lambda each: each[0].spare)
+        if donor.spare:
+            perform(donor.give_up())

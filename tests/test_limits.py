@@ -1,0 +1,129 @@
+"""docs/reference/limits.md is whole and true: every setting that limits has its row, with the default and range that the parser has."""
+
+from __future__ import annotations
+
+import re
+import resource
+from pathlib import Path
+
+import pytest
+
+from carrel.backends import capacity, policy
+from carrel.config import SETTINGS
+from carrel.guest import values
+from carrel.models import MIB, PoolSpec
+from carrel.pool_settings import FIELDS
+from carrel.server import upload
+from carrel.sessions import executions, link, session
+from carrel.wire import executions as wire
+from carrel.wire import names
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs/reference/limits.md").read_text()
+SETTINGS_PAGE = (ROOT / "docs/reference/settings.md").read_text()
+
+# Fields that choose something, and limit nothing. A new field stands here or on the page.
+NO_LIMITS = {
+    "containerType",
+    "poolManagementType",
+    "scaleConfiguration.readySessionInstances",
+    "dynamicPoolConfiguration.lifecycleConfiguration.lifecycleType",
+    "sessionNetworkConfiguration.status",
+    "carrel.egress.allow",
+    "carrel.image",
+    "carrel.isolation",
+    "carrel.minimum",
+}
+RLIMITS = {
+    "RLIMIT_NOFILE": ("open files of a process", "{:d}"),
+    "RLIMIT_MEMLOCK": ("locked memory of a process", "{:d} MiB"),
+    "RLIMIT_MSGQUEUE": ("POSIX message queues", "{:d} bytes"),
+    "RLIMIT_SIGPENDING": ("signals waiting", "{:d}"),
+}
+ELSEWHERE = {
+    "RLIMIT_CORE",
+    "RLIMIT_NPROC",
+    "RLIMIT_AS",
+}  # "core dumps: none", `carrel.pids`, `carrel.memory` without control groups
+
+
+def row(first: str) -> list[str]:
+    """The cells of the row that begins so."""
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| ") and cells[0] == first:
+            return cells
+    raise AssertionError(f"docs/reference/limits.md has no row {first}")
+
+
+@pytest.mark.parametrize("path", [path for path in FIELDS if path not in NO_LIMITS])
+def test_every_field_that_limits_has_its_row(path: str) -> None:
+    """Default and range as in settings.md and in the parser; what code and caller see, and a test that is there."""
+    cells = row(f"`{path}`")
+    assert len(cells) == 7
+    assert cells[2] == FIELDS[path].allowed
+    assert f"| {cells[0]} | {cells[1]} | {cells[2]} |" in SETTINGS_PAGE
+    assert cells[4], "what the caller sees"
+
+
+def test_defaults_are_those_of_the_model() -> None:
+    spec = PoolSpec("x")
+    shown = {
+        "carrel.memory": f"{spec.memory_bytes // MIB}MiB",
+        "carrel.cpu": str(spec.cpu),
+        "carrel.pids": str(spec.pids),
+        "carrel.disk": f"{spec.data_bytes // MIB}MiB",
+        "carrel.inodes": str(spec.data_inodes),
+        "carrel.tmp": f"{spec.tmp_bytes // MIB}MiB",
+        "carrel.execution": str(spec.maximum_execution),
+        "scaleConfiguration.maxConcurrentSessions": str(spec.maximum),
+        "dynamicPoolConfiguration.lifecycleConfiguration.cooldownPeriodInSeconds": str(spec.cooldown),
+    }
+
+    assert {path: row(f"`{path}`")[1] for path in shown} == {path: f"`{text}`" for path, text in shown.items()}
+
+
+def test_every_row_names_a_test_that_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", PAGE)
+    assert len(named) >= 10
+    for file, name in named:
+        assert re.search(rf"^(async )?def {name}\b", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {name}"
+
+
+def test_every_limit_of_a_process_is_on_the_page() -> None:
+    """Whatever `policy.py` sets, with its number."""
+    limits = policy.rlimits(PoolSpec("x"), has_memory_cgroup=False)
+    for name, value in limits.items():
+        assert hasattr(resource, name)
+        if name not in ELSEWHERE:
+            what, form = RLIMITS[name]
+            assert row(what)[1] == form.format(value // MIB if "MiB" in form else value)
+    assert limits["RLIMIT_AS"] - PoolSpec("x").memory_bytes == 3 * 1024 * MIB
+
+
+def test_the_fixed_limits_are_the_codes() -> None:
+    assert session.CODE_BYTES == wire.MAX_CODE_BYTES == int(row("code of a call")[1].split()[0]) * MIB
+    assert row("an uploaded file")[1] == f"{upload.MAX_CONTENT:,} bytes"
+    assert f"{wire.NEW_STREAM:,} characters" in row("stdout, stderr")[1]
+    assert f"goes to {wire.MAX_STREAM:,}" in row("stdout, stderr")[1]
+    shown = [session.VALUE_CAP // MIB, values.MAX_TEXT // MIB, values.MAX_JSON // MIB, values.MAX_DEPTH]
+    assert [int(number) for number in re.findall(r"\d+", row("the value")[1])] == shown
+    assert row("calls that wait for a session")[1] == str(session.QUEUE)
+    assert row("calls under way in a session")[1] == str(link.MAX_STREAMS)
+    assert row("results kept of a session")[1] == f"{executions.KEPT} and {executions.KEPT_BYTES // MIB} MiB"
+    lengths = f"{names.MAX_PATH_BYTES:,} bytes, {names.MAX_SEGMENT_BYTES} a name, {names.MAX_DEPTH} levels"
+    assert row("a path")[1] == lengths
+
+
+def test_the_host_has_its_row() -> None:
+    (setting,) = [each for each in SETTINGS if each.name == "maximum-sandboxes"]
+
+    assert row("`maximum-sandboxes`")[1] == f"`{setting.default}`"
+    assert f"by {capacity.BYTES_EACH // MIB} MiB" in PAGE
+    assert f"every {capacity.DESCRIPTORS_EACH} descriptors" in PAGE
+
+
+def test_what_is_asked_for_is_what_a_host_holds() -> None:
+    """Without a number it is by memory and descriptors: more than the pools of an example need, less than anything could be."""
+    assert capacity.sandboxes(7) == 7
+    assert 4 <= capacity.sandboxes(0) <= capacity.memory_bytes() // capacity.BYTES_EACH + 4
