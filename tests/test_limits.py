@@ -30,6 +30,8 @@ NO_LIMITS = {
     "dynamicPoolConfiguration.lifecycleConfiguration.lifecycleType",
     "sessionNetworkConfiguration.status",
     "carrel.egress.allow",
+    "carrel.packages.index",
+    "carrel.packages.wheels",
     "carrel.image",
     "carrel.isolation",
     "carrel.minimum",
