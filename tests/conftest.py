@@ -33,7 +33,7 @@ from leftovers import Before, become_subreaper
 
 pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "world")  # further fixtures
 
-LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.PROCESS]  # strongest first
+LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"
 SMALL = '[pools.python]\ncarrel = {image = "python-slim"}\n'
 BEFORE = pytest.StashKey[Before]()

@@ -14,13 +14,18 @@ Sources: https://docs.docker.com/engine/security/seccomp/, https://docs.docker.c
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import functools
 import json
 import os
 import pwd
+import select
 import shutil
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -65,6 +70,8 @@ _REFUSED = (  # noqa: SIM905 - as a list it would fill two screens
 ).split()
 _NEW_NAMESPACES = 0x7E020080
 _LANDLOCK = ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self")
+_VERSION_ASKED, _SET_MODE_FILTER, _NEW_LISTENER = 1, 1, 8
+_NOTIF_RECV, _NOTIF_SEND = 0xC0502100, 0xC0182101  # linux/seccomp.h
 _AF_ALG, _AF_VSOCK = 38, 40
 _READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 _MASKED = ("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/scsi", "/proc/timer_list", "/sys/firmware")
@@ -73,12 +80,14 @@ DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "ur
 
 @dataclass(frozen=True, slots=True)
 class Jail:
-    """`user`: an ordinary user (`USER` in the container file) instead of root. `landlock`: whether the container lets it through.
-    `no_new_privileges`: as Kubernetes' allowPrivilegeEscalation=false. `capabilities`: names of those that root is left with.
+    """`user`: an ordinary user (`USER` in the container file) instead of root. `landlock`: whether the container lets it through;
+    `landlock_abi`: the version that the kernel is to claim, of an older one. `no_new_privileges`: as Kubernetes'
+    allowPrivilegeEscalation=false. `capabilities`: names of those that root is left with.
     """
 
     user: str | None = None
     landlock: bool = True
+    landlock_abi: int | None = None
     no_new_privileges: bool = False
     capabilities: tuple[str, ...] = tuple(_CAPABILITIES)
 
@@ -130,18 +139,24 @@ def main(options: str, command: list[str]) -> int:
     linux.unshare(
         linux.CLONE_NEWNS | linux.CLONE_NEWPID | linux.CLONE_NEWIPC | linux.CLONE_NEWUTS | linux.CLONE_NEWCGROUP
     )
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid == 0:
-        _enter(jail, command)
+        _enter(jail, command, theirs)
+    theirs.close()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: os.kill(pid, number))
+    if jail.landlock_abi is not None:
+        _claim(ours, jail.landlock_abi, os.pidfd_open(pid))
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF
 
 
-def _enter(jail: Jail, command: list[str]) -> NoReturn:
+def _enter(jail: Jail, command: list[str], outside: socket.socket) -> NoReturn:
     try:
         linux.die_with_parent()
         _mount()
+        if jail.landlock_abi is not None:
+            _ask_outside(outside)
         linux.load_seccomp(_filter(jail))  # while CAP_SYS_ADMIN allows it without no_new_privs, as Docker does
         _drop(jail)
         os.execv(shutil.which(command[0]) or command[0], command)  # noqa: S606 - an exec is the point
@@ -189,10 +204,40 @@ def _filter(jail: Jail) -> bytes:
         program.add_rule(pyseccomp.ERRNO(1), "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
     for name in () if jail.landlock else _LANDLOCK:
         program.add_rule(pyseccomp.ERRNO(1), name)
+    return _exported(program)
+
+
+def _exported(program: pyseccomp.SyscallFilter) -> bytes:
     with tempfile.TemporaryFile(dir="/tmp") as out:
         program.export_bpf(out)
         out.seek(0)
         return out.read()
+
+
+def _ask_outside(outside: socket.socket) -> None:
+    """Have the question for Landlock's version answered by the process outside, by seccomp's user notification (seccomp(2))."""
+    program = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
+    program.set_attr(pyseccomp.Attr.CTL_NNP, 0)
+    program.add_rule(pyseccomp.NOTIFY, _LANDLOCK[0], pyseccomp.Arg(2, pyseccomp.EQ, _VERSION_ASKED))
+    compiled = ctypes.create_string_buffer(_exported(program))
+    fprog = struct.pack("HxxxxxxP", (len(compiled) - 1) // 8, ctypes.addressof(compiled))
+    seccomp = int(pyseccomp.resolve_syscall(pyseccomp.system_arch(), "seccomp"))
+    arguments = [ctypes.c_long(number) for number in (seccomp, _SET_MODE_FILTER, _NEW_LISTENER)]
+    listener = ctypes.CDLL(None, use_errno=True).syscall(*arguments, ctypes.create_string_buffer(fprog))
+    if listener < 0:
+        raise OSError(ctypes.get_errno(), "seccomp: no listener")
+    socket.send_fds(outside, [b"listener"], [listener])
+    os.close(listener)
+
+
+def _claim(inside: socket.socket, abi: int, jailed: int) -> None:
+    """Answer every question for the version with `abi`, until the process `jailed` has ended."""
+    _data, descriptors, _flags, _address = socket.recv_fds(inside, 16, 1)
+    while descriptors and jailed not in (ready := select.select([*descriptors, jailed], [], [])[0]):
+        with contextlib.suppress(OSError):  # who asked is dead, or the jail
+            asked = fcntl.ioctl(ready[0], _NOTIF_RECV, bytes(80))
+            number = int.from_bytes(asked[:8], sys.byteorder)
+            fcntl.ioctl(ready[0], _NOTIF_SEND, struct.pack("QqiI", number, abi, 0, 0))
 
 
 def _drop(jail: Jail) -> None:

@@ -8,6 +8,7 @@ not held against the run: a control group names its owner, files count only wher
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 5.0  # a kill is asynchronous: the last process, and then its control group, may take a moment to be gone
 _CGROUPS = Path("/sys/fs/cgroup")
 _INTERFACES = Path("/sys/class/net")
-_SHARED_FOLDERS = (Path("/run"), Path("/run/netns"), Path("/dev/shm"))
+_SESSIONS = Path("/var/tmp")
+_SHARED_FOLDERS = (_SESSIONS, Path("/run"), Path("/run/netns"), Path("/dev/shm"))
 
 
 def become_subreaper() -> None:
@@ -94,7 +96,19 @@ def _files() -> list[str]:
 
 
 def _is_ours(path: Path) -> bool:
+    """Folders of level `restricted` are locked by the server that they belong to, for as long as it lives."""
     try:
-        return path.lstat().st_uid == os.geteuid()
+        return path.lstat().st_uid == os.geteuid() and not (path.parent == _SESSIONS and _is_locked(path))
     except OSError:
         return False
+
+
+def _is_locked(path: Path) -> bool:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

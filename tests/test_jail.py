@@ -16,6 +16,7 @@ import pytest
 
 import jail
 from carrel.cli import launch
+from carrel.guest import landlock
 from jail import Jail
 
 pytestmark = pytest.mark.skipif(jail.why_not() is not None, reason=str(jail.why_not()))
@@ -100,6 +101,15 @@ def test_landlock_and_privileges_are_as_asked_for() -> None:
 
     assert found(Jail(), version, privileges) == found(Jail(), "''", "0")
     assert found(Jail(landlock=False, no_new_privileges=True), version, privileges) == ["EPERM", 1]
+
+
+@pytest.mark.skipif(landlock.version() < 4, reason="this kernel's Landlock is no newer than what is claimed")
+def test_an_older_kernels_landlock_can_be_claimed() -> None:
+    """The question is answered so; everything else of Landlock works as it does."""
+    asked = f"libc.syscall({number('landlock_create_ruleset')}, 0, 0, 1)"
+    made = f"libc.syscall({number('landlock_create_ruleset')}, (ctypes.c_uint64 * 1)(1), 8, 0) > 2"
+
+    assert found(Jail(landlock_abi=3), asked, made) == [3, True]
 
 
 def test_signals_and_exit_status_pass_through() -> None:

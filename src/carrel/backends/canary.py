@@ -32,13 +32,14 @@ FACTS = "canary.json"
 POOL = PoolSpec("canary", image="python-slim")
 
 _LINUX = frozenset({Level.RESTRICTED, Level.NAMESPACE})  # where the code's kernel is the machine's
-_OWN = frozenset({Level.NAMESPACE, Level.GVISOR})  # where the code has a /proc, mounts and sockets of its own
-_ALL = _LINUX | _OWN
+_ALL = _LINUX | {Level.GVISOR}
 
 # What the code inside may find, and the levels that are meant to stop it.
 MEANT: dict[str, frozenset[Level]] = {
     "the code runs as root": _ALL,
     "capabilities are left": _ALL,
+    "capabilities are in the bounding set": _ALL
+    - {Level.RESTRICTED},  # an ordinary user cannot change it, and no_new_privs voids it
     "no_new_privs is not set": _LINUX,
     "no seccomp filter is loaded": _LINUX,
     "user namespaces can be made": _LINUX,
@@ -47,12 +48,15 @@ MEANT: dict[str, frozenset[Level]] = {
     "the host's files can be read": _ALL,
     "the host's folders can be written to": _ALL,
     "the host's memory can be opened": _ALL,
-    "the host's sockets can be reached": _OWN,
-    "the host's abstract sockets can be reached": _OWN,
+    "the host's sockets can be reached": _ALL,
+    "the host's abstract sockets can be reached": _ALL,
+    "the host's processes can be signalled": frozenset(
+        {Level.RESTRICTED}
+    ),  # elsewhere the number is another process, or none
     "the host's loopback can be reached": _ALL,
     "the network can be reached": _ALL,
-    "other processes can be seen": _OWN,
-    "the host's /home can be seen": _OWN,
+    "other processes can be seen": _ALL,
+    "the host's /home can be seen": _ALL,
 }
 
 # Runs inside, with the facts as a file beside it. Its value is a list of what should not have been possible.
@@ -75,7 +79,8 @@ def reach_out(address):
     try: reach(socket.AF_INET, address)
     except ConnectionRefusedError: pass  # somebody answered
 if os.getuid() == 0 or os.geteuid() == 0: found.append("the code runs as root")
-if any(int(_status.get(kind, "0"), 16) for kind in ("CapEff", "CapPrm", "CapBnd")): found.append("capabilities are left")
+if any(int(_status.get(kind, "0"), 16) for kind in ("CapEff", "CapPrm", "CapInh")): found.append("capabilities are left")
+if int(_status.get("CapBnd", "0"), 16): found.append("capabilities are in the bounding set")
 if _status.get("NoNewPrivs", "0").strip() != "1": found.append("no_new_privs is not set")
 if _status.get("Seccomp", "0").strip() != "2": found.append("no seccomp filter is loaded")
 if _libc.unshare(0x10000000) == 0: found.append("user namespaces can be made")
@@ -91,8 +96,12 @@ attack("the host's sockets can be reached", reach, socket.AF_UNIX, facts["socket
 attack("the host's abstract sockets can be reached", reach, socket.AF_UNIX, "\0" + facts["abstract"])
 attack("the host's loopback can be reached", reach, socket.AF_INET, ("127.0.0.1", facts["port"]))
 attack("the network can be reached", reach_out, ("192.0.2.1", 80))
-if len([name for name in os.listdir("/proc") if name.isdigit()]) > 4: found.append("other processes can be seen")
-if os.path.isdir("/home") and set(os.listdir("/home")) - {"user"}: found.append("the host's /home can be seen")
+def listed(path):
+    try: return os.listdir(path)
+    except OSError: return []
+attack("the host's processes can be signalled", os.kill, facts["pid"], 0)
+if len([name for name in listed("/proc") if name.isdigit()]) > 4: found.append("other processes can be seen")
+if set(listed("/home")) - {"user"}: found.append("the host's /home can be seen")
 sorted(set(found))
 """
 
@@ -145,6 +154,7 @@ def _bait() -> Iterator[dict[str, Any]]:
             listening[kind].listen()
         (folder / "socket").chmod(0o777)
         yield {
+            "pid": os.getpid(),
             "file": str(folder / "secret"),
             "folder": name,
             "socket": str(folder / "socket"),

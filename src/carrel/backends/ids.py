@@ -17,6 +17,8 @@ _SERVICES = ("host", "gateway", "egress", "builder")
 _FIRST_SERVICE = policy.LAST_ID
 # For containers with 65,536 ids: what systemd's table leaves unused (UIDS-GIDS.md there).
 _FIRST_LOW, _LOW_SLOTS = 60_706, 119
+_RESTRICTED = 4096
+_FIRST_SMALL, _LAST_SMALL, _SMALL = 20_000, 60_000, 1024  # above the users that distributions make, below systemd's
 _SLOTS = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
 
 
@@ -58,3 +60,19 @@ def _is_mapped(number: int) -> bool:
 def slot(state: Path) -> int:
     """A number that the server with this folder has for itself, but for a rare chance."""
     return int.from_bytes(hashlib.sha256(bytes(state)).digest()[:4]) % _SLOTS
+
+
+def restricted(state: Path) -> range:
+    """The host ids of level restricted: the templates', then one for each session.
+
+    Where this process is in a user namespace, as in a container of an engine without root, only some ids exist: then fewer of those.
+    """
+    wanted = sessions(state / "restricted")[:_RESTRICTED]
+    if _is_mapped(wanted[0]) and _is_mapped(wanted[-1]):
+        return wanted
+    last = _FIRST_SMALL + next(
+        (n for n in range(_LAST_SMALL - _FIRST_SMALL, 0, -_SMALL) if _is_mapped(_FIRST_SMALL + n)), _SMALL
+    )
+    slots = (last - _FIRST_SMALL) // _SMALL
+    first = _FIRST_SMALL + slot(state) % slots * _SMALL
+    return range(first, first + _SMALL)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import resource
+import tempfile
+from collections.abc import Container
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -275,7 +277,7 @@ _NEW_SOCKETS_AND_PROGRAMS = """
     accept accept4 bind clone connect execve execveat fork listen memfd_create mq_open msgget semget shmget socket vfork
 """
 NOT_FOR_AGENTS = tuple(_NEW_SOCKETS_AND_PROGRAMS.split())
-_EPERM, _EAFNOSUPPORT, _ENOSYS = 1, 97, 38
+EPERM, _ENOSYS = 1, 38
 
 
 @cache
@@ -285,14 +287,25 @@ def seccomp(*, has_memory_cgroup: bool, is_agent: bool = False) -> str:
     EPERM for what is refused; ENOSYS for clone3, whose flags a filter cannot see, so that libc falls back to clone, whose it can. Numbers
     are compared by equality only: the filter sees 64 bits of what the kernel cuts to 32.
     """
-    import tempfile
-
-    program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(_EPERM))
+    program = pyseccomp.SyscallFilter(pyseccomp.ERRNO(EPERM))
     program.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
     refused = {*(() if has_memory_cgroup else _MEMORY_WITHOUT_OWNER), *(NOT_FOR_AGENTS if is_agent else ())}
     for name in ALLOWED_SYSCALLS:
-        if _is_known(name) and name not in refused:
+        if is_known(name) and name not in refused:
             program.add_rule(pyseccomp.ALLOW, name)
+    allow_by_arguments(program, refused)
+    for family, protocols in _SOCKET_PROTOCOLS.items():
+        for protocol in () if "socket" in refused else protocols:
+            rule = (pyseccomp.Arg(0, pyseccomp.EQ, family), pyseccomp.Arg(2, pyseccomp.EQ, protocol))
+            program.add_rule(pyseccomp.ALLOW, "socket", *rule)
+    program.add_rule(pyseccomp.ALLOW, "socketpair", pyseccomp.Arg(0, pyseccomp.EQ, 1))
+    return compiled(program)
+
+
+def allow_by_arguments(
+    program: pyseccomp.SyscallFilter, refused: Container[str] = (), but_fcntl: Container[int] = ()
+) -> None:
+    """The calls of which some uses are allowed and others are not; sockets are the caller's to add."""
     if "clone" not in refused:
         program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _NEW_NAMESPACES, 0))
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
@@ -300,28 +313,28 @@ def seccomp(*, has_memory_cgroup: bool, is_agent: bool = False) -> str:
     for request in _IOCTLS:
         program.add_rule(pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
     for command in _FCNTL:
-        program.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
-    for family, protocols in _SOCKET_PROTOCOLS.items():
-        for protocol in () if "socket" in refused else protocols:
-            rule = (pyseccomp.Arg(0, pyseccomp.EQ, family), pyseccomp.Arg(2, pyseccomp.EQ, protocol))
-            program.add_rule(pyseccomp.ALLOW, "socket", *rule)
-    program.add_rule(pyseccomp.ALLOW, "socketpair", pyseccomp.Arg(0, pyseccomp.EQ, 1))
+        if command not in but_fcntl:
+            program.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
     # Of the caller itself only: the agent has the same user, and dumpable or not is no matter to this call.
     for limit in _CHANGEABLE_LIMITS:
         program.add_rule(
             pyseccomp.ALLOW, "prlimit64", pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(1, pyseccomp.EQ, limit)
         )
-        if _is_known("setrlimit"):
+        if is_known("setrlimit"):
             program.add_rule(pyseccomp.ALLOW, "setrlimit", pyseccomp.Arg(0, pyseccomp.EQ, limit))
     own, reading = pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(2, pyseccomp.EQ, 0)
     program.add_rule(pyseccomp.ALLOW, "prlimit64", own, pyseccomp.Arg(1, pyseccomp.EQ, resource.RLIMIT_CORE), reading)
+
+
+def compiled(program: pyseccomp.SyscallFilter) -> str:
+    """A BPF program for this machine's architecture, in base64."""
     with tempfile.TemporaryFile() as out:
         program.export_bpf(out)
         out.seek(0)
         return base64.b64encode(out.read()).decode()
 
 
-def _is_known(name: str) -> bool:
+def is_known(name: str) -> bool:
     """Whether this libseccomp knows the call on this architecture; one it does not know stays refused."""
     try:
         number: int = pyseccomp.resolve_syscall(pyseccomp.system_arch(), name)

@@ -18,6 +18,7 @@ from carrel.backends.base import Backend
 from carrel.backends.gvisor import GvisorBackend
 from carrel.backends.namespace import NamespaceBackend
 from carrel.backends.process import ProcessBackend
+from carrel.backends.restricted import RestrictedBackend
 from carrel.backends.spawning import Launcher, Progress, Setup, launch
 from carrel.backends.templates import Rotation
 from carrel.config import Config
@@ -42,6 +43,8 @@ def make(level: Level, config: Config, progress: Progress, launcher: Launcher | 
         return NamespaceBackend(launcher, progress, rotation, config.egress_allow_private)
     if level is Level.GVISOR:
         return GvisorBackend(launcher, progress)
+    if level is Level.RESTRICTED:
+        return RestrictedBackend(launcher, progress, Rotation(config.rotate_forks, config.rotate_minutes))
     if level is Level.PROCESS:
         return ProcessBackend(config.state, config.images, progress)
     raise SandboxStartFailed(f"Level '{level}' is not built yet.")

@@ -11,13 +11,13 @@ from carrel.models import Level
 # Held to docs/concepts/isolation.md by a test: what is promised on the terminal is what the documentation says.
 STOPS = {
     Level.PROCESS: "nothing but runaway memory, time and files: code runs as you. For development, with code you trust.",
-    Level.RESTRICTED: "access to files that are not the session's and new powers, by Landlock, seccomp and, as root, a user id of its own.",
+    Level.RESTRICTED: "access to files, processes and networks that are not the session's: by Landlock, seccomp and, as root, user ids.",
     Level.NAMESPACE: "access to your files, network, processes and to other sessions. For code of one organisation's models and users.",
     Level.GVISOR: "the same, and keeps the code's system calls from the Linux kernel. For tenants that do not trust each other.",
 }
 DOES_NOT_STOP = {
     Level.PROCESS: "reading your files, using your network, ending your processes, looking into other sessions.",
-    Level.RESTRICTED: "seeing other processes, using up the machine's memory, and whatever else this machine's kernel lacks a lock for.",
+    Level.RESTRICTED: "a session using up memory, processor or disk, and an attack on a bug of the Linux kernel, which all sessions share.",
     Level.NAMESPACE: "an attack on a bug of the Linux kernel, which all sessions share, and side channels of the processor.",
     Level.GVISOR: "an attack that breaks gVisor's own kernel and then what that may still call, and side channels of the processor.",
 }

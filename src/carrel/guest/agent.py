@@ -87,7 +87,7 @@ class Agent:
         finally:
             self._empty()
 
-    # What differs where the sandbox has a kernel of its own (guest/enclave.py)
+    # What differs where the agent makes its interpreters itself
 
     def _patience(self) -> float | None:
         """How long the loop may sleep."""

@@ -32,7 +32,7 @@ def _one(failure: BaseException) -> str:
         return ""
     if failure.errno == errno.ENOMEM:
         return MEMORY
-    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # the last: RLIMIT_FSIZE, at level restricted
         return DISK
     return PROCESSES if failure.errno == errno.EAGAIN and not _can_start_thread() else ""
 

@@ -35,7 +35,7 @@ def translated(error: OSError, path: str) -> FileError:
     """The kernel's word for `path` as ours."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return FileError("FileNotFound", f"There is no file '{path}'.")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return FileError(
             "SessionStorageExceeded", "The session's storage is full: delete files, or ask for a larger disk limit."
         )

@@ -211,8 +211,11 @@ def preload(modules: list[str]) -> None:
 
 @contextlib.contextmanager
 def _font_cache() -> Iterator[None]:
-    """matplotlib reads its font list from a directory that it can write to or not at all, and the image's is read-only: lend it a copy."""
-    baked = Path(sys.prefix, FONT_CACHE)
+    """matplotlib reads its font list from a directory that it can write to or not at all, and the image's is read-only: lend it a copy.
+
+    Where the image is not what Python runs in (level `restricted`), MPLCONFIGDIR says where that directory is.
+    """
+    baked = Path(os.environ.get("MPLCONFIGDIR") or Path(sys.prefix, FONT_CACHE))
     if not baked.is_dir():
         yield
         return

@@ -45,6 +45,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_KEEPCAPS = 8
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_SECUREBITS, _SECBIT_NOROOT, _SECBIT_NOROOT_LOCKED = 28, 1, 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _PR_SET_SECCOMP = 22
 _PR_SET_CHILD_SUBREAPER = 36
@@ -155,6 +156,11 @@ def set_dumpable(value: bool) -> None:
 def keep_capabilities(value: bool) -> None:
     """Whether the permitted set survives the next change of uid."""
     _prctl(_PR_SET_KEEPCAPS, int(value))
+
+
+def root_means_nothing() -> None:
+    """For good, here and in all that is started: being or becoming user 0 gives no capability (capabilities(7), SECBIT_NOROOT)."""
+    _prctl(_PR_SET_SECUREBITS, _SECBIT_NOROOT | _SECBIT_NOROOT_LOCKED)
 
 
 def no_new_privileges() -> None:

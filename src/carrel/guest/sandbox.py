@@ -16,6 +16,7 @@ import os
 import resource
 import signal
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from carrel.guest import landlock, linux, veth
@@ -99,14 +100,19 @@ def confine_agent(spec: Spec) -> None:
     linux.load_seccomp(spec["agent_seccomp"])
 
 
-def _give_up_ids(spec: Spec, rlimits: dict[str, int]) -> None:
-    for name, value in rlimits.items():
+def set_limits(limits: Mapping[str, int]) -> None:
+    """By their RLIMIT_… names, soft and hard."""
+    for name, value in limits.items():
         kind = getattr(resource, name)
         _, most = resource.getrlimit(kind)
         limit = (
             value if most == resource.RLIM_INFINITY else min(value, most)
         )  # nobody here may raise what the server was given
         resource.setrlimit(kind, (limit, limit))
+
+
+def _give_up_ids(spec: Spec, rlimits: Mapping[str, int]) -> None:
+    set_limits(rlimits)
     linux.drop_bounding_set()
     uid = spec["uid"]
     os.setresgid(uid, uid, uid)

@@ -208,24 +208,34 @@ def make_interpreter(request: Request, descriptors: list[int]) -> int:
     return fork_into(namespaces["pid"], child)
 
 
-def main(kind: str, host_fd: int, preload: list[str]) -> None:
-    """Be the `bare` or the `image` template on socket `host_fd`. Its first message is ready, with its mount namespace."""
+def take_over(host_fd: int) -> socket.socket:
+    """A process that was just started for it becomes a template on socket `host_fd`: nothing else that it inherited stays."""
     linux.die_with_parent()
     linux.keep_only(host_fd)
     # What the spawner or whoever started the server ignores is handed down through exec; code that could not be sent SIGTERM would be odd.
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGPIPE, signal.SIGXFSZ}:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    host = socket.socket(fileno=host_fd)
+    return socket.socket(fileno=host_fd)
+
+
+def say_ready(host: socket.socket) -> None:
+    """The last step: all is imported. The first message says so, with the mount namespace."""
+    gc.collect()
+    gc.freeze()  # what is there now stays where it is: a collection in a child would copy every page it marks
+    socket.send_fds(host, [b'{"ready": true}'], [linux.open_namespace("mnt")])
+
+
+def main(kind: str, host_fd: int, preload: list[str]) -> None:
+    """Be the `bare` or the `image` template on socket `host_fd`."""
+    host = take_over(host_fd)
     if kind == "bare":
         linux.keep_freed_memory(2 * 1024 * 1024)  # agents relay files
     if kind == "image":
         from carrel.guest import interpreter
 
         interpreter.preload(preload)
-    gc.collect()
-    gc.freeze()  # what is there now stays where it is: a collection in a child would copy every page it marks
-    socket.send_fds(host, [b'{"ready": true}'], [linux.open_namespace("mnt")])
+    say_ready(host)
     Template(host, make_pid_one if kind == "bare" else make_interpreter).serve()
 
 

@@ -28,6 +28,7 @@ from carrel.host.groups import Groups
 from carrel.host.kills import Kills
 from carrel.host.parts import Answer, Offspring, Operation, Part
 from carrel.host.uplinks import Uplinks
+from carrel.host.wardens import Wardens
 from carrel.host.weighing import Weighing
 
 
@@ -42,6 +43,7 @@ def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
         Weighing(offspring),
         Egress(ids.service(setup.state, "egress"), offspring),
         Uplinks(lambda: block.open_namespace("net"), setup.egress_allow_private),
+        Wardens(setup, offspring),
     ]
 
 
