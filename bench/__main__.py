@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import calls, creation, memory, programs, transfer
+from bench import calls, creation, memory, neighbour, programs, transfer
 from bench.lines import Line, as_json, as_page, as_table
 from bench.machine import Machine, load
 from bench.product import Product, serving
@@ -25,7 +25,7 @@ from carrel.backends import images
 from carrel.backends.images import Image
 from carrel.config import load as load_config
 
-LINES = ("first", "later", "many", "new", "memory", "transfer")
+LINES = ("first", "later", "many", "neighbour", "new", "memory", "transfer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,30 @@ class Size:
     sessions: int
     batches: int
     transfers: int
+    neighbour_rounds: int
 
 
 FULL = Size(
-    first_calls=250, later_rounds=25, many_rounds=8, many_s=2.0, new_rounds=8, sessions=200, batches=5, transfers=7
+    first_calls=250,
+    later_rounds=25,
+    many_rounds=8,
+    many_s=2.0,
+    new_rounds=8,
+    sessions=200,
+    batches=5,
+    transfers=7,
+    neighbour_rounds=8,
 )
 QUICK = Size(
-    first_calls=40, later_rounds=8, many_rounds=3, many_s=1.0, new_rounds=2, sessions=45, batches=3, transfers=2
+    first_calls=40,
+    later_rounds=8,
+    many_rounds=3,
+    many_s=1.0,
+    new_rounds=2,
+    sessions=45,
+    batches=3,
+    transfers=2,
+    neighbour_rounds=3,
 )
 
 
@@ -99,6 +116,8 @@ def _with_server(
         yield memory.idle_sessions(product.pool("crowd"), image, folder, size.sessions, size.batches)
     if "first" in names:
         yield calls.first_call(pool, size.first_calls)
+    if "neighbour" in names:
+        yield neighbour.line(pool, size.neighbour_rounds)
     if not {"later", "many", "transfer"} & set(names):
         return
     floor = stack.enter_context(calls.floor(image, stack.enter_context(transfer.sink())))

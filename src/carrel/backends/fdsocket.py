@@ -7,13 +7,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
 from carrel.errors import SandboxStartFailed
 from carrel.guest.template import MAX_DESCRIPTORS, MAX_MESSAGE
+
+log = logging.getLogger(__name__)
 
 Message = dict[str, Any]
 
@@ -35,22 +39,36 @@ class FdSocket:
 
     async def first(self, timeout_s: float) -> tuple[Message, list[int]]:
         """What the other end says of itself when it is ready. Raises SandboxStartFailed when it ends or stays silent instead."""
-        return await self._answer(self._first, timeout_s, "start")
+        asked = time.monotonic()
+        answer = await self._answer(self._first, timeout_s, "start")
+        self._log_step({"op": "start"}, answer[0], asked, asked)
+        return answer
 
     async def call(
         self, message: Message, descriptors: list[int] | None = None, timeout_s: float = 30
     ) -> tuple[Message, list[int]]:
         """Send a request and wait for its reply; the reply's descriptors are the caller's to close. Raises SandboxStartFailed."""
+        asked = time.monotonic()
         async with self._room:
+            sent = time.monotonic()
             self._next += 1
             number = self._next
             future: asyncio.Future[tuple[Message, list[int]]] = asyncio.get_running_loop().create_future()
             self._waiting[number] = future
             try:
                 self.send({**message, "id": number}, descriptors)
-                return await self._answer(future, timeout_s, str(message.get("op", "request")))
+                answer = await self._answer(future, timeout_s, str(message.get("op", "request")))
             finally:
                 self._waiting.pop(number, None)
+        self._log_step(message, answer[0], asked, sent)
+        return answer
+
+    def _log_step(self, message: Message, answer: Message, asked: float, sent: float) -> None:
+        """What a sandbox waited for: its turn here, the answer's way and the other end's queue, and the other end's own work."""
+        if log.isEnabledFor(logging.DEBUG):
+            took_ms, there_ms = (time.monotonic() - sent) * 1000, answer.get("us", 0) / 1000
+            step = {"peer": self._name, "op": message.get("op"), "queued_ms": round((sent - asked) * 1000, 3)}
+            log.debug("a step", extra={**step, "took_ms": round(took_ms, 3), "there_ms": round(there_ms, 3)})
 
     def send(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send without waiting for a reply."""

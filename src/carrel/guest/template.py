@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +58,7 @@ class Template:
                     self._answer(request, descriptors)
 
     def _answer(self, request: Request, descriptors: list[int]) -> None:
+        begin = time.monotonic()
         try:
             assert_single_thread()
             pid = self._make(request, descriptors)
@@ -72,7 +74,7 @@ class Template:
         pidfd = os.pidfd_open(pid)
         self._children[pidfd] = request["child"]
         self._poll.register(pidfd, select.POLLIN)
-        self._send({"id": request["id"], "pid": pid}, [pidfd])
+        self._send({"id": request["id"], "pid": pid, "us": int((time.monotonic() - begin) * 1e6)}, [pidfd])
 
     def _reap(self, pidfd: int) -> None:
         ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)

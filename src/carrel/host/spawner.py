@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+import time
 from typing import Any
 
 from carrel.backends import ids
@@ -78,13 +79,13 @@ class Spawner:
         )
         if not data:
             return False
-        request = json.loads(data)
+        request, begin = json.loads(data), time.monotonic()
         try:
             answer, attached = self._perform(request, descriptors)
         finally:
             for fd in descriptors:
                 os.close(fd)
-        self._reply({"id": request["id"], **answer}, attached)
+        self._reply({"id": request["id"], "us": int((time.monotonic() - begin) * 1e6), **answer}, attached)
         return True
 
     def _perform(self, request: dict[str, Any], descriptors: list[int]) -> Answer:
