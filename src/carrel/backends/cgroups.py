@@ -77,10 +77,14 @@ class Tree:
         self.version = version
         self._leaving: list[Path] = []  # folders to remove once the last process has left them
         self._roots = {controller: base / name for controller, base in bases.items()}
-        for root in dict.fromkeys(self._roots.values()):
-            root.mkdir()
-        if version == 2:
-            _hand_down(self._roots["memory"])
+        try:
+            for root in dict.fromkeys(self._roots.values()):
+                root.mkdir()
+            if version == 2:
+                _hand_down(self._roots["memory"])
+        except OSError:  # in one hierarchy it may, in another not
+            self.close()
+            raise
 
     def make(self, name: str, limits: Limits) -> Group:
         """The groups of sandbox `name`, limits set."""

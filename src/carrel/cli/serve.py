@@ -11,6 +11,7 @@ import click
 import httpx
 
 from carrel import logs
+from carrel.cli import capabilities
 from carrel.cli.banner import banner
 from carrel.cli.children import ChildError
 from carrel.cli.hello import say_hello
@@ -30,6 +31,8 @@ def serve(*, hello: bool, **flags: Any) -> None:
     """Serve session pools until SIGINT or SIGTERM; a second signal stops at once."""
     config = load_config(flags)
     logs.configure(config.log_level, config.log_format, "supervisor")
+
+    capabilities.limit()
 
     def announce(connection: dict[str, Any], ready: dict[str, Any]) -> None:
         click.echo(banner(config, connection, ready))

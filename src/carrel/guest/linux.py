@@ -189,14 +189,17 @@ def set_capabilities(kept: Collection[int], *, handed_down: bool = False) -> Non
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number)
 
 
-def limit_capabilities(kept: int) -> None:
-    """No capability but number `kept`, now and for programs that this process starts."""
-    for capability in range(64):
-        if capability != kept and _LIBC.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:
-            break
-    low, high = (1 << kept) & 0xFFFFFFFF, 1 << kept >> 32
+def limit_capabilities(kept: tuple[int, ...]) -> None:
+    """Keep at most the capabilities `kept`, here and in what is started from here, for good (capabilities(7))."""
+    wanted = sum(1 << number for number in kept)
+    drop_bounding_set(kept)
     header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-    _check(_LIBC.capset(header, struct.pack("6I", low, low, 0, high, high, 0)))  # effective, permitted, inheritable
+    held = ctypes.create_string_buffer(24)  # two times effective, permitted, inheritable, of 32 each
+    _check(_LIBC.capget(header, held))
+    low, high = wanted & 0xFFFFFFFF, wanted >> 32
+    masks = (low, low, low, high, high, high)
+    values = [have & mask for have, mask in zip(struct.unpack("6I", held.raw), masks, strict=True)]
+    _check(_LIBC.capset(header, struct.pack("6I", *values)))
 
 
 def clear_capabilities() -> None:

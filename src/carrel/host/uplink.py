@@ -207,7 +207,7 @@ def main(descriptors: list[int], carve_outs: list[str]) -> None:
         host.send(json.dumps({"error": str(error)}).encode())
         return
     os.close(block)  # the namespace is to end with the cell block
-    linux.limit_capabilities(_CAP_NET_ADMIN)
+    linux.limit_capabilities((_CAP_NET_ADMIN,))
     host.send(json.dumps({"ready": True, **facts}).encode())
     select.select([host, lifeline], [], [])
     uplink.close()
