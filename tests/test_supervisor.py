@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from carrel.client import NotRunning
+from carrel.pulse import BEAT_S, SILENT_BEATS
 from conftest import Server, SlimServer
 from processes import alive, descendants, eventually
 
@@ -57,6 +58,21 @@ def test_a_dead_host_ends_the_server_and_everything_in_it(slim_server: SlimServe
         assert server.process.wait(15) == 1
         assert eventually(lambda: not any(alive(pid) for pid in family))
         assert not (server.state / "connection.json").exists()
+
+
+def test_whoever_hangs_is_treated_as_dead(slim_server: SlimServer) -> None:
+    """A gateway that falls silent is replaced and sessions live on; a host that does ends the server. Stopped processes stand for both."""
+    patience = BEAT_S * (SILENT_BEATS + 5)
+    with slim_server() as first, slim_server() as second, first.client() as client:
+        client.execute("x = 41")
+        gateway = first.pids["gateway"]
+        os.kill(gateway, signal.SIGSTOP)
+        os.kill(second.pids["host"], signal.SIGSTOP)
+
+        assert eventually(lambda: first.pids["gateway"] != gateway, patience)
+        assert client.execute("x + 1").result == 42
+        client.end()
+        assert second.process.wait(patience) == 1
 
 
 def test_a_dead_supervisor_leaves_nothing_running(slim_server: SlimServer) -> None:

@@ -114,9 +114,14 @@ async def attack(backend: Backend, pool: PoolSpec) -> list[str]:
     async with visit(backend, pool) as agent:
         if backend.level is Level.PROCESS:  # it stops nothing, and what succeeds there happens to the machine
             return await agent.run("[]")
-        with _bait() as facts:
-            await agent.write(FACTS, json.dumps(facts).encode())
-            found = await agent.run(ATTACKS)
+        try:
+            with _bait() as facts:
+                await agent.write(FACTS, json.dumps(facts).encode())
+                found = await agent.run(ATTACKS)
+        except OSError as error:
+            raise SandboxStartFailed(
+                f"the canary cannot make its files and sockets, in TMPDIR or /tmp: {error}"
+            ) from error
         return [each for each in found if backend.level in MEANT.get(each, _ALL)]
 
 

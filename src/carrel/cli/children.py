@@ -1,6 +1,7 @@
 """A process of ours as the supervisor sees it: `python -m carrel.host` or `carrel.server`.
 
-It reads its whole configuration as one JSON object from stdin and writes one JSON line to a pipe when it serves, or why it cannot.
+It reads its whole configuration as one JSON object from stdin and tells on a pipe when it serves, or why it cannot, and then that it is
+alive (pulse.py).
 It runs in a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone, which then ends it in order. Should the
 supervisor be killed, the kernel kills the child (the child asks for that itself, first thing).
 """
@@ -10,13 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from carrel.pulse import BEAT_S, SILENT_BEATS
+
+_PIPE = 65_536
 _START_STOP_S = 5.0  # what a process that is only starting gets to clean up
+
+log = logging.getLogger(__name__)
 
 
 class ChildError(Exception):
@@ -26,11 +33,13 @@ class ChildError(Exception):
 class Child:
     """A started process. Make one with `start`; `stop` it, also when it has already ended."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, pulse: int) -> None:
         self.name = name
         self.pid = process.pid
         self.ready: dict[str, Any] = {}
         self._process = process
+        self._pulse = open(pulse, "rb", buffering=0)  # noqa: SIM115 - `stop` closes it
+        os.set_blocking(pulse, False)
 
     @classmethod
     async def start(
@@ -51,10 +60,10 @@ class Child:
             raise
         finally:
             os.close(write)
-        child = cls(name, process)
+        child = cls(name, process, read)
         try:
             await child._send({**message, "ready_fd": write})
-            child.ready = await child._answer(read)
+            child.ready = await child._answer()
         except (
             BaseException
         ):  # cancelled too: a signal may come while images are built, and what was begun is to be cleaned up
@@ -63,8 +72,19 @@ class Child:
         return child
 
     async def wait(self) -> int:
-        """The exit status, negative for a signal, once the process has ended."""
-        return await self._process.wait()
+        """The exit status, negative for a signal, once the process has ended. One that has fallen silent for too long is killed."""
+        end = asyncio.ensure_future(self._process.wait())
+        silent = 0
+        try:
+            while not (await asyncio.wait([end], timeout=BEAT_S))[0]:
+                silent = 0 if self._pulse.read(_PIPE) else silent + 1
+                if silent == SILENT_BEATS:
+                    log.error("a process of ours hangs and is killed", extra={"child": self.name})
+                    self.kill()
+        finally:
+            end.cancel()
+        self._pulse.close()
+        return end.result()
 
     async def stop(self, deadline_s: float) -> None:
         """Ask it to end, and kill it where it has not by the deadline."""
@@ -75,6 +95,7 @@ class Child:
         except TimeoutError:
             self.kill()
             await self._process.wait()
+        self._pulse.close()
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -92,17 +113,9 @@ class Child:
             await stdin.drain()
         stdin.close()
 
-    async def _answer(self, read: int) -> dict[str, Any]:
+    async def _answer(self) -> dict[str, Any]:
         """The line on the readiness pipe. It may be long in coming: a first start builds images."""
-        reader = asyncio.StreamReader()
-        with os.fdopen(read, "rb", buffering=0) as pipe:
-            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-                lambda: asyncio.StreamReaderProtocol(reader), pipe
-            )
-            try:
-                line = await reader.readline()
-            finally:
-                transport.close()
+        line = await self._line()
         answer: dict[str, Any] = json.loads(line) if line else {}
         if answer.get("ready"):
             return answer
@@ -110,6 +123,21 @@ class Child:
         raise ChildError(
             answer.get("error") or f"the {self.name} ended while starting ({ending(status)}); its log says more"
         )
+
+    async def _line(self) -> bytes:
+        """Up to the first line's end; empty where the pipe ends before."""
+        loop, readable, data = asyncio.get_running_loop(), asyncio.Event(), b""
+        loop.add_reader(self._pulse, readable.set)
+        try:
+            while b"\n" not in data:
+                await readable.wait()
+                readable.clear()
+                if (piece := self._pulse.read(_PIPE)) == b"":
+                    return b""
+                data += piece or b""  # None: not readable after all
+        finally:
+            loop.remove_reader(self._pulse)
+        return data.partition(b"\n")[0]
 
 
 def ending(status: int | None) -> str:

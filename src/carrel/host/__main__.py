@@ -1,7 +1,7 @@
 """The session host: `python -m carrel.host`, started by the supervisor, with its configuration as one JSON object on stdin.
 
-It owns the sandboxes of this machine. It says on `ready_fd` when it serves, or why it cannot; ends cleanly on SIGTERM, at once on a
-second one, and is killed by the kernel with its supervisor.
+It owns the sandboxes of this machine. It says on `ready_fd` when it serves, or why it cannot, and then that it is alive (pulse.py); ends
+cleanly on SIGTERM, at once on a second one, and is killed by the kernel with its supervisor.
 
 As root it is the server's user for as long as it takes to make its socket, and then a user of its own without any capability, before it
 talks to anybody. What needs a right it has from spawners, which the supervisor starts for it. So nothing here may open a file of the
@@ -33,22 +33,10 @@ from carrel.guest.linux import die_with_parent, keep_freed_memory, renounce
 from carrel.host import door
 from carrel.host.service import Service
 from carrel.models import PoolStatus
+from carrel.pulse import Pulse
 from carrel.sessions.keeper import Keeper
 
 log = logging.getLogger(__name__)
-
-
-class Readiness:
-    """The line on `ready_fd`. Only the first counts."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def tell(self, line: dict[str, Any]) -> None:
-        if self._descriptor >= 0:
-            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
-            os.close(self._descriptor)
-            self._descriptor = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +44,7 @@ class Inheritance:
     """What the supervisor hands over, and what was opened while this process was still the server's user."""
 
     config: Config
-    ready: Readiness
+    pulse: Pulse
     supervisor: int  # a socket to it, by which it starts spawners
     door: socket.socket
     callers: frozenset[int]  # users who may connect
@@ -73,10 +61,10 @@ async def serve(given: Inheritance) -> None:
         if len(errors) == len(statuses):
             raise CarrelError(_nothing_to_serve(choice, errors))
         async with Service(keeper, given.door, given.callers):
-            given.ready.tell({"ready": True, **_boundary(choice, statuses)})
+            given.pulse.tell({"ready": True, **_boundary(choice, statuses)})
             log.info("serving", extra={"pools": ", ".join(statuses), "maximum_sandboxes": maximum})
             try:
-                await asyncio.get_running_loop().create_future()
+                await given.pulse.beat()
             finally:
                 await keeper.close()  # before the connections: callers under way are told
 
@@ -117,7 +105,7 @@ def main() -> int:
     die_with_parent()
     keep_freed_memory(8 * 1024 * 1024)
     message = json.load(sys.stdin)
-    config, ready = Config.from_json(message["config"]), Readiness(message["ready_fd"])
+    config, pulse = Config.from_json(message["config"]), Pulse(message["ready_fd"])
     uid, gateway = message["uid"], message["gateway_uid"]
     logs.configure(config.log_level, config.log_format, "host")
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
@@ -127,11 +115,11 @@ def main() -> int:
         with door.bind(config.state / "run" / "hostlink.sock", gateway) as sock:
             if not select.runs_as_server(config):
                 renounce(uid)
-            given = Inheritance(config, ready, message["supervisor_fd"], sock, callers)
+            given = Inheritance(config, pulse, message["supervisor_fd"], sock, callers)
             return uvloop.run(_until_signal(given))
     except CarrelError as error:
         log.error("cannot serve", extra={"reason": error.message})
-        ready.tell({"error": error.message})
+        pulse.tell({"error": error.message})
         return 1
 
 

@@ -35,6 +35,7 @@ from carrel.config import Config
 from carrel.guest import linux
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
+from carrel.pulse import Pulse
 from carrel.server.app import build
 from carrel.server.asgi import ASGIApp
 from carrel.server.protocol import Protocol
@@ -53,7 +54,7 @@ class Inheritance:
 
     config: Config
     levels: dict[str, Level | None]
-    ready_fd: int
+    pulse: Pulse
     uid: int | None  # to be while it serves; None: who it was started as
     http: list[socket.socket]
     https: list[socket.socket]
@@ -63,7 +64,7 @@ class Inheritance:
         return cls(
             Config.from_json(fields["config"]),
             {name: None if level is None else Level(level) for name, level in fields["levels"].items()},
-            int(fields["ready_fd"]),
+            Pulse(fields["ready_fd"]),
             fields["uid"],
             [socket.socket(fileno=fd) for fd in fields["http_fds"]],
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
@@ -97,7 +98,7 @@ def main() -> None:
         state = State(given.config.state)
         certificate = state.server_certificate(given.config.host)
     except StateError as error:
-        _tell(given.ready_fd, {"error": str(error)})
+        given.pulse.tell({"error": str(error)})
         sys.exit(1)
     _raise_descriptor_limit()
     linux.keep_freed_memory(8 * 1024 * 1024)
@@ -105,7 +106,7 @@ def main() -> None:
     linux.renounce(given.uid)
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
-    uvloop.run(_serve(given.ready_fd, *servers))
+    uvloop.run(_serve(given.pulse, *servers))
 
 
 def _servers(
@@ -121,7 +122,7 @@ def _servers(
     return link, [(Server(each), sockets) for each, sockets in settings if sockets]
 
 
-async def _serve(ready_fd: int, link: HostLink, servers: list[tuple[Server, list[socket.socket]]]) -> None:
+async def _serve(pulse: Pulse, link: HostLink, servers: list[tuple[Server, list[socket.socket]]]) -> None:
 
     def stop() -> None:
         for server, _ in servers:
@@ -130,11 +131,13 @@ async def _serve(ready_fd: int, link: HostLink, servers: list[tuple[Server, list
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
         async with asyncio.TaskGroup() as group:
-            for server, sockets in servers:
-                group.create_task(server.serve(sockets))
+            serving = [group.create_task(server.serve(sockets)) for server, sockets in servers]
             for server, _ in servers:
                 await server.is_listening.wait()
-            _tell(ready_fd, {"ready": True, "pid": os.getpid()})
+            pulse.tell({"ready": True, "pid": os.getpid()})
+            beating = group.create_task(pulse.beat())
+            await asyncio.wait(serving)
+            beating.cancel()
     finally:
         await link.close()
 
@@ -161,12 +164,6 @@ def _raise_descriptor_limit() -> None:
     """Two descriptors a call: the usual soft limit of 1024 would be ours."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _tell(ready_fd: int, line: dict[str, Any]) -> None:
-    """One line to the supervisor, which closes its interest in us with it."""
-    with os.fdopen(ready_fd, "w") as stream:
-        stream.write(json.dumps(line) + "\n")
 
 
 if __name__ == "__main__":
