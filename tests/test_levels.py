@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 
+import jail
 from carrel.backends import canary
 from carrel.backends.process import ProcessBackend
 from carrel.backends.select import Choice, Trial, candidates, decide, next_level
@@ -16,8 +20,11 @@ from carrel.config import load
 from carrel.models import Level, PoolSpec
 from conftest import SlimServer, fresh_identifier
 from fake_sandboxes import FakeBackend
+from jail import Jail
+from processes import eventually
 from test_cli import carrel
 
+IN_JAIL = pytest.mark.skipif(jail.why_not() is not None, reason=str(jail.why_not()))
 SMALL = 'image = "python-slim", memory = "256MiB", disk = "64MiB", tmp = "16MiB"'
 MIXED = f"""
 [pools.python]
@@ -173,3 +180,34 @@ def test_a_server_with_nothing_to_serve_says_why(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "'process', is below its minimum, 'namespace'" in done.stderr
     assert "What to do" in done.stderr
+
+
+@IN_JAIL
+@pytest.mark.slow
+def test_a_weaker_level_is_taken_in_capitals(tmp_path: Path) -> None:
+    """In a plain container a server runs at `restricted`, and says what is missing and how to get it; every answer says it too."""
+    file = tmp_path / "carrel.toml"
+    file.write_text(MIXED)
+    serve = ("serve", "--state", str(tmp_path / "state"), "--config", str(file), "--port", "0", "--tls-port", "0")
+    command = Jail().command(sys.executable, "-P", "-m", "carrel.cli", *serve)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert eventually(lambda: (tmp_path / "state/connection.json").exists(), 120)
+            connection = json.loads((tmp_path / "state/connection.json").read_text())
+            reply = httpx.get(
+                f"{connection['pools']['python']['endpoint']}/metadata",
+                params={"api-version": "2025-10-02-preview"},
+                headers={"Authorization": f"Bearer {connection['token']}"},
+                trust_env=False,
+            )
+        finally:
+            process.terminate()
+            said, logged = process.communicate(timeout=30)
+
+    assert (reply.headers["carrel-isolation"], reply.json()["carrel"]["isolation"]) == ("restricted", "restricted")
+    assert "ISOLATION IS WEAKER THAN USUAL: level namespace does not work on this machine." in said
+    assert "new namespaces are refused" in said
+    assert "--security-opt" in said
+    assert "isolation     restricted (pool python)" in said
+    assert "isolation is weaker than usual" in logged
+    assert "'process', is below its minimum, 'namespace'" in said, "the other pool is refused in the same text"

@@ -15,15 +15,18 @@ _CONTAINER = (
 )
 
 
-def advice(level: Level) -> str:
-    """A sentence without its full stop; "" where there is nothing to be done."""
+NO_NAMESPACES = "new namespaces are refused"  # by what a reason says it (host/block.py)
+
+
+def advice(level: Level, reason: str = "") -> str:
+    """A sentence without its full stop; "" where there is nothing to be done. `reason` is why the level does not work."""
     if platform.system() != "Linux":
         return "run the server on Linux (on Windows: WSL2)"
     match level:
         case Level.NAMESPACE:
             return _namespaces()
         case Level.GVISOR:
-            return _gvisor()
+            return _namespaces() if NO_NAMESPACES in reason else _gvisor()
         case Level.RESTRICTED:
             return _restricted()
         case Level.PROCESS:

@@ -16,14 +16,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from carrel.backends import canary, images, network_canary, select
 from carrel.backends.advice import advice
-from carrel.backends.base import Backend
 from carrel.config import Config
 from carrel.errors import SandboxStartFailed
 from carrel.guest import linux
@@ -139,13 +138,16 @@ async def _try(level: Level, config: Config) -> Finding:
             holes = await canary.attack(backend, spec)
             weaknesses = tuple(backend.weaknesses)
             if level is not Level.PROCESS and not holes:  # at that one code has the network of the machine
-                networks = (await _try_listed(backend, spec),)
+                networks = (
+                    await _try_network(Network.LISTED, network_canary.listed(backend, spec)),
+                    await _try_network(Network.OPEN, network_canary.opened(backend, spec)),
+                )
         finally:
             async with asyncio.timeout(_CLOSE_S):
                 await backend.close()
     except (SandboxStartFailed, OSError) as error:
         reason = error.message if isinstance(error, SandboxStartFailed) else f"{type(error).__name__}: {error}"
-        return Finding(level, False, reason.rstrip("."), advice(level), seconds=time.monotonic() - started)
+        return Finding(level, False, reason.rstrip("."), advice(level, reason), seconds=time.monotonic() - started)
     seconds = time.monotonic() - started
     if holes:
         reason = f"its boundary does not hold: {', '.join(holes)}"
@@ -153,12 +155,13 @@ async def _try(level: Level, config: Config) -> Finding:
     return Finding(level, True, weaknesses=weaknesses, seconds=seconds, networks=networks)
 
 
-async def _try_listed(backend: Backend, spec: PoolSpec) -> NetworkFinding:
+async def _try_network(network: Network, trial: Awaitable[list[str]]) -> NetworkFinding:
     try:
-        wrong = await network_canary.listed(backend, spec)
-    except SandboxStartFailed as error:
-        return NetworkFinding(Network.LISTED, False, error.message.rstrip("."))
-    return NetworkFinding(Network.LISTED, not wrong, "; ".join(wrong))
+        wrong = await trial
+    except (SandboxStartFailed, OSError) as error:
+        reason = error.message if isinstance(error, SandboxStartFailed) else str(error)
+        return NetworkFinding(network, False, reason.rstrip("."))
+    return NetworkFinding(network, not wrong, "; ".join(wrong))
 
 
 def main() -> None:

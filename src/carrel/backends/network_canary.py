@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -45,6 +46,44 @@ sorted(set(wrong))
 """
 
 
+# The same for raw egress.
+OPEN = r"""
+import json, socket
+facts = json.load(open("canary.json"))
+wrong = []
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+    try: way_out.connect(("192.0.2.1", 9))
+    except OSError: wrong.append("there is no way out")
+for what, address in facts["forbidden"].items():
+    try: socket.create_connection(address, 1).close()
+    except OSError: continue
+    wrong.append(f"{what} can be reached")
+sorted(wrong)
+"""
+
+
+async def opened(backend: Backend, pool: PoolSpec) -> list[str]:
+    """What is wrong with raw egress at this level. Raises SandboxStartFailed where the level has none here, or it does not start."""
+    address = _own_address()
+    async with _listener(address) as port:
+        spec = replace(pool, network=Network.OPEN)
+        await backend.prepare(spec)
+        async with canary.visit(backend, spec) as agent:
+            forbidden = {"the host": (address, port), "a metadata service": ("169.254.169.254", 80)}
+            await agent.write(canary.FACTS, json.dumps({"forbidden": forbidden}).encode())
+            return await agent.run(OPEN)
+
+
+def _own_address() -> str:
+    """An address by which this machine is reached from elsewhere; loopback's where it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
 async def listed(backend: Backend, pool: PoolSpec) -> list[str]:
     """What is wrong with an allow list at this level. Raises SandboxStartFailed where the level has none, or it does not start."""
     async with _listener() as port, _listener() as other:
@@ -57,8 +96,8 @@ async def listed(backend: Backend, pool: PoolSpec) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _listener() -> AsyncIterator[int]:
-    """The port of a small HTTP server on loopback."""
+async def _listener(address: str = "127.0.0.1") -> AsyncIterator[int]:
+    """The port of a small HTTP server."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -66,6 +105,6 @@ async def _listener() -> AsyncIterator[int]:
             writer.write(_REPLY)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, address, 0)
     async with server:
         yield server.sockets[0].getsockname()[1]

@@ -65,7 +65,7 @@ class Trial:
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return "" if self.is_image else advice(self.level)
+        return "" if self.is_image else advice(self.level, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

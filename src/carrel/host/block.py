@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from carrel.backends import guestlib, ids, images, policy
+from carrel.backends.advice import NO_NAMESPACES
 from carrel.backends.bundle import RUNSC
 from carrel.backends.spawning import Setup
 from carrel.guest import init, linux
@@ -151,7 +152,7 @@ def _unshare(flags: int) -> None:
     try:
         linux.unshare(flags)
     except OSError as error:
-        raise _Refused(f"new namespaces are refused on this machine (unshare: {error.strerror})") from error
+        raise _Refused(f"{NO_NAMESPACES} on this machine (unshare: {error.strerror})") from error
 
 
 def _run_block(paths: Mapping[str, str], init_socket: int, spawner: socket.socket) -> None:
