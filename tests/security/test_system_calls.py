@@ -7,6 +7,7 @@ import platform
 import pyseccomp
 import pytest
 
+from carrel.backends import arguments
 from carrel.backends.policy import ALLOWED_SYSCALLS
 from fortress import Attacker
 
@@ -44,7 +45,11 @@ def test_a_dangerous_call_is_refused(probe: Attacker, name: str) -> None:
 
 def test_every_call_that_is_not_allowed_is_refused(probe: Attacker) -> None:
     """All numbers up to 600 that are not on the list, those of kernels to come included."""
-    partly = ("clone", "clone3", "ioctl", "fcntl", "socket", "socketpair", "prlimit64", "setrlimit", "io_uring_setup")
+    partly = (
+        *("clone", "clone3", "socket", "socketpair", "setsockopt", "prlimit64", "setrlimit", "io_uring_setup"),
+        *arguments.BY_NUMBER,
+        *arguments.WITHOUT_FLAG,
+    )
     allowed = {number(name) for name in (*ALLOWED_SYSCALLS, *partly)}
     # uretprobe and uprobe are the kernel's own trampolines: it lets them past every filter and kills who calls them from elsewhere.
     probes = {335, 336} if platform.machine() == "x86_64" else set()
@@ -131,6 +136,59 @@ os.waitpid(pid, 0)[1]
 """
     status = attacker.value(code)
     assert status >> 8 != 7, "the call went through"
+
+
+SOL_SOCKET, SOL_TCP = 1, 6
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments_"),
+    [
+        ("prctl", (22, 2, 0)),  # PR_SET_SECCOMP: a program of the code's in the kernel
+        ("prctl", (62, 1, 0, 0)),  # PR_SCHED_CORE
+        ("prctl", (67, 1, 0, 0)),  # PR_SET_MEMORY_MERGE
+        ("prctl", ((1 << 32) | 67, 1, 0, 0)),  # the kernel looks at 32 bits of it
+        ("madvise", (0, 0, 12)),  # MADV_MERGEABLE
+        ("madvise", (0, 0, 21)),  # MADV_PAGEOUT
+        ("fadvise64", (0, 0, 0, 4)),  # POSIX_FADV_DONTNEED
+        ("setsockopt", (0, SOL_SOCKET, 26, 0, 0)),  # SO_ATTACH_FILTER
+        ("setsockopt", (0, SOL_SOCKET, 50, 0, 0)),  # SO_ATTACH_BPF
+        ("setsockopt", (0, (1 << 32) | SOL_SOCKET, 26, 0, 0)),
+        ("setsockopt", (0, SOL_TCP, 31, 0, 0)),  # TCP_ULP
+        ("setsockopt", (0, 0, 64, 0, 0)),  # IPT_SO_SET_REPLACE
+        ("mmap", (0, 2 << 20, 3, 0x40022, -1, 0)),  # MAP_HUGETLB
+        ("memfd_create", (b"x", 4)),  # MFD_HUGETLB
+        ("sync", ()),
+        ("syncfs", (0,)),
+        ("vmsplice", (0, 0, 0, 0)),
+    ],
+)
+def test_a_use_of_a_call_that_reaches_others_is_refused(
+    probe: Attacker, call: str, arguments_: tuple[object, ...]
+) -> None:
+    """Page caches, memory reserves, cores, flushes, programs in the kernel: shared by all sandboxes, and needed by none."""
+    assert probe.value(f"syscall({number(call)}, *{arguments_})") == "EPERM"
+
+
+def test_what_programs_ask_of_these_calls_goes_through(attacker: Attacker) -> None:
+    """Names of threads, options of sockets, advice, anonymous files: the everyday uses."""
+    code = """
+import mmap
+server = socket.create_server(('127.0.0.1', 0))
+client = socket.create_connection(server.getsockname())
+options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE), (socket.IPPROTO_TCP, socket.TCP_NODELAY), (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)]
+refusals = [refused(client.setsockopt, *option, 1) for option in options]
+refusals.append(refused(socket.socket(socket.AF_INET6).setsockopt, socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1))
+with open('f', 'wb') as file:
+    file.write(b'x' * 8192); file.flush()
+    refusals += [refused(os.posix_fadvise, file.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL), refused(os.fsync, file.fileno())]
+area = mmap.mmap(-1, 1 << 22)
+refusals += [refused(area.madvise, advice) for advice in (mmap.MADV_DONTNEED, mmap.MADV_HUGEPAGE, mmap.MADV_FREE)]
+os.sync()
+refusals.append(libc.prctl(15, b'name', 0, 0, 0))
+refusals
+"""
+    assert set(attacker.value(code)) <= {"", 0, "EINVAL"}
 
 
 def test_real_programs_still_work(attacker: Attacker) -> None:

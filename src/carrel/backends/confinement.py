@@ -41,6 +41,7 @@ _OWNERS = "chown fchown fchownat fremovexattr fsetxattr lchown lremovexattr lset
 _PRETENDED = "chmod fchmod fchmodat fchmodat2 futimesat utime utimensat utimes"
 _SIGNAL_OWNERS = (8, 10, 15)  # fcntl: F_SETOWN, F_SETSIG, F_SETOWN_EX
 _ENETUNREACH = 101
+_PR_SET_SECCOMP = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def warden_seccomp() -> str:
     program = _program(frozenset(f"{_NEEDLESS} {_NAMED} {_OF_OTHERS}".split()), set())
     for name in ("landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"):
         program.add_rule(pyseccomp.ALLOW, name)
+    program.add_rule(pyseccomp.ALLOW, "prctl", pyseccomp.Arg(0, pyseccomp.EQ, _PR_SET_SECCOMP))
     return policy.compiled(program)
 
 
@@ -118,7 +120,7 @@ def _program(refused: frozenset[str], fcntl_refused: set[int]) -> pyseccomp.Sysc
     for name in policy.ALLOWED_SYSCALLS:
         if name not in refused and policy.is_known(name):
             program.add_rule(pyseccomp.ALLOW, name)
-    policy.allow_by_arguments(program, but_fcntl=fcntl_refused)
+    policy.allow_by_arguments(program, refused, fcntl_refused)
     for family in (2, 10):  # AF_INET, AF_INET6: what the code would be told where there is no network
         program.add_rule(pyseccomp.ERRNO(_ENETUNREACH), "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
     for kind in (1, 5):  # of pairs SOCK_STREAM and SOCK_SEQPACKET: a datagram socket could send to any name

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pyseccomp
 
+from carrel.backends import arguments
 from carrel.errors import SandboxStartFailed
 from carrel.models import MIB, Network, PoolSpec
 
@@ -208,17 +209,17 @@ def rlimits(pool: PoolSpec, *, has_memory_cgroup: bool) -> dict[str, int]:
 # inotify: all sandboxes see the same files of the host, so a watch on /usr/bin tells what the host and the others run, and its instances
 # are counted against the server's user.
 _FILES = """
-    access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate fchdir fchmod
+    access chdir chmod chown close close_range copy_file_range creat dup dup2 dup3 faccessat faccessat2 fallocate fchdir fchmod
     fchmodat fchmodat2 fchown fchownat fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync ftruncate
     futimesat getcwd getdents getdents64 getxattr lchown lgetxattr link linkat
     listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat mknod mknodat newfstatat open openat openat2 pread64 preadv
     preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr rename renameat renameat2 rmdir sendfile
-    setxattr splice stat statfs statx symlink symlinkat sync sync_file_range syncfs tee truncate umask unlink unlinkat utime utimensat
-    utimes vmsplice write writev
+    setxattr splice stat statfs statx symlink symlinkat sync_file_range tee truncate umask unlink unlinkat utime utimensat utimes
+    write writev
 """
 _PROCESSES = """
     arch_prctl capget execve execveat exit exit_group fork getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority
-    getresgid getresuid getrlimit getrusage getsid gettid getuid kill membarrier pidfd_open pidfd_send_signal prctl
+    getresgid getresuid getrlimit getrusage getsid gettid getuid kill membarrier pidfd_open pidfd_send_signal
     restart_syscall rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
     rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
     sched_rr_get_interval sched_setaffinity sched_yield set_robust_list get_robust_list set_tid_address setfsgid setfsuid setgid
@@ -226,7 +227,7 @@ _PROCESSES = """
     waitid capset
 """
 _MEMORY = """
-    brk madvise memfd_create mincore mlock mlock2 mlockall mmap mprotect mremap msync munlock munlockall munmap pkey_alloc pkey_free
+    brk mincore mlock mlock2 mlockall mprotect mremap msync munlock munlockall munmap pkey_alloc pkey_free
     pkey_mprotect
 """
 _TIME_AND_WAITING = """
@@ -236,7 +237,7 @@ _TIME_AND_WAITING = """
 """
 _SOCKETS = """
     accept accept4 bind connect getpeername getsockname getsockopt listen pipe pipe2 recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
-    setsockopt shutdown
+    shutdown
 """
 _IPC_AND_FACTS = """
     getcpu getrandom mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedsend mq_unlink msgctl msgget msgrcv msgsnd semctl
@@ -244,32 +245,6 @@ _IPC_AND_FACTS = """
 """
 ALLOWED_SYSCALLS = tuple(" ".join((_FILES, _PROCESSES, _MEMORY, _TIME_AND_WAITING, _SOCKETS, _IPC_AND_FACTS)).split())
 
-_NEW_NAMESPACES = 0x7E020080  # every CLONE_NEW… flag: clone(2)
-# ioctl by number: terminals' sizes and modes (no TIOCSTI, TIOCLINUX: they type), descriptors' flags, reflinks, and what `lo` looks like.
-_TERMINAL = (
-    0x5401,
-    0x5402,
-    0x5403,
-    0x5404,
-    0x5409,
-    0x540B,
-    0x540E,
-    0x540F,
-    0x5410,
-    0x5411,
-    0x5413,
-    0x5414,
-    0x5422,
-    0x5429,
-    0x802C542A,
-)
-_DESCRIPTOR = (0x541B, 0x5421, 0x5450, 0x5451, 0x5452, 0x40049409, 0x80086601)
-_INTERFACE = (0x8910, 0x8912, 0x8913, 0x8915, 0x8919, 0x891B, 0x8921, 0x8927, 0x8933)
-_IOCTLS = (*_TERMINAL, *_DESCRIPTOR, *_INTERFACE)
-# socket: AF_UNIX, AF_INET, AF_INET6 with TCP and UDP only, since the kernel loads a module for any other family or protocol that is named.
-_SOCKET_PROTOCOLS = {1: (0,), 2: (0, 6, 17), 10: (0, 6, 17)}
-# fcntl: duplicates, flags, locks, owner, pipe sizes, seals, hints; neither leases nor F_NOTIFY, which reach files that others use.
-_FCNTL = (*range(12), 15, 16, 36, 37, 38, *range(1030, 1039))
 # Memory that no process has mapped: only a control group counts it.
 _MEMORY_WITHOUT_OWNER = ("memfd_create", "shmget", "msgget")
 # The agent relays, does file operations and sends signals. It never starts a process or a program, nor makes a connection.
@@ -294,7 +269,7 @@ def seccomp(*, has_memory_cgroup: bool, is_agent: bool = False) -> str:
         if is_known(name) and name not in refused:
             program.add_rule(pyseccomp.ALLOW, name)
     allow_by_arguments(program, refused)
-    for family, protocols in _SOCKET_PROTOCOLS.items():
+    for family, protocols in arguments.SOCKET_PROTOCOLS.items():
         for protocol in () if "socket" in refused else protocols:
             rule = (pyseccomp.Arg(0, pyseccomp.EQ, family), pyseccomp.Arg(2, pyseccomp.EQ, protocol))
             program.add_rule(pyseccomp.ALLOW, "socket", *rule)
@@ -307,22 +282,30 @@ def allow_by_arguments(
 ) -> None:
     """The calls of which some uses are allowed and others are not; sockets are the caller's to add."""
     if "clone" not in refused:
-        program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, _NEW_NAMESPACES, 0))
+        program.add_rule(pyseccomp.ALLOW, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, arguments.NEW_NAMESPACES, 0))
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")
     program.add_rule(pyseccomp.ERRNO(_ENOSYS), "io_uring_setup")
-    for request in _IOCTLS:
-        program.add_rule(pyseccomp.ALLOW, "ioctl", pyseccomp.Arg(1, pyseccomp.EQ, request))
-    for command in _FCNTL:
-        if command not in but_fcntl:
-            program.add_rule(pyseccomp.ALLOW, "fcntl", pyseccomp.Arg(1, pyseccomp.EQ, command))
-    # Of the caller itself only: the agent has the same user, and dumpable or not is no matter to this call.
+    for name, (index, numbers) in arguments.BY_NUMBER.items():
+        for number in numbers:
+            if name not in refused and not (name == "fcntl" and number in but_fcntl):
+                program.add_rule(pyseccomp.ALLOW, name, pyseccomp.Arg(index, pyseccomp.EQ, number))
+    for level, options in arguments.SOCKET_OPTIONS.items():
+        for option in options:
+            rule = (pyseccomp.Arg(1, pyseccomp.EQ, level), pyseccomp.Arg(2, pyseccomp.EQ, option))
+            program.add_rule(pyseccomp.ALLOW, "setsockopt", *rule)
+    for name, (index, flag) in arguments.WITHOUT_FLAG.items():
+        if name not in refused:
+            program.add_rule(pyseccomp.ALLOW, name, pyseccomp.Arg(index, pyseccomp.MASKED_EQ, flag, 0))
+    _allow_own_limits(program)
+
+
+def _allow_own_limits(program: pyseccomp.SyscallFilter) -> None:
+    """Of the caller itself only: the agent has the same user, and dumpable or not is no matter to this call."""
+    own, reading = pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(2, pyseccomp.EQ, 0)
     for limit in _CHANGEABLE_LIMITS:
-        program.add_rule(
-            pyseccomp.ALLOW, "prlimit64", pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(1, pyseccomp.EQ, limit)
-        )
+        program.add_rule(pyseccomp.ALLOW, "prlimit64", own, pyseccomp.Arg(1, pyseccomp.EQ, limit))
         if is_known("setrlimit"):
             program.add_rule(pyseccomp.ALLOW, "setrlimit", pyseccomp.Arg(0, pyseccomp.EQ, limit))
-    own, reading = pyseccomp.Arg(0, pyseccomp.EQ, 0), pyseccomp.Arg(2, pyseccomp.EQ, 0)
     program.add_rule(pyseccomp.ALLOW, "prlimit64", own, pyseccomp.Arg(1, pyseccomp.EQ, resource.RLIMIT_CORE), reading)
 
 
