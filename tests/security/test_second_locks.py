@@ -40,6 +40,9 @@ def test_landlock_is_with_children_and_after_a_restart(attacker: Attacker) -> No
     assert "PermissionError" in attacker.run(write).stderr
 
 
+@pytest.mark.not_at(
+    "restricted", reason="it has one folder, no network and no shared memory: what works there is asked elsewhere"
+)
 def test_what_landlock_must_not_break(attacker: Attacker) -> None:
     """Links and renames between folders, devices, terminals' names, pipes by name, anonymous files, sockets with a name, nameless files."""
     code = """
@@ -95,6 +98,9 @@ for top, folders, names in os.walk('/'):
 
 @pytest.mark.not_at(
     "gvisor", reason="its mounts have no nosuid; the sentry honours no bit after no_new_privs, as another test asks"
+)
+@pytest.mark.not_at(
+    "restricted", reason="it has no mounts of its own: no_new_privs alone holds there, as another test asks"
 )
 def test_no_program_in_the_tree_raises_anybody(probe: Attacker) -> None:
     """The whole tree is walked: what has a set-uid or set-gid bit, or file capabilities, lies on a mount where they count for nothing."""

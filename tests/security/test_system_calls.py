@@ -170,6 +170,7 @@ def test_a_use_of_a_call_that_reaches_others_is_refused(
     assert probe.value(f"syscall({number(call)}, *{arguments_})") == "EPERM"
 
 
+@pytest.mark.not_at("restricted", reason="there is no network, not even a loopback")
 def test_what_programs_ask_of_these_calls_goes_through(attacker: Attacker) -> None:
     """Names of threads, options of sockets, advice, anonymous files: the everyday uses."""
     code = """
