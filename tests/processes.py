@@ -15,7 +15,7 @@ def alive(pid: int) -> bool:
 
 
 def descendants(root: int) -> list[int]:
-    """Every living process below `root`, in any pid namespace."""
+    """Every living process below `root`, in any pid namespace; parents before their children."""
     parents = {pid: parent for pid in _pids() if (parent := _parent(pid)) is not None}
     found: list[int] = []
     level = {root}
@@ -23,6 +23,15 @@ def descendants(root: int) -> list[int]:
         level = {pid for pid, parent in parents.items() if parent in level}
         found += level
     return [pid for pid in found if alive(pid)]
+
+
+def is_first(pid: int) -> bool:
+    """Whether it is pid 1 of its innermost pid namespace."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.startswith("NSpid:") and line.split()[-1] == "1" for line in lines)
 
 
 def children(parent: int) -> list[int]:

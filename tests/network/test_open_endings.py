@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.one_level]
 
 
 def _process(server: Server, words: str) -> int:
-    """The first that was started of those with `words` in their command line: forks have it too."""
-    return min(pid for pid in descendants(server.process.pid) if words in command(pid))
+    """The topmost of those with `words` in their command line: forks have it too."""
+    return next(pid for pid in descendants(server.process.pid) if words in command(pid))
 
 
 def _is_clean(world: World) -> bool:

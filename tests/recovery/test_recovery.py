@@ -22,7 +22,7 @@ import pytest
 from carrel.client import ApiError, Client, NotRunning
 from conftest import Server, SlimServer
 from leftovers import Before
-from processes import alive, command, descendants, eventually
+from processes import alive, command, descendants, eventually, is_first
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +30,8 @@ SLOWLY = "import time\nfor n in range(15): time.sleep(0.1)\nn"
 
 
 def part(server: Server, *words: str) -> int:
-    """The oldest process of the server whose command line has all of `words`."""
-    return next(pid for pid in sorted(descendants(server.process.pid)) if all(word in command(pid) for word in words))
+    """The topmost process of the server whose command line has all of `words`: what it forks has them too, and numbers wrap around."""
+    return next(pid for pid in descendants(server.process.pid) if all(word in command(pid) for word in words))
 
 
 def spawner(server: Server) -> int:
@@ -59,7 +59,7 @@ def agent_of(server: Server, client: Client) -> int:
         with suppress(OSError):
             if mark in Path(f"/proc/{pid}/environ").read_text().split("\0"):
                 namespace = Path(f"/proc/{pid}/ns/pid").readlink()
-                return min(p for p in sandboxes(server) if _pid_namespace(p) == namespace)
+                return next(p for p in sandboxes(server) if _pid_namespace(p) == namespace and is_first(p))
     raise AssertionError("the session has no process")
 
 
