@@ -69,6 +69,12 @@ def finding(report: Mapping[str, Any], level: Level) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
+def here() -> dict[str, Any]:
+    """What it says of this machine as it is, for tests that only read."""
+    return diagnosis()
+
+
+@pytest.fixture(scope="module")
 def ordinary() -> str:
     """An ordinary user that can run our interpreter, as root finds one."""
     if os.geteuid() != 0:
@@ -85,9 +91,9 @@ def ordinary() -> str:
 # ---- what it says ----------------------------------------------------------------------------------------------------------------
 
 
-def test_its_report_has_the_documented_shape() -> None:
+def test_its_report_has_the_documented_shape(here: dict[str, Any]) -> None:
     """Every level, strongest first, with what it stops; every key that docs/reference/cli.md names."""
-    report = diagnosis()
+    report = here
 
     assert set(report) >= {"version", "kernel", "uid", "holds", "pools", "levels"}
     assert [each["level"] for each in report["levels"]] == ["gvisor", "namespace", "restricted", "process"]
@@ -100,9 +106,9 @@ def test_its_report_has_the_documented_shape() -> None:
 
 
 @pytest.mark.parametrize("kind", ["listed", "open"])
-def test_it_tries_the_network_too(kind: str) -> None:
+def test_it_tries_the_network_too(kind: str, here: dict[str, Any]) -> None:
     """An allow list works wherever `namespace` does; raw egress where this machine has a way out to give; all else says why not."""
-    levels = diagnosis()["levels"]
+    levels = here["levels"]
 
     found = {
         each["level"]: (network["works"], network["reason"])
@@ -115,11 +121,11 @@ def test_it_tries_the_network_too(kind: str) -> None:
     assert kind == "open" or found.get("namespace", (True, "")) == (True, "")
 
 
-def test_json_is_the_same_in_both_spellings() -> None:
+def test_json_is_the_same_in_both_spellings(here: dict[str, Any]) -> None:
     def shape(report: dict[str, Any]) -> list[tuple[str, bool]]:
         return [(each["level"], each["works"]) for each in report["levels"]]
 
-    assert shape(diagnosis()) == shape(diagnosis(command=[*DOCTOR[:-1], "-o", "json"]))
+    assert shape(here) == shape(diagnosis(command=[*DOCTOR[:-1], "-o", "json"]))
 
 
 def test_its_text_says_what_is_stopped_and_what_is_not() -> None:
@@ -146,11 +152,11 @@ def test_its_exit_status_says_whether_the_minimum_holds(options: tuple[str, ...]
 # ---- where ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_as_root_nothing_is_weaker_than_it_has_to_be() -> None:
+def test_as_root_nothing_is_weaker_than_it_has_to_be(here: dict[str, Any]) -> None:
     """The level that the rest of the tests run at works; with control groups in reach it has no weakness."""
     if os.geteuid() != 0 or not _can_make_groups():
         pytest.skip("not root, or without control groups")
-    found = finding(diagnosis(), Level.NAMESPACE)
+    found = finding(here, Level.NAMESPACE)
 
     assert (found["works"], found["weaknesses"]) == (True, [])
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 KEY = "carrel.exchange"
 BODY_IDLE_S = 60.0  # a caller that sends nothing for so long has lost its upload
+BODY_PACE = 1024  # bytes a second that a caller has to keep on average, beyond the first BODY_IDLE_S: a trickle would last for ever
 SEND_IDLE_S = 120.0  # a caller that takes nothing for so long has lost its download
 
 Headers = list[tuple[bytes, bytes]]
@@ -43,7 +44,9 @@ class Exchange:
     __slots__ = (
         "_length",
         "_receive",
+        "_received",
         "_send",
+        "_waited",
         "has_all",
         "headers",
         "is_begun",
@@ -76,6 +79,8 @@ class Exchange:
         self.isolation = b""  # the boundary around the pool's code, for a header of the reply
         self._receive = receive
         self._send = send
+        self._received = 0  # bytes of the body
+        self._waited = 0.0  # for them, in seconds
         self._length = self._declared_length()
         self.has_all = self._length == 0  # the whole body of the request was read
 
@@ -120,16 +125,26 @@ class Exchange:
     async def chunk(self) -> bytes | None:
         """The next piece of the body, None at its end. Raises CallerGone, RequestTimedOut."""
         while not self.has_all:
-            try:
-                async with asyncio.timeout(BODY_IDLE_S):
-                    message = await self.receive()
-            except TimeoutError as error:
-                raise RequestTimedOut(f"No more of the body came for {BODY_IDLE_S:.0f} seconds.") from error
+            message = await self._next()
             if message["type"] == "http.disconnect":
                 raise CallerGone
             if body := message.get("body"):
+                self._received += len(body)
                 return bytes(body)
         return None
+
+    async def _next(self) -> Message:
+        """The next message, within the caller's time: what we take ourselves between two pieces is none of it."""
+        began = time.perf_counter()
+        left = BODY_IDLE_S + self._received / BODY_PACE - self._waited
+        try:
+            async with asyncio.timeout(min(BODY_IDLE_S, left)):
+                return await self.receive()
+        except TimeoutError as error:
+            what = "No more of the body came for" if left > BODY_IDLE_S else "The body came too slowly, after"
+            raise RequestTimedOut(f"{what} {BODY_IDLE_S:.0f} seconds.") from error
+        finally:
+            self._waited += time.perf_counter() - began
 
     async def body(self, limit: int) -> bytes:
         """The whole body. Raises ContentTooLarge without reading on where it has more than `limit` bytes."""
