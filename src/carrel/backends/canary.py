@@ -84,7 +84,9 @@ if int(_status.get("CapBnd", "0"), 16): found.append("capabilities are in the bo
 if _status.get("NoNewPrivs", "0").strip() != "1": found.append("no_new_privs is not set")
 if _status.get("Seccomp", "0").strip() != "2": found.append("no seccomp filter is loaded")
 if _libc.unshare(0x10000000) == 0: found.append("user namespaces can be made")
-if _libc.mount(b"none", os.getcwd().encode(), b"tmpfs", 0, None) == 0: found.append("file systems can be mounted")
+if _libc.mount(b"none", os.getcwd().encode(), b"tmpfs", 0, None) == 0:
+    found.append("file systems can be mounted")
+    _libc.umount2(os.getcwd().encode(), 2)
 def plant(path):
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
     os.unlink(path)

@@ -154,8 +154,9 @@ async def _try(level: Level, pools: list[PoolSpec], made: Callable[[], Backend])
         backend = made()
         await backend.start()
         trial = await _attack(backend, pools)
-    except SandboxStartFailed as error:
-        trial = Trial(level, reason=error.message.rstrip("."))
+    except (SandboxStartFailed, OSError) as error:
+        reason = error.message if isinstance(error, SandboxStartFailed) else f"{type(error).__name__}: {error}"
+        trial = Trial(level, reason=reason.rstrip("."))
     finally:
         if trial.backend is None and backend is not None:
             await asyncio.shield(_close([backend]))
