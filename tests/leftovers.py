@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -98,7 +99,9 @@ def _files() -> list[str]:
 def _is_ours(path: Path) -> bool:
     """Folders of level `restricted` are locked by the server that they belong to, for as long as it lives."""
     try:
-        return path.lstat().st_uid == os.geteuid() and not (path.parent == _SESSIONS and _is_locked(path))
+        if path.lstat().st_uid != os.geteuid() or (path.parent == _SESSIONS and _is_locked(path)):
+            return False
+        return not _is_anothers_account(path)
     except OSError:
         return False
 
@@ -112,3 +115,11 @@ def _is_locked(path: Path) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def _is_anothers_account(path: Path) -> bool:
+    """Whether it is the account of a made-to-forward interface (host/forwarding.py) that a server of another run is in."""
+    if not path.name.startswith("carrel-forwarding-"):
+        return False
+    owners = [owner for entry in json.loads(path.read_text() or "{}").values() for owner in entry["owners"]]
+    return any(_is_anothers_pid(owner.split("_")[1]) for owner in owners)

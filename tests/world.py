@@ -11,6 +11,7 @@ import contextlib
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -35,7 +36,9 @@ REFUSED = (
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The made host, seen from it."""
+    """The made host, seen from it. `is_root`: servers run as root, and the way out is a link of the host's; else a stack in user space."""
+
+    is_root: bool
 
     def run(self, *command: str) -> str:
         """A program on the host; its output."""
@@ -78,11 +81,26 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         except OSError as error:
             pytest.skip(f"no network namespace can be made: {error}")
         stack.callback(linux.setns, own, linux.CLONE_NEWNET)
-        _connect(stack)
-        yield World()
+        world = World(is_root=not request.config.getoption("--user"))
+        _connect(stack, world)
+        if not world.is_root:
+            _offer_tun(stack)
+        yield world
 
 
-def _connect(stack: contextlib.ExitStack) -> None:
+def _offer_tun(stack: contextlib.ExitStack) -> None:
+    """A /dev/net/tun that every user may open, for this thread and what it starts: in a mount namespace of its own."""
+    before = os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, before)
+    linux.unshare(linux.CLONE_NEWNS)
+    stack.callback(linux.setns, before, linux.CLONE_NEWNS)
+    linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
+    linux.mount("none", "/dev/net", "tmpfs")
+    os.mknod("/dev/net/tun", 0o666 | stat.S_IFCHR, os.makedev(10, 200))
+    Path("/dev/net/tun").chmod(0o666)
+
+
+def _connect(stack: contextlib.ExitStack, world: World) -> None:
     resolvers = [
         line.split()[1] for line in Path("/etc/resolv.conf").read_text().splitlines() if line.startswith("nameserver")
     ]
@@ -92,7 +110,6 @@ def _connect(stack: contextlib.ExitStack) -> None:
     assert program.stdin is not None
     assert program.stdout is not None
     stack.callback(program.stdin.close)
-    world = World()
     for line in (
         "link set lo up",
         f"link add eth0 type veth peer name eth0 netns {program.pid}",

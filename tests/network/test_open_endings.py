@@ -18,6 +18,12 @@ from world import PUBLIC, World
 pytestmark = [pytest.mark.one_level]
 
 
+@pytest.fixture(autouse=True)
+def as_root(world: World) -> None:
+    if not world.is_root:
+        pytest.skip("an ordinary user's server makes nothing on the host")
+
+
 def _process(server: Server, words: str) -> int:
     """The topmost of those with `words` in their command line: forks have it too."""
     return next(pid for pid in descendants(server.process.pid) if words in command(pid))

@@ -77,7 +77,7 @@ class Network:
         async with self._linking:
             if self._uplink is not None and not self._uplink.closed.is_set():
                 return
-            uplink = FdSocket(await self._start_uplink(), "raw egress")
+            uplink = FdSocket(await self._start_uplink(), "the way out")
             try:
                 await uplink.first(_START_S)
             except BaseException:

@@ -9,7 +9,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 Pair = dict[int, str]  # one address for each version of IP
 
-_NODAD = 0x02
+NODAD = 0x02
 # Asked of the routing as the host's own programs would be, whatever policies and tables it has; nothing is sent to them.
 _SOMEWHERE = {4: ("1.1.1.1", "193.0.0.1"), 6: ("2606:4700::1", "2a00:1450::1")}
 
@@ -41,7 +41,7 @@ def set_up(kernel: IPRoute, name: str, addresses: Pair) -> int:
             "add",
             index=index,
             address=address,
-            **({"prefixlen": 31} if version == 4 else {"prefixlen": 127, "flags": _NODAD}),
+            **({"prefixlen": 31} if version == 4 else {"prefixlen": 127, "flags": NODAD}),
         )
     kernel.link("set", index=index, state="up")
     return index

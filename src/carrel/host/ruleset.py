@@ -19,11 +19,13 @@ from carrel.egress.addresses import Range, special_ranges
 REFUSE = "reject with icmpx admin-prohibited"
 
 
-def inside(table: str, carve_outs: Sequence[Range]) -> str:
-    """For the cell block's namespace."""
+def inside(table: str, carve_outs: Sequence[Range], host: Sequence[Range] = ()) -> str:
+    """For the cell block's namespace. `host`: addresses of the host that have to be refused here, for want of rules outside."""
     return f"""
 table inet {table} {{
 {_sets(carve_outs)}
+  set host4 {{ type ipv4_addr; flags interval; auto-merge; {_elements(host, 4)} }}
+  set host6 {{ type ipv6_addr; flags interval; auto-merge; {_elements(host, 6)} }}
   set flows4 {{ type ipv4_addr; flags dynamic; size 65536; }}
   set flows6 {{ type ipv6_addr; flags dynamic; size 65536; }}
   set rates4 {{ type ipv4_addr; flags dynamic,timeout; timeout 1m; size 65536; }}
@@ -48,6 +50,8 @@ table inet {table} {{
   chain out {{
     ct state invalid drop
     ct state established,related accept
+    ip daddr @host4 {REFUSE}
+    ip6 daddr @host6 {REFUSE}
 {_refusals()}
   }}
   chain allowed {{
@@ -65,6 +69,16 @@ table inet {table} {{
   }}
 }}
 """
+
+
+def host_addresses(table: str, host: Sequence[Range]) -> str:
+    """What the host has now, in place of what it had."""
+    lines = []
+    for version in (4, 6):
+        lines.append(f"flush set inet {table} host{version}")
+        if texts := [str(each) for each in host if each.version == version]:
+            lines.append(f"add element inet {table} host{version} {{ {', '.join(texts)} }}")
+    return "\n".join(lines) + "\n"
 
 
 def outside(table: str, link: str, carve_outs: Sequence[Range], made_forwarding: Iterable[str], trial: str) -> str:

@@ -43,7 +43,7 @@ def _parts(setup: Setup, offspring: Offspring) -> list[Part]:
         Kills(ids.sessions(setup.state)),
         Weighing(offspring),
         Egress(ids.service(setup.state, "egress"), offspring),
-        Uplinks(lambda: block.open_namespace("net"), setup.egress_allow_private),
+        Uplinks(block.open_namespace, setup.egress_allow_private),
         Wardens(setup, offspring),
     ]
 

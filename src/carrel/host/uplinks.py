@@ -20,9 +20,9 @@ _END_S = 10
 
 
 class Uplinks:
-    """`block` opens the cell block's network namespace; `carve_outs` are ranges to open although they are not public."""
+    """`block` opens a namespace of the cell block's by its name; `carve_outs` are ranges to open although they are not public."""
 
-    def __init__(self, block: Callable[[], int], carve_outs: Sequence[str]) -> None:
+    def __init__(self, block: Callable[[str], int], carve_outs: Sequence[str]) -> None:
         self._block, self._carve_outs = block, carve_outs
         self._running: list[tuple[subprocess.Popen[bytes], socket.socket]] = []  # each with our end of its lifeline
 
@@ -39,8 +39,8 @@ class Uplinks:
         self._running = [(process, lifeline) for process, lifeline in self._running if process.poll() is None]
         host, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         lifeline, its_end = socket.socketpair()
-        block = self._block()
-        passed = (theirs.fileno(), its_end.fileno(), block)
+        namespaces = [self._block(name) for name in ("net", "user")]
+        passed = (theirs.fileno(), its_end.fileno(), *namespaces)
         try:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "carrel.host.uplink", *map(str, passed), *self._carve_outs],
@@ -53,7 +53,8 @@ class Uplinks:
         finally:
             theirs.close()
             its_end.close()
-            os.close(block)
+            for namespace in namespaces:
+                os.close(namespace)
         self._running.append((process, lifeline))
         return {}, [host.detach()]
 
