@@ -17,7 +17,7 @@ import pytest
 from carrel.client import ApiError, Client, Result
 from carrel.models import Level
 from conftest import Server, SlimServer
-from processes import descendants, eventually
+from processes import children, command, descendants, eventually, parent_of
 
 MEMORY_MIB, DISK_MIB, TMP_MIB, PIDS, INODES = 192, 32, 16, 48, 12_000
 FORTRESS = f"""
@@ -74,8 +74,27 @@ class Attacker:
         """The session answers, by the interpreter it had or by a fresh one."""
         assert self.value("1 + 1") == 2
 
+    @property
+    def level(self) -> Level:
+        return self.server.level
+
     def host_pid(self) -> int:
-        """A process of the session's code, as this machine numbers it."""
+        """A process of the session's code, as this machine numbers it; at level gvisor its kernel: the code's are no processes here."""
+        return self._sentry() if self.level is Level.GVISOR else self._marked()
+
+    def _sentry(self) -> int:
+        """The sentry that runs in the same pid namespace as the file server that sees the session's files."""
+        mark = f"carrel-mark-{self.client.identifier}"
+        self.value(f"open('/home/user/{mark}', 'w').close()")
+        below = descendants(self.server.process.pid)
+        gofer = next(
+            pid
+            for pid in below
+            if "runsc-gofer" in command(pid) and Path(f"/proc/{pid}/root/home/user/{mark}").exists()
+        )
+        return next(pid for pid in children(parent_of(gofer) or 0) if "runsc-sandbox" in command(pid))
+
+    def _marked(self) -> int:
         mark = f"carrel-mark-{self.client.identifier}"
         self.value(
             f"marked = __import__('subprocess').Popen(['sleep', '600'], executable='/bin/sleep', env={{'M': {mark!r}}})"
@@ -88,6 +107,11 @@ class Attacker:
 
         assert eventually(look), "the marked process is not among the server's"
         return found[0]
+
+    @property
+    def beside(self) -> list[int]:
+        """The processes that code sees beside itself: the agent; where that has a nursery, this too."""
+        return [1, 2] if self.level is Level.GVISOR else [1]
 
     @property
     def has_control_groups(self) -> bool:

@@ -16,7 +16,7 @@ def alive(pid: int) -> bool:
 
 def descendants(root: int) -> list[int]:
     """Every living process below `root`, in any pid namespace; parents before their children."""
-    parents = {pid: parent for pid in _pids() if (parent := _parent(pid)) is not None}
+    parents = {pid: parent for pid in _pids() if (parent := parent_of(pid)) is not None}
     found: list[int] = []
     level = {root}
     while level:
@@ -36,7 +36,7 @@ def is_first(pid: int) -> bool:
 
 def children(parent: int) -> list[int]:
     """The living processes whose parent it is."""
-    return [pid for pid in _pids() if _parent(pid) == parent and alive(pid)]
+    return [pid for pid in _pids() if parent_of(pid) == parent and alive(pid)]
 
 
 def command(pid: int) -> str:
@@ -75,6 +75,6 @@ def _state(pid: int) -> str | None:
     return fields[0] if fields else None
 
 
-def _parent(pid: int) -> int | None:
+def parent_of(pid: int) -> int | None:
     fields = _stat(pid)
     return int(fields[1]) if fields else None

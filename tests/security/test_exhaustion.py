@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from carrel.cli.launch import LaunchError
 from carrel.client import ApiError, Client
+from carrel.models import Level
 from conftest import SlimServer
 from fortress import DISK_MIB, INODES, MEMORY_MIB, PIDS, TMP_MIB, Attacker
 from processes import alive, descendants, eventually
@@ -24,9 +25,14 @@ OUT_OF_MEMORY = f"Kernel restarted: out of memory (the limit is {MEMORY_MIB} MiB
 
 
 @contextmanager
-def running(attacker: Attacker, code: str, timeout: int) -> Iterator[None]:
+def running(attacker: Attacker, code: str, timeout: int, *, may_be_lost: bool = False) -> Iterator[None]:
     """The block runs beside the code."""
-    caller = threading.Thread(target=attacker.run, args=(code, timeout))
+
+    def run() -> None:
+        with suppress(ApiError) if may_be_lost else nullcontext():
+            attacker.run(code, timeout)
+
+    caller = threading.Thread(target=run)
     caller.start()
     try:
         time.sleep(0.5)
@@ -53,15 +59,19 @@ def files_work(client: Client) -> None:
     ],
     ids=["fork", "children", "threads", "shell"],
 )
+@pytest.mark.weaker(
+    Level.GVISOR,
+    reason="gVisor has several threads of the host for each process, bounded as a whole; a bomb may end its own session",
+)
 def test_a_fork_bomb_stops_at_the_limit(attacker: Attacker, neighbour: Client, bomb: str) -> None:
     """Never more processes than the pool allows; files and the neighbour work while it lasts; afterwards the session works again."""
     before = len(descendants(attacker.server.process.pid))
-    with running(attacker, bomb, 1):
+    with running(attacker, bomb, 1, may_be_lost=attacker.level is Level.GVISOR):
         for _ in range(3):
-            assert (
-                len(descendants(attacker.server.process.pid)) - before <= PIDS + 8
-            )  # the pool's own refill comes on top
-            files_work(attacker.client)
+            most = 16 * PIDS + 512 if attacker.level is Level.GVISOR else PIDS + 8  # the pool's own refill comes on top
+            assert len(descendants(attacker.server.process.pid)) - before <= most
+            with suppress(ApiError) if attacker.level is Level.GVISOR else nullcontext():
+                files_work(attacker.client)
             assert neighbour.execute("kept + 1", timeout=5).result == 42
 
     attacker.still_works()
@@ -72,7 +82,7 @@ def test_a_memory_bomb_is_a_result(attacker: Attacker) -> None:
     result = attacker.run("hoard = []\nwhile True: hoard.append(b'x' * (1 << 20))")
 
     assert result.status == "Failed"
-    if attacker.has_control_groups:
+    if attacker.has_control_groups and attacker.level is not Level.GVISOR:
         assert result.stderr == OUT_OF_MEMORY
     else:
         assert "MemoryError" in result.stderr or "out of memory" in result.stderr
@@ -300,7 +310,7 @@ def test_nothing_of_a_bomb_is_left_after_its_session(attacker: Attacker) -> None
         grown = set(descendants(attacker.server.process.pid)) - before
 
     attacker.client.end()
-    assert len(grown) >= 30
+    assert len(grown) >= 30 or attacker.level is Level.GVISOR  # where Linux sees few of them
     assert eventually(lambda: not any(alive(pid) for pid in {mark, *grown} if _is_sleep(pid)))
 
 

@@ -18,23 +18,29 @@ from carrel.models import MIB, PoolSpec
 
 Image = Mapping[str, Any]  # the spawner's answer to `image`
 
-RUNSC = "/opt/carrel/runsc"
+RUNSC = "/opt/carrel/bin/runsc"
 _NOBODY = 65534
 
 # Ids of the cell block for one sandbox, from its first on: root (gVisor's file server), the code's user (owns the files), nobody (gVisor's
 # kernel). Inside the sandbox they are as everywhere.
 IDS = (0, policy.UID, _NOBODY)
+_AGENT = 1  # the agent's real uid inside, which nothing else has: gVisor's pid 1 takes every signal, SIGKILL too, from whoever may send it
 
 # gVisor's kernel, its file server, the agent and the nursery with the image's libraries, none of which namespace sessions are charged for.
 # A ceiling, not a reservation; the heavy image's idle session holds some 320 MiB of it.
-OVERHEAD_BYTES = 512 * MIB
+OVERHEAD_BYTES = 640 * MIB
+# What a process may map on top of the memory limit: stacks of threads, arenas. So one that grows without end is told so (MemoryError)
+# before the control group would end the whole sandbox; what many hold together the agent watches.
+_MAPPED_BYTES = 256 * MIB
+# Allocators that would reserve far more than they use, told not to.
+_ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 # ptrace and systrap have one thread on the host for each inside, and the kernel's own threads wait for them.
-_THREADS_EACH, _OWN_THREADS = 3, 256
+_THREADS_EACH, _OWN_THREADS = 16, 512
 
-HIDDEN = ("/proc", "/dev", "/sys", sentry.WORK, "/opt/carrel/images")
+HIDDEN = ("/proc", "/dev", "/sys", sentry.WORK, "/opt/carrel/images", "/opt/carrel/bin")
 
 # Quotas of these are kept by the host's kernel, in bytes and in inodes; of the others by gVisor's, which counts bytes only.
-_BY_HOST = (policy.DATA, policy.HOME)
+_BY_HOST = (policy.DATA, policy.HOME, policy.PACKAGES)
 
 # No caps for the code; the nursery changes its children's ids, and the bounding set is dropped with the rest.
 _CAPABILITIES = ["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"]
@@ -50,7 +56,7 @@ FLAGS = (
 )
 
 # gVisor lets a process change these of its limits; the others stand in the bundle and hold from the start.
-_CHANGEABLE = ("RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS")
+_CHANGEABLE = ("RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK")
 
 _PYTHON = str(IMAGE / "bin" / "python3")
 _BOOT = "import sys; sys.path.insert(0, '/opt/carrel/lib'); from carrel.guest.enclave import main; main(sys.argv[1])"
@@ -69,13 +75,14 @@ def limits(pool: PoolSpec) -> dict[str, Any]:
     }
 
 
-def sandbox(pool: PoolSpec, image: Image, first_id: int, platform: str) -> dict[str, Any]:
-    """One sandbox, as `guest/sentry.py` takes it."""
+def sandbox(pool: PoolSpec, image: Image, first_id: int, platform: str, wheels: str = "") -> dict[str, Any]:
+    """One sandbox, as `guest/sentry.py` takes it. `wheels` as in `policy.sandbox`."""
     ids = [[inside, first_id + index] for index, inside in enumerate(IDS)]
     mounts = policy.tmpfs_mounts(pool, first_id + IDS.index(policy.UID))
     return {
         "ids": ids,
         "image": image["image"],
+        "binds": [(f"/opt/carrel/images/{wheels}", policy.WHEELS)] if wheels else [],
         "hidden": HIDDEN,
         "mounts": [(path, options) for path, options in mounts if path in _BY_HOST],
         "runsc": [RUNSC, "--platform", platform, *FLAGS],
@@ -85,7 +92,7 @@ def sandbox(pool: PoolSpec, image: Image, first_id: int, platform: str) -> dict[
 
 def _config(pool: PoolSpec, image: Image) -> dict[str, Any]:
     """The bundle's config.json: https://github.com/opencontainers/runtime-spec/blob/main/config.md"""
-    environment = {**policy.ENVIRONMENT, **image["environment"], **SINGLE_THREADED}
+    environment = {**policy.ENVIRONMENT, **image["environment"], **SINGLE_THREADED, **_ENVIRONMENT}
     arguments = [_PYTHON, "-I", "-c", _BOOT, json.dumps(inside(pool, image))]
     own = [(path, options) for path, options in policy.tmpfs_mounts(pool, policy.UID) if path not in _BY_HOST]
     tmpfs = [
@@ -124,15 +131,19 @@ def inside(pool: PoolSpec, image: Image) -> dict[str, Any]:
     """What `guest/enclave.py` is told: the code's part of the policy."""
     return {
         "uid": policy.UID,
+        "agent_uid": _AGENT,
+        "environment": policy.environment(pool),
         "data": policy.DATA,
         "preload": image["preload"],
         "memory_bytes": pool.memory_bytes,
+        "address_space": pool.memory_bytes + min(pool.memory_bytes, _MAPPED_BYTES),
         "rlimits": {name: limit for name, limit in _rlimits(pool).items() if name in _CHANGEABLE},
         "agent_rlimits": {"RLIMIT_NOFILE": 4096},
-        "seccomp": policy.seccomp(has_memory_cgroup=True),
+        "landlock": [],  # gVisor has none
+        "seccomp": policy.seccomp(has_memory_cgroup=False),
+        "agent_seccomp": policy.seccomp(has_memory_cgroup=False, is_agent=True),
     }
 
 
 def _rlimits(pool: PoolSpec) -> dict[str, int]:
-    """As without control groups: the one outside bounds the sandbox as a whole, and inside nobody but the agent watches."""
-    return policy.rlimits(pool, has_memory_cgroup=False)
+    return policy.rlimits(pool, has_memory_cgroup=True)

@@ -108,6 +108,8 @@ class GvisorBackend:
                 await self.block.close()
                 await self._start_block()
         await self._image(pool.image)
+        if pool.packages_wheels:
+            await self.block.prepare_wheels(pool.name)
 
     async def create(self, pool: PoolSpec) -> GvisorSandbox:
         await self.prepare(pool)
@@ -162,7 +164,8 @@ class GvisorSandbox:
         setup = FdSocket(ours, "runsc")
         try:
             self._first_id = self._backend.take_ids()
-            spec = bundle.sandbox(self._pool, image, self._first_id, self._backend.platform)
+            wheels = block.wheels.get(self._pool.name, "")
+            spec = bundle.sandbox(self._pool, image, self._first_id, self._backend.platform, wheels)
             request = {"op": "sentry", "spec": spec, "child": [self._number, 0]}
             with theirs:
                 async with block.bare() as bare:

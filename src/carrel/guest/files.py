@@ -18,7 +18,6 @@ from typing import Any
 
 Info = dict[str, Any]
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_LISTED = 100_000  # entries of one listing; above any pool's inode limit that is meant seriously
 
@@ -63,12 +62,12 @@ class Tree:
         self._root = root
 
     def _open_directory(self, names: list[str], *, make: bool = False) -> int:
-        fd = os.open(self._root, _DIRECTORY)
+        fd = os.open(self._root, _FILE)
         for name in names:
             try:
                 if make:
                     _make_directory(name, fd)
-                below = os.open(name, _DIRECTORY, dir_fd=fd)
+                below = _directory(name, fd)
             finally:
                 os.close(fd)
             fd = below
@@ -215,6 +214,23 @@ class Upload:
             self._fd = -1
 
 
+def _directory(name: str, parent: int) -> int:
+    """A descriptor of the directory `name`.
+
+    Without O_DIRECTORY, beside which gVisor's kernel forgets O_NOFOLLOW (its build of December 2022).
+    """
+    try:
+        fd = os.open(name, _FILE, dir_fd=parent)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from error
+    if not stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+    return fd
+
+
 def _make_directory(name: str, parent: int) -> None:
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
@@ -239,7 +255,7 @@ def _entries(fd: int, directory: str, recursive: bool, budget: list[int], depth:
             yield _info(name, directory, found)
             if is_directory and recursive and depth < 64:
                 try:
-                    below = os.open(name, _DIRECTORY, dir_fd=fd)
+                    below = _directory(name, fd)
                 except OSError:
                     continue
                 yield from _entries(below, f"{directory}/{name}".lstrip("/"), recursive, budget, depth + 1)

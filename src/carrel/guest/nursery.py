@@ -30,6 +30,7 @@ def serve(agent: socket.socket, notes: int, spec: Spec) -> None:
     linux.set_dumpable(False)
     try:
         interpreter.preload(spec["preload"])
+        spec["rlimits"]["RLIMIT_AS"] = _mapped_bytes() + spec["address_space"]
     except (ImportError, RuntimeError, OSError) as error:
         note(notes, {"failed": f"{type(error).__name__}: {error}"[:1000]})
         return
@@ -96,6 +97,7 @@ class Nursery:
         sandbox.reset_signals()
         os.chdir(self._spec["data"])
         sandbox.confine(self._spec)
+        os.environ.update(self._spec["environment"])
         linux.set_dumpable(True)
         interpreter.after_fork()
         interpreter.run(socket.socket(fileno=3))
@@ -116,3 +118,8 @@ def note(notes: int, what: dict[str, Any]) -> None:
     """A line to the host; dropped where nobody reads."""
     with contextlib.suppress(OSError):
         os.write(notes, json.dumps(what).encode() + b"\n")
+
+
+def _mapped_bytes() -> int:
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - once, before the forks
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")

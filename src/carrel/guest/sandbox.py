@@ -94,7 +94,7 @@ def confine_agent(spec: Spec) -> None:
 
     No Landlock: whoever has it sees no process outside of its own domain, and the agent measures the interpreter by /proc/PID/io.
     """
-    _give_up_ids(spec, spec["agent_rlimits"])
+    _give_up_ids(spec, spec["agent_rlimits"], spec.get("agent_uid"))
     linux.set_dumpable(False)
     linux.refuse_new_code()
     linux.load_seccomp(spec["agent_seccomp"])
@@ -111,12 +111,13 @@ def set_limits(limits: Mapping[str, int]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def _give_up_ids(spec: Spec, rlimits: Mapping[str, int]) -> None:
+def _give_up_ids(spec: Spec, rlimits: Mapping[str, int], real_uid: int | None = None) -> None:
     set_limits(rlimits)
     linux.drop_bounding_set()
     uid = spec["uid"]
+    real = uid if real_uid is None else real_uid
     os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
+    os.setresuid(real, uid, real)
     linux.clear_capabilities()
     linux.no_new_privileges()
 

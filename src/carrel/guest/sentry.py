@@ -74,6 +74,8 @@ def _mount_all(spec: Spec) -> None:
     linux.mount("tmpfs", WORK, "tmpfs", _SAFE, f"size=16m,mode=755,uid={root_id},gid={root_id}")
     os.mkdir(ROOT)  # noqa: PTH102
     linux.mount("/", ROOT, None, linux.MS_BIND | linux.MS_REC)
+    for source, path in spec["binds"]:
+        linux.mount(source, f"{ROOT}{path}", None, linux.MS_BIND)
     for path in spec["hidden"]:
         linux.mount("tmpfs", f"{ROOT}{path}", "tmpfs", linux.MS_RDONLY | _SAFE, "size=4k,mode=755")
     for path, options in spec["mounts"]:
