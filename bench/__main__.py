@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import calls, creation, memory, neighbour, programs, transfer
+from bench import calls, creation, gvisor, memory, neighbour, programs, transfer
 from bench.lines import Line, as_json, as_page, as_table
 from bench.machine import Machine, load
 from bench.product import Product, serving
@@ -25,7 +25,7 @@ from carrel.backends import images
 from carrel.backends.images import Image
 from carrel.config import load as load_config
 
-LINES = ("first", "later", "many", "neighbour", "new", "memory", "transfer")
+LINES = ("first", "later", "many", "neighbour", "new", "memory", "transfer", "gvisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Size:
     batches: int
     transfers: int
     neighbour_rounds: int
+    gvisor_rounds: int
 
 
 FULL = Size(
@@ -53,6 +54,7 @@ FULL = Size(
     batches=5,
     transfers=7,
     neighbour_rounds=8,
+    gvisor_rounds=25,
 )
 QUICK = Size(
     first_calls=40,
@@ -64,6 +66,7 @@ QUICK = Size(
     batches=3,
     transfers=2,
     neighbour_rounds=3,
+    gvisor_rounds=5,
 )
 
 
@@ -100,7 +103,9 @@ def measured(
                 yield creation.line(folder, size.new_rounds, account)
             except creation.CannotMeasure as error:
                 programs.say(str(error))
-    if set(names) == {"new"}:
+    if "gvisor" in names and gvisor.is_offered():
+        yield from gvisor.lines(folder, size.gvisor_rounds)
+    if set(names) <= {"new", "gvisor"}:
         return
     with contextlib.ExitStack() as stack:
         product = stack.enter_context(serving(folder))

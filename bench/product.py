@@ -90,12 +90,12 @@ def fresh() -> str:
 
 
 @contextlib.contextmanager
-def serving(images: Path) -> Iterator[Product]:
+def serving(images: Path, pools: str = _POOLS) -> Iterator[Product]:
     """A server inside the block; a first run builds its image."""
     with tempfile.TemporaryDirectory(prefix="carrel-bench-") as folder:
         state = Path(folder) / "state"
         config = Path(folder) / "bench.toml"
-        config.write_text(_POOLS)
+        config.write_text(pools)
         options = ["--state", state, "--images", images, "--config", config, "--port", "0", "--tls-port", "0"]
         command = [sys.executable, "-P", "-m", "carrel.cli", "serve", *options, "--log-level", "warning"]
         with programs.program(command) as process:
