@@ -72,7 +72,7 @@ class GvisorBackend:
         if self.block.own_ids < policy.OWN_IDS:
             reason = self.block.no_ids_reason or f"there are {self.block.own_ids}"
             raise SandboxStartFailed(
-                f"Level gvisor needs a range of {policy.ID_RANGE} host ids, which root has: {reason}."
+                f"Level gvisor needs a range of {policy.ID_RANGE} host ids, which root has and /etc/subuid may give: {reason}."
             )
         if not self.platform:
             self.platform = await self._find_platform()
