@@ -45,6 +45,7 @@ SYSTEM_PACKAGES = {
     "newuidmap": "uidmap",
     "nft": "nftables",
     "ip": "iproute2",
+    "runsc": "runsc",
 }
 
 
@@ -208,10 +209,11 @@ def install_system_packages() -> None:
         return
     _say(f"installing system packages: {' '.join(missing)}")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
+    install = ["install", "-y", "-qq", "--no-install-recommends"]
+    # One by one: a distribution that lacks one of them still has the others.
+    for command in (["update", "-qq"], *([*install, package] for package in missing)):
         if subprocess.run(["apt-get", *command], env=environment, stdout=subprocess.DEVNULL).returncode:  # noqa: S607  (found by which)
-            _say("apt-get failed; tests that need these packages will be skipped")
-            return
+            _say(f"apt-get {command[0]} {command[-1]} failed; tests that need it will be skipped")
 
 
 def _base_python() -> str:
