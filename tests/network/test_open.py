@@ -197,8 +197,9 @@ def send(text, sender):
         sock.bind((sender, 0))
         sock.sendto(text.encode(), ("{PUBLIC[1]}", 7))
 for sender in ("2606:dead::1", "{HOST6}", "fdca:44e1:0:1::7777"):
-    send("false-" + sender[-4:], sender)
-send("true", "::")
+    attempt(send, "false-" + sender[-4:], sender)  # where the filter has not refused the option already
+with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+    sock.sendto(b"true", ("{PUBLIC[1]}", 7))
 """
     assert inside.execute(code).is_ok
     seen = "fetch('93.184.216.34', path='/seen/{}')"
