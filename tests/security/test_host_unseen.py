@@ -65,6 +65,7 @@ def test_the_agents_links_and_descriptors_cannot_be_followed(probe: Attacker) ->
     Level.GVISOR,
     reason="the nursery, which makes interpreters, is seen beside the agent; it can be neither signalled nor traced",
 )
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: /proc is the machine's, and closed")
 def test_no_other_process_is_in_sight(attacker: Attacker) -> None:
     """In /proc there are the agent, the interpreter and nobody else; pids of the host are not pids here."""
     assert (
@@ -119,6 +120,7 @@ found
     assert probe.value(code) in ([], "ENOENT", "EACCES", "EPERM")
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: files are there, and cannot be opened")
 def test_the_hosts_files_are_absent(probe: Attacker) -> None:
     """No home, no /etc but a made-up one, no state folder, no checkout, no sockets of services, no /sys."""
     state = probe.server.state
@@ -160,6 +162,7 @@ def test_a_file_of_the_hosts_is_nowhere_in_the_tree(attacker: Attacker) -> None:
             (place / name).unlink()
 
 
+@pytest.mark.not_at("restricted", reason="it has no such folder")
 def test_only_the_expected_is_under_our_own_folder(attacker: Attacker) -> None:
     """/opt/carrel holds the interpreter, the image and the guest's files, and nothing of the machine's."""
     look = "{n: sorted(os.listdir(f'/opt/carrel/{n}')) for n in os.listdir('/opt/carrel')}"
@@ -246,6 +249,7 @@ def test_names_are_not_resolved(probe: Attacker) -> None:
     assert time.monotonic() - began < 6
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: there are no sockets")
 def test_the_hosts_loopback_is_another(attacker: Attacker) -> None:
     """The server's own ports and a listener of this test's are refused; the only interface is the sandbox's lo, which works."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -258,6 +262,7 @@ def test_the_hosts_loopback_is_another(attacker: Attacker) -> None:
     assert attacker.value(own) == ""
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: there are no sockets")
 def test_abstract_unix_sockets_of_the_host_are_out_of_reach(attacker: Attacker) -> None:
     """They belong to a network namespace; D-Bus and its kind cannot be called."""
     name = f"carrel-test-{os.getpid()}"
@@ -268,6 +273,7 @@ def test_abstract_unix_sockets_of_the_host_are_out_of_reach(attacker: Attacker) 
     assert name not in attacker.value("open('/proc/net/unix').read()")
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: there are no sockets")
 def test_the_hostlink_cannot_be_called(probe: Attacker) -> None:
     path = str(probe.server.state / "run" / "hostlink.sock")
 

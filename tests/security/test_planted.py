@@ -60,6 +60,8 @@ def test_a_symlink_is_never_followed(attacker: Attacker, target: str) -> None:
 )
 def test_what_is_no_file_is_not_waited_on(attacker: Attacker, kind: str) -> None:
     """A FIFO without a writer and a socket: answered at once, replaced by an upload, removed by a delete."""
+    if "socket" in kind and attacker.server.level is Level.RESTRICTED:
+        pytest.skip("at this level code has no sockets to plant")
     client, began = attacker.client, time.monotonic()
     attacker.value(kind)
 
@@ -83,7 +85,7 @@ def test_device_files_cannot_be_made(attacker: Attacker) -> None:
     code = """
 import stat
 kinds = [(kind | 0o666, os.makedev(*n)) for kind in (stat.S_IFCHR, stat.S_IFBLK) for n in ((1, 1), (1, 3), (8, 0), (254, 0))]
-folders = ('/mnt/data', '/tmp', '/dev/shm', '/home/user')
+folders = ('.', '/tmp', '/dev/shm', os.environ['HOME'])
 [refused(os.mknod, f'{folder}/device', mode, number) for folder in folders for mode, number in kinds]
 """
     assert set(attacker.value(code)) <= {"EPERM", "EACCES"}
@@ -163,8 +165,8 @@ def test_names_of_every_kind_are_listed(attacker: Attacker, name: str) -> None:
 @pytest.mark.parametrize(
     "code",
     [
-        "os.truncate(os.open('huge', os.O_CREAT | os.O_WRONLY), 2**63 - 1)",
-        "os.truncate(os.open('huge', os.O_CREAT | os.O_WRONLY), 2**62 + 1)",
+        "refused(os.truncate, os.open('huge', os.O_CREAT | os.O_WRONLY), 2**63 - 1)",
+        "refused(os.truncate, os.open('huge', os.O_CREAT | os.O_WRONLY), 2**62 + 1)",
         "open('huge', 'w').close(); refused(os.utime, 'huge', ns=(2**62, 2**62))",
         "open('huge', 'w').close(); refused(os.utime, 'huge', (-2**40, -2**40))",
         "open('huge', 'w').close(); refused(os.utime, 'huge', (2**40, 2**40))",
@@ -201,7 +203,9 @@ def listing(attacker: Attacker) -> list[dict[str, Any]]:
 
 def test_a_bottomless_tree_is_listed_and_deleted(attacker: Attacker) -> None:
     """A thousand folders in each other, longer than any path may be: the listing ends, the delete does what it can, the session lives."""
-    attacker.value("kept = 1\nfor n in range(1000): os.mkdir('d' * 200); os.chdir('d' * 200)\nos.chdir('/mnt/data')")
+    attacker.value(
+        "kept = 1; here = os.getcwd()\nfor n in range(1000): os.mkdir('d' * 200); os.chdir('d' * 200)\nos.chdir(here)"
+    )
     began = time.monotonic()
 
     assert len(attacker.client.list_files(is_recursive=True)) >= 10

@@ -268,6 +268,16 @@ pid = {pid}
  refused(open, f'/proc/{{pid}}/mem'), refused(open, f'/proc/{{pid}}/cmdline')]
 """
         assert set(intruder.value(code)) <= {"EPERM", "EACCES", "ESRCH"}, who
+    owner = f"""
+import fcntl
+pair = socket.socketpair()
+try:
+    fcntl.fcntl(pair[0], fcntl.F_SETOWN, {targets["neighbour"]}); fcntl.fcntl(pair[0], 10, 9)
+    fcntl.fcntl(pair[0], fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
+except OSError: pass
+pair[1].send(b'x')
+"""
+    intruder.value(owner)  # SIGKILL for the neighbour, as the owner of a socket that has something to read
 
 
 def test_kernel_objects_with_names_are_not_shared(intruder: Attacker) -> None:

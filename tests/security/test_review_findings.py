@@ -12,6 +12,7 @@ from fortress import Attacker
 from processes import descendants
 
 
+@pytest.mark.not_at("restricted", reason="it has no such folder, and no mounts of its own")
 def test_the_hosts_root_is_not_among_the_mounts(probe: Attacker) -> None:
     """What lies at /opt/carrel is an interpreter, an image and the guest's own files, and nothing of the host."""
     found = probe.value(
@@ -77,6 +78,7 @@ def test_an_empty_forged_frame_is_nothing(probe: Attacker) -> None:
 
 
 @pytest.mark.not_at(Level.GVISOR, reason="the image's template is inside the sandbox there")
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: its templates are other processes")
 def test_templates_hold_no_descriptor_of_the_servers(probe: Attacker) -> None:
     """A template has its socket to the host, its poll set and stdio: not the spawner's socket, not a log, not a lock."""
     host = probe.server.connection["pids"]["host"]

@@ -26,11 +26,13 @@ def test_shared_memory_is_not_shared(attacker: Attacker, accomplice: Attacker) -
     assert accomplice.value(
         "[libc.shmget(0xCA44E1, 4096, 0), libc.msgget(0xCA44E1, 0), libc.semget(0xCA44E1, 1, 0)]"
     ) == [-1, -1, -1]
-    assert accomplice.value("os.listdir('/dev/shm')") == []
+    assert accomplice.value("refused(os.listdir, '/dev/shm') or os.listdir('/dev/shm')") in ([], "EACCES")
+    assert accomplice.value("refused(open, '/dev/shm/carrel-test')") in ("ENOENT", "EACCES")
     # Ids count from the same number in each namespace: what is there under it must be the own.
     assert accomplice.value("libc.shmat.restype = ctypes.c_void_p; libc.shmat(0, None, 0) == 2**64 - 1") is True
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: its folders have other names")
 @pytest.mark.parametrize("folder", ["/tmp", "/mnt/data", "/home/user", "/dev/shm"])
 def test_files_of_one_session_are_invisible_to_another(attacker: Attacker, accomplice: Attacker, folder: str) -> None:
     attacker.value(f"open('{folder}/secret.txt', 'w').write('secret')")
@@ -40,6 +42,7 @@ def test_files_of_one_session_are_invisible_to_another(attacker: Attacker, accom
         accomplice.client.download("secret.txt")
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: there are no sockets")
 def test_sockets_of_one_session_cannot_be_reached_from_another(attacker: Attacker, accomplice: Attacker) -> None:
     """By TCP, by an abstract name, by UDP broadcast."""
     attacker.value("t = socket.create_server(('0.0.0.0', 4711))")
@@ -50,6 +53,7 @@ def test_sockets_of_one_session_cannot_be_reached_from_another(attacker: Attacke
     assert accomplice.value(f"[{tcp}, {abstract}]") == ["ECONNREFUSED", "ECONNREFUSED"]
 
 
+@pytest.mark.not_at("restricted", reason="asked in test_restricted.py: /proc is the machine's, and closed")
 def test_processes_of_one_session_are_invisible_to_another(attacker: Attacker, accomplice: Attacker) -> None:
     attacker.value("child = subprocess.Popen(['sleep', '600'])")
 
@@ -62,10 +66,10 @@ def test_processes_of_one_session_are_invisible_to_another(attacker: Attacker, a
 def test_variables_end_with_their_session(attacker: Attacker) -> None:
     """A new session of the same name finds nothing: no variable, no module changed, no file, no process."""
     attacker.value(
-        "x = 1; import json; json.changed = True; open('/tmp/left', 'w').close(); subprocess.Popen(['sleep', '600'])"
+        "x = 1; import json; json.changed = True; open(os.path.expandvars('$TMPDIR/left'), 'w').close(); subprocess.Popen(['sleep', '600'])"
     )
     attacker.client.end()
-    look = "import json, os; ['x' in globals(), hasattr(json, 'changed'), os.listdir('/tmp'), os.listdir('.')]"
+    look = "import json, os; ['x' in globals(), hasattr(json, 'changed'), os.listdir(os.environ['TMPDIR']), os.listdir('.')]"
 
     assert attacker.value(look) == [False, False, [], []]
 

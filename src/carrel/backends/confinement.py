@@ -62,7 +62,7 @@ def rules(machine: Machine, programs: list[Path]) -> list[list[str]]:
     found = [[path, "execute"] for path in (*policy.SYSTEM_PATHS, *policy.SYSTEM_LINKS, *map(str, programs))]
     found += [[path, "read"] for path in (*READABLE, *PROC_FACTS)]
     found += [[path, "device"] for path in DEVICES]
-    return [*found, [SHARED_MEMORY, "write"]] if machine.has_own_ids else found
+    return [*found, [SHARED_MEMORY, "unlisted"]] if machine.has_own_ids else found
 
 
 def warden_rules(machine: Machine, programs: list[Path]) -> list[list[str]]:
@@ -75,7 +75,7 @@ def rlimits(pool: PoolSpec, machine: Machine) -> dict[str, int]:
     limits = policy.rlimits(pool, has_memory_cgroup=False)
     del limits["RLIMIT_CORE"]  # the warden's own, which its filter lets nobody change
     limits["RLIMIT_FSIZE"] = pool.data_bytes
-    limits["RLIMIT_NPROC"] = pool.pids + 1 if machine.has_own_ids else 16 * pool.pids
+    limits["RLIMIT_NPROC"] = pool.pids if machine.has_own_ids else 16 * pool.pids
     return limits
 
 

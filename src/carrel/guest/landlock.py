@@ -39,6 +39,8 @@ ACCESS = {
     "read": _READ_DIR | _READ_FILE,
     "execute": _READ_DIR | _READ_FILE | _EXECUTE,
     "write": (_REFER << 1) - 1 & ~(_MAKE_CHAR | _MAKE_BLOCK) | _TRUNCATE,  # and read, list and execute
+    "unlisted": (_REFER << 1) - 1 & ~(_MAKE_CHAR | _MAKE_BLOCK | _READ_DIR)
+    | _TRUNCATE,  # the same, to who knows the names
     "device": _READ_FILE | _WRITE_FILE | _TRUNCATE | _IOCTL_DEV,
 }
 _HANDLED_FILES = {1: _REFER - 1, 2: _TRUNCATE - 1, 3: _IOCTL_DEV - 1, 4: _IOCTL_DEV - 1}  # from 5 on:

@@ -30,7 +30,6 @@ from carrel.guest.child import Interpreter, reap
 from carrel.guest.template import Template, run_child, say_ready, take_over
 
 _LOOK_S, _IDLE_LOOK_S = 0.5, 2.0
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _NULL = "/dev/null"
 
 Spec = dict[str, Any]  # backends/confinement.py, `template()`, says what is in it
@@ -240,18 +239,20 @@ def _descendants() -> Iterator[int]:
 
 
 def _resident(pid: int) -> int:
-    """Of its own or copied on writing; what a template has in common with all that it forked counts in each."""
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/statm") as file:  # noqa: PTH123
-        fields = file.read().split()
-        return (int(fields[1]) - int(fields[2])) * _PAGE
-    return 0
+    """Of no file's: what a template has in common with all that it forked counts in each."""
+    return _sum(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:"))
 
 
 def _proportional(pid: int) -> int:
     """The same, shared out among those who have it; of one that hides it, all that is resident."""
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
-        return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
-    return _resident(pid)
+    return _sum(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) or _resident(pid)
+
+
+def _sum(path: str, names: tuple[str, ...]) -> int:
+    """Bytes, of the lines that begin so; 0 where the process is gone, or keeps it to itself."""
+    with contextlib.suppress(OSError, ValueError), open(path) as file:  # noqa: PTH123
+        return sum(int(line.split()[1]) * 1024 for line in file if line.startswith(names))
+    return 0
 
 
 if __name__ == "__main__":
