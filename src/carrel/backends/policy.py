@@ -8,8 +8,8 @@ network by a namespace that has nothing but its own loopback.
 from __future__ import annotations
 
 import base64
+import os
 import resource
-import tempfile
 from collections.abc import Container
 from functools import cache
 from typing import Any
@@ -311,7 +311,8 @@ def _allow_own_limits(program: pyseccomp.SyscallFilter) -> None:
 
 def compiled(program: pyseccomp.SyscallFilter) -> str:
     """A BPF program for this machine's architecture, in base64."""
-    with tempfile.TemporaryFile() as out:
+    # Not a file of a folder: the host may be able to write to none.
+    with os.fdopen(os.memfd_create("filter", os.MFD_CLOEXEC), "w+b") as out:
         program.export_bpf(out)
         out.seek(0)
         return base64.b64encode(out.read()).decode()
