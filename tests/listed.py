@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import http.server
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 
 from carrel.client import Client
+from carrel.storage import POOL_CONTRIBUTOR
 from conftest import Server, SlimServer
 
 # There in every session here. `ask` says what the proxy answers to a raw request, `connect` the first line of what it answers to CONNECT;
@@ -133,7 +137,15 @@ def session(listed: Server) -> Iterator[Session]:
 @pytest.fixture
 def operator(listed: Server) -> Callable[[], Client]:
     """A client that may change the pool."""
-    from carrel.storage import POOL_CONTRIBUTOR, State
-
-    token = State(listed.state).issue_token(roles=[POOL_CONTRIBUTOR])
+    token = carrel(listed, "token", "--role", POOL_CONTRIBUTOR).stdout.strip()
     return lambda: Client(listed.endpoint, token)
+
+
+def carrel(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of ours by the user that runs the server, whose state folder nobody else may read."""
+    owner = server.state.stat()
+    command = [sys.executable, "-P", "-m", "carrel.cli", *words, "--state", str(server.state)]
+    account: dict[str, Any] = {}
+    if owner.st_uid != os.geteuid():
+        account = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
+    return subprocess.run(command, capture_output=True, text=True, check=False, **account)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from carrel.client import ApiError, Client
 from conftest import Server, SlimServer
-from listed import Session
+from listed import Session, carrel
 
 pytestmark = pytest.mark.one_level
 
@@ -26,10 +25,9 @@ def list_is_put_back(request: pytest.FixtureRequest) -> Iterator[None]:
         client.set_egress(before or [])
 
 
-def carrel(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
+def egress(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     """`carrel sessionpool egress …`."""
-    command = [sys.executable, "-P", "-m", "carrel.cli", "sessionpool", "egress", *words, "--state", str(server.state)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return carrel(server, "sessionpool", "egress", *words)
 
 
 def test_a_change_holds_for_live_sessions_at_once(session: Session, operator: Operator, site: int) -> None:
@@ -87,33 +85,33 @@ def test_refusals_and_connections_are_counted(session: Session, operator: Operat
 
 def test_the_command_line_shows_tests_and_sets(listed: Server, session: Session, site: int) -> None:
     """`carrel sessionpool egress show|set|test`: with the exit status for scripts."""
-    shown = carrel(listed, "show", "python", "-o", "json")
+    shown = egress(listed, "show", "python", "-o", "json")
     assert f"localhost:{site}" in json.loads(shown.stdout)["allow"]
 
-    allowed = carrel(listed, "test", "python", f"127.0.0.1:{site}")
+    allowed = egress(listed, "test", "python", f"127.0.0.1:{site}")
     assert (allowed.returncode, allowed.stdout.splitlines()[0]) == (
         0,
         f"127.0.0.1:{site} is allowed: rule 127.0.0.1:{site}",
     )
-    unlisted = carrel(listed, "test", "python", "pypi.org")
+    unlisted = egress(listed, "test", "python", "pypi.org")
     assert unlisted.returncode == 1
     assert unlisted.stdout == "pypi.org:443 is refused: no rule names it; it is not on the pool's egress list\n"
-    private = carrel(listed, "test", "python", "10.1.2.3:80")
+    private = egress(listed, "test", "python", "10.1.2.3:80")
     assert (private.returncode, private.stdout.splitlines()[1]) == (1, "  10.1.2.3  a private range")
 
-    assert carrel(listed, "set", "python", "elsewhere.example:443").returncode == 0
+    assert egress(listed, "set", "python", "elsewhere.example:443").returncode == 0
     assert "403" in session.value(f"connect('127.0.0.1:{site}')")
-    wrong = carrel(listed, "set", "python", "http://pypi.org/")
+    wrong = egress(listed, "set", "python", "http://pypi.org/")
     assert wrong.returncode == 1
     assert "'http://pypi.org/' is not a rule" in wrong.stderr
-    assert carrel(listed, "show", "nowhere").returncode == 1
+    assert egress(listed, "show", "nowhere").returncode == 1
 
 
 def test_a_pool_without_a_list_says_so(slim_server: SlimServer) -> None:
     """Its sessions reach nothing, which the route tells; a list cannot be given to sandboxes that have no proxy."""
     with slim_server() as server:
-        assert "EgressDisabled" in carrel(server, "show", "python").stdout
-        refused = carrel(server, "set", "python", "pypi.org")
+        assert "EgressDisabled" in egress(server, "show", "python").stdout
+        refused = egress(server, "set", "python", "pypi.org")
         assert (refused.returncode, "has no egress list" in refused.stderr) == (1, True)
-        tried = carrel(server, "test", "python", "pypi.org")
+        tried = egress(server, "test", "python", "pypi.org")
         assert (tried.returncode, "reach nothing" in tried.stdout) == (1, True)

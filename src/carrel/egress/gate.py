@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -53,8 +53,16 @@ class Verdict:
         return "; ".join(f"{each.address} is {each.refusal}" for each in self.candidates)
 
 
+def look_up(host: str, port: int) -> list[str]:
+    """The addresses of a name, as this machine resolves names; blocks. Raises OSError."""
+    # As bytes: for text, Python would load a codec, from files that this process may no longer read.
+    found = socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
 class Gate:
-    def __init__(self) -> None:
+    def __init__(self, look_up: Callable[[str, int], list[str]] = look_up) -> None:
+        self._look_up = look_up
         self._carve_outs: tuple[Range, ...] = ()
         self._rules: dict[str, tuple[Rule, ...]] = {}
         self._threads = ThreadPoolExecutor(_LOOKUPS, "resolve")
@@ -82,14 +90,11 @@ class Gate:
         return refusal(address, self._carve_outs, is_own=is_own_address(address))
 
     async def _resolve(self, target: Target) -> list[Address]:
-        def look_up() -> list[str]:
-            # As bytes: for text, Python would load a codec, from files that this process may no longer read.
-            found = socket.getaddrinfo(target.host.encode(), target.port, type=socket.SOCK_STREAM)
-            return list(dict.fromkeys(str(each[4][0]) for each in found))
-
         try:
             async with asyncio.timeout(RESOLVE_S):
-                found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+                found = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._look_up, target.host, target.port
+                )
         except TimeoutError as error:
             raise Unresolved(f"{target.host} was not resolved within {RESOLVE_S:.0f} s") from error
         except OSError as error:

@@ -103,6 +103,8 @@ def target_of(host: str, port: int) -> Target:
         address = ipaddress.ip_address(host)
     except ValueError:
         return Target(_name(host), port)
+    if "%" in host:
+        raise ValueError("an address with a zone, which means something on one machine only")
     return Target(str(address), port, address)
 
 
