@@ -20,8 +20,14 @@ from typing import Any
 NAMES = {
     "public.test": ("93.184.216.34", "2606:2800:220:1::34"),
     "inside.test": ("10.20.0.5", "fd12::5"),
+    "mixed.test": ("10.20.0.5", "93.184.216.34"),
+    "a.b.deep.test": ("93.184.216.34",),
+    "host.test": ("11.0.0.2",),
     "metadata.test": ("169.254.169.254", "fd00:ec2::254"),
 }
+
+
+FLIPS = iter(["93.184.216.34"])  # flip.test: this the first time, and something private from then on
 
 
 SEEN: set[str] = set()  # what came by UDP
@@ -100,6 +106,9 @@ def answer(query: bytes, *, by_udp: bool) -> bytes:
     if name == "big.test":
         addresses = [] if by_udp else [f"93.184.{n // 200}.{n % 200}" for n in range(400)]
         flags = 0x8380 if by_udp else 0x8180
+    elif name == "flip.test":
+        addresses = [next(FLIPS, "10.20.0.5")] if kind == 1 else []
+        flags = 0x8180
     else:
         addresses = [each for each in NAMES.get(name, ()) if (":" in each) == (kind == 28)]
         flags = 0x8180 if name in NAMES else 0x8183

@@ -28,7 +28,8 @@ def test_a_daemon_is_found() -> None:
             os.kill(daemon, signal.SIGKILL)
 
     assert eventually(lambda: not alive(daemon))
-    assert before.left(grace=1) == []
+    # By its own line: what a server that others run beside this test leaves for a moment is not this test's matter.
+    assert not any(line.startswith(f"process {daemon}:") for line in before.left(grace=1))
 
 
 def test_a_file_is_found() -> None:
@@ -36,9 +37,9 @@ def test_a_file_is_found() -> None:
     file = Path(tempfile.gettempdir()) / "carrel-forgotten"
     file.touch()
 
-    assert before.left(grace=0) == [f"file: {file}"]
+    assert f"file: {file}" in before.left(grace=0)
     file.unlink()
-    assert before.left(grace=0) == []
+    assert f"file: {file}" not in before.left(grace=0)
 
 
 def test_a_server_of_someone_else_is_not_held_against_the_run() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 from collections.abc import Sequence
 
@@ -102,7 +103,7 @@ async def test_a_name_is_resolved_once_and_every_address_is_checked() -> None:
     gate = Gate(names)
     gate.set_rules("pool", ["fooling.example"])
 
-    verdict = await gate.check("pool", parse_target("fooling.example:443"))
+    verdict = await gate.check("pool", parse_target("fooling.example:443"), asyncio.Semaphore(1))
 
     assert verdict.addresses == [ipaddress.ip_address("93.184.216.34")]
     assert len(verdict.candidates) == 5
@@ -116,7 +117,7 @@ async def test_a_name_that_nothing_names_is_never_resolved() -> None:
     gate = Gate(names)
     gate.set_rules("pool", ["listed.example", "0.0.0.0/0"])
 
-    verdict = await gate.check("pool", parse_target("c2VjcmV0.evil.example:443"))
+    verdict = await gate.check("pool", parse_target("c2VjcmV0.evil.example:443"), asyncio.Semaphore(1))
 
     assert (verdict.rule, names.asked) == (None, [])
 
@@ -126,9 +127,11 @@ async def test_a_carve_out_opens_what_it_names() -> None:
     gate = Gate()
     gate.set_rules("pool", ["0.0.0.0/0"])
     target = parse_target("10.1.2.3:443")
-    assert (await gate.check("pool", target)).reason == "10.1.2.3 is a private range"
+    assert (await gate.check("pool", target, asyncio.Semaphore(1))).reason == "10.1.2.3 is a private range"
 
     gate.configure(["10.1.0.0/16"])
 
-    assert (await gate.check("pool", target)).reason == ""
-    assert (await gate.check("pool", parse_target("10.2.0.1:443"))).reason == "10.2.0.1 is a private range"
+    assert (await gate.check("pool", target, asyncio.Semaphore(1))).reason == ""
+    assert (
+        await gate.check("pool", parse_target("10.2.0.1:443"), asyncio.Semaphore(1))
+    ).reason == "10.2.0.1 is a private range"

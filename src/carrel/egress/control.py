@@ -29,6 +29,7 @@ class Control:
     def __init__(self, host: socket.socket) -> None:
         self._host = host
         self._gate = Gate()
+        self._lookups = asyncio.Semaphore(4)  # of `test`
         self._forwarders: dict[str, Forwarder] = {}  # by sandbox
         self._proxies: dict[str, tuple[str, Proxy]] = {}  # by sandbox, with its pool
         self._counts: dict[str, Counts] = {}  # by pool
@@ -110,7 +111,7 @@ class Control:
     async def _test(self, request: Request, _descriptors: list[int]) -> Request:
         target = parse_target(request["target"], default_port=443)
         try:
-            verdict = await self._gate.check(request["pool"], target)
+            verdict = await self._gate.check(request["pool"], target, self._lookups)
         except Unresolved as error:
             rule = self._gate.rule(request["pool"], target)
             return {"target": str(target), "rule": rule.text if rule else None, "reason": str(error), "addresses": []}

@@ -78,25 +78,35 @@ class Gate:
         """The rule that lets a pool's sessions ask for `target`. A pool that nobody has told of may ask for nothing."""
         return matching(self._rules.get(pool, ()), target)
 
-    async def check(self, pool: str, target: Target) -> Verdict:
-        """Raises Unresolved."""
+    async def check(self, pool: str, target: Target, lookups: asyncio.Semaphore) -> Verdict:
+        """`lookups` is the asker's share of lookups under way. Raises Unresolved."""
         rule = self.rule(pool, target)
         if rule is None:
             return Verdict(target, None)
-        addresses = [target.address] if target.address is not None else await self._resolve(target)
+        addresses = [target.address] if target.address is not None else await self._resolve(target, lookups)
         return Verdict(target, rule, tuple(Candidate(each, self._refusal(each)) for each in addresses))
 
     def _refusal(self, address: Address) -> str | None:
         return refusal(address, self._carve_outs, is_own=is_own_address(address))
 
-    async def _resolve(self, target: Target) -> list[Address]:
+    async def _resolve(self, target: Target, lookups: asyncio.Semaphore) -> list[Address]:
         try:
             async with asyncio.timeout(RESOLVE_S):
-                found = await asyncio.get_running_loop().run_in_executor(
+                await lookups.acquire()
+                lookup = asyncio.get_running_loop().run_in_executor(
                     self._threads, self._look_up, target.host, target.port
                 )
+                # Given back when the thread is free, which for a silent name server is long after whoever asked has gone.
+                lookup.add_done_callback(lambda done: _give_back(lookups, done))
+                found = await asyncio.shield(lookup)
         except TimeoutError as error:
             raise Unresolved(f"{target.host} was not resolved within {RESOLVE_S:.0f} s") from error
         except OSError as error:
             raise Unresolved(f"{target.host} could not be resolved: {error.strerror or error}") from error
         return [ipaddress.ip_address(each) for each in found]
+
+
+def _give_back(lookups: asyncio.Semaphore, done: asyncio.Future[list[str]]) -> None:
+    lookups.release()
+    if not done.cancelled():
+        done.exception()  # seen: whoever asked may have gone

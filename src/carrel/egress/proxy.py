@@ -22,6 +22,7 @@ from carrel.egress.relay import Streams, relay
 from carrel.egress.rules import Target, parse_target
 
 MAX_CONNECTIONS = 256  # of one sandbox
+MAX_LOOKUPS = 4  # of one sandbox at once: those of all share some threads
 MAX_HEAD = 32 * 1024
 HEAD_S = 15.0  # for a whole head
 CONNECT_S = 10.0  # for one address
@@ -61,6 +62,7 @@ class Proxy:
     def __init__(self, gate: Gate, pool: str, counts: Counts, on_refused: Refused) -> None:
         self._gate, self._pool, self._counts, self._on_refused = gate, pool, counts, on_refused
         self._telling = _Telling()
+        self._lookups = asyncio.Semaphore(MAX_LOOKUPS)
         self._connections: dict[asyncio.Task[None], Target | None] = {}  # None: still asking
         self._server: asyncio.Server | None = None
 
@@ -123,7 +125,7 @@ class Proxy:
     async def _connect(self, target: Target) -> Streams:
         """A connection to an address of the target that was checked. Raises Answered."""
         try:
-            verdict = await self._gate.check(self._pool, target)
+            verdict = await self._gate.check(self._pool, target, self._lookups)
         except Unresolved as error:
             raise Answered(502, str(error)) from error
         if not verdict.addresses:
