@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carrel.backends.base import Death, Meter, NoMeter, Usage
+from carrel.backends.network import Network
 from carrel.errors import SandboxStartFailed
 from carrel.guest.frames import INITIAL_CREDIT, MAX_PAYLOAD, Decoder, Header, chunks, encode
 from carrel.models import Level, PoolSpec
@@ -322,7 +323,7 @@ class FakeBackend:
     level: Level = Level.NAMESPACE
     start_s: float = 30.0
     restart_s: float = 1.5
-    network: None = None
+    network: Network | None = None
     weaknesses: list[str] = field(default_factory=list)
     create_s: float = 0.0
     kill_s: float = 0.0

@@ -9,17 +9,20 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from carrel import errors
 from carrel.backends.base import Death
+from carrel.backends.network import Network
 from carrel.guest.frames import Decoder, FrameError, Header, encode
 from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, Status, Usage
 from carrel.sessions import link, session
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import KEPT, TIMED_OUT, Record, Store, cut
 from carrel.sessions.keeper import Keeper
+from carrel.sessions.room import short
 from carrel.sessions.session import Session
 from carrel.sessions.states import SANDBOX, SESSION, SessionEvent, SessionState, TransitionError, step
 from fake_sandboxes import FakeBackend
@@ -581,3 +584,26 @@ def test_frames_in_any_pieces() -> None:
         assert [frame for start, stop in pairwise(cuts) for frame in decoder.feed(stream[start:stop])] == sent
     with pytest.raises(FrameError):
         list(Decoder().feed(b"\xff" * 8))
+
+
+async def test_what_was_refused_is_logged_with_its_session(caplog: pytest.LogCaptureFixture) -> None:
+    """The egress process knows sandboxes only; the log names the session by its digest, and never by its identifier."""
+
+    async def start(*_nothing: object) -> Any:
+        raise AssertionError("nothing here needs a process")
+
+    network = Network(start, start)
+    backend = FakeBackend(network=network)
+    async with pool_of(backend) as keeper:
+        alice, _ = await keeper.session("python", "alice")
+        network.on_refused(alice.guest.sandbox.id, "elsewhere.example:443", "it is not on the pool's egress list", 3)
+        network.on_refused("no sandbox of ours", "elsewhere.example:443", "", 0)
+
+    (record,) = [vars(each) for each in caplog.records if each.message == "egress refused"]
+    told = {name: record[name] for name in ("pool", "session", "target", "not_told_before")}
+    assert told == {
+        "pool": "python",
+        "session": short("alice"),
+        "target": "elsewhere.example:443",
+        "not_told_before": 3,
+    }

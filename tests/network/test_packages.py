@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from carrel.client import ApiError, Client
+from carrel.models import Level
 from conftest import Server, SlimServer
 
 pytestmark = [pytest.mark.one_level, pytest.mark.slow]  # pip is in the large image only
@@ -170,3 +171,12 @@ def test_a_broken_wheel_is_the_operators_error(slim_server: SlimServer, tmp_path
     ):
         client.execute("1")
     assert whole.exists()
+
+
+def test_packages_install_at_level_process_too(slim_server: SlimServer, wheels: Path, index: int) -> None:
+    """Into the session's own folder: the interpreter's copy that all servers share stays as it was."""
+    config = POOLS.format(wheels=wheels, port=index).partition("[pools.indexed]")[0]
+    with slim_server(level=Level.PROCESS, config=config) as server, server.client() as client:
+        assert value(client, "%pip install -q offline\nimport offline\noffline.answer") == 41
+        assert value(client, "offline.__file__").startswith(str(server.state))
+        client.end()
