@@ -81,8 +81,9 @@ def test_an_empty_forged_frame_is_nothing(probe: Attacker) -> None:
 @pytest.mark.not_at("restricted", reason="asked in test_restricted.py: its templates are other processes")
 def test_templates_hold_no_descriptor_of_the_servers(probe: Attacker) -> None:
     """A template has its socket to the host, its poll set and stdio: not the spawner's socket, not a log, not a lock."""
-    host = probe.server.connection["pids"]["host"]
-    templates = [pid for pid in descendants(host) if b"template" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    templates = [
+        pid for pid in descendants(probe.server.process.pid) if b"template" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
     assert templates
     if os.geteuid() != 0:
         pytest.skip("an ordinary user may not look at the descriptors of a process in another user namespace")
