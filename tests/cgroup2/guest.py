@@ -170,6 +170,10 @@ def memory_holds(client: Client, code: Path) -> None:
     client.upload("kept.txt", b"kept")
     result = run(client, BOMB)
     check("a memory bomb is a result", result.status == "Failed" and result.stderr == OUT_OF_MEMORY, result.stderr)
+    usage, limit = result.usage, MEMORY_MIB * MIB
+    check("its outcome is memory", result.outcome == "memory", result.outcome)
+    check("processor time is counted by the group", usage.sources.get("cpu_ms") == "cgroup v2 cpu.stat", usage)
+    check("so is the peak of memory", limit * 0.9 < (usage.peak_memory_bytes or 0) <= limit, usage)
     kills = counter(code / "memory.events", "oom_kill")
     check("the kernel killed in the code's group", kills == 1, f"oom_kill {kills}")
     check("the agent lives", read(code.parent / "agent/cgroup.procs") == agent, agent)
