@@ -224,7 +224,7 @@ def test_a_gateway_and_a_spawner_that_are_replaced_have_no_more(slim_server: Sli
             except (ApiError, httpx.HTTPError):
                 return False
 
-        assert eventually(is_back, 20)
+        assert eventually(is_back, 60)
         after = {each.part: each.status for each in family(server)}
         for part in ("gateway", "spawner", "template", "host"):
             names = ("Uid", "Gid", "Groups", "NoNewPrivs", *SETS)
