@@ -59,6 +59,28 @@ def test_it_kills_nothing_but_what_runs_in_sandboxes(spawner: Asker) -> None:
             os.close(pidfd)
 
 
+@pytest.mark.parametrize("name", ["../escaped", "{folder}/escaped", "a/b", "..", ""])
+def test_a_control_group_has_a_name_and_no_path(spawner: Asker, tmp_path: Path, name: str) -> None:
+    """As root the spawner would make folders wherever the host likes, and groups outside of the server's own limits."""
+    if spawner.hello["cgroups"] is None:
+        pytest.skip("no control groups here")
+    limits = {"memory_bytes": 1 << 30, "pids": 10, "cpu": 1}
+
+    assert "not understood" in spawner.ask("group", name=name.format(folder=tmp_path), limits=limits)["error"]
+    assert not (tmp_path / "escaped").exists()
+
+
+def test_of_a_control_group_that_cannot_be_made_nothing_is_left(spawner: Asker) -> None:
+    if spawner.hello["cgroups"] is None:
+        pytest.skip("no control groups here")
+
+    name = f"half-{os.getpid()}"
+    answer = spawner.ask("group", name=name, limits={"memory_bytes": 1 << 30, "pids": 1 << 40, "cpu": 1})
+
+    assert "Invalid argument" in answer["error"]
+    assert [folder for folder, _names, _files in os.walk("/sys/fs/cgroup") if folder.endswith(f"/{name}")] == []
+
+
 def test_a_request_that_it_does_not_understand_is_answered(spawner: Asker) -> None:
     assert "not understood" in spawner.ask("nonsense")["error"]
     assert "not understood" in spawner.ask("group", limits={})["error"] or spawner.hello["cgroups"] is None

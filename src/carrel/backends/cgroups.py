@@ -87,9 +87,16 @@ class Tree:
             raise
 
     def make(self, name: str, limits: Limits) -> Group:
-        """The groups of sandbox `name`, limits set."""
+        """The groups of sandbox `name`, limits set; none of them where that fails."""
         self._remove_leaving()
-        return self._make_v1(name, limits) if self.version == 1 else self._make_v2(name, limits)
+        try:
+            return self._make_v1(name, limits) if self.version == 1 else self._make_v2(name, limits)
+        except FileExistsError:  # another one's
+            raise
+        except OSError:
+            for root in dict.fromkeys(self._roots.values()):
+                _remove_below(root / name)
+            raise
 
     def _make_v1(self, name: str, limits: Limits) -> Group:
         memory, pids, cpu = (self._roots[controller] / name for controller in _CONTROLLERS)

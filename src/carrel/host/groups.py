@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from carrel.backends.cgroups import Group, Limits, Tree, open_tree, sweep
 from carrel.host.parts import Answer, Operation, Request
+
+_NAME = re.compile(
+    r"[0-9a-z]+(-[0-9a-z]+)*"
+)  # never a path: what the host calls a sandbox becomes a folder's name, made by root
 
 
 class Groups:
@@ -27,6 +32,8 @@ class Groups:
         """The groups of sandbox `name`, and open: what joins its agent to them (`agent` of these), its code, what is `counted`."""
         if self._tree is None:
             return {"agent": 0}, []
+        if _NAME.fullmatch(request["name"]) is None:
+            raise ValueError("a sandbox's name has letters, digits and dashes")
         group = self._tree.make(request["name"], Limits(**request["limits"]))
         self._groups[request["name"]] = group
         joins, counted = group.open_joins(), group.open_counted()
