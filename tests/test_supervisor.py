@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -45,6 +47,23 @@ def test_a_dead_gateway_is_replaced_and_sessions_live_on(slim_server: SlimServer
         os.kill(before, signal.SIGKILL)
 
         assert eventually(lambda: server.pids["gateway"] != before, 10)
+        assert client.execute("x + 1").result == 42
+        client.end()
+
+
+def test_a_gateway_that_cannot_be_started_for_a_while_is_no_end(slim_server: SlimServer) -> None:
+    """No descriptors, no processes to be had: it is tried again, and the sessions live on."""
+    with slim_server() as server, server.client() as client:
+        client.execute("x = 41")
+        before = server.pids["gateway"]
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        os.kill(before, signal.SIGKILL)
+        time.sleep(1)
+        assert server.process.poll() is None
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+
+        assert eventually(lambda: server.pids["gateway"] != before, 15)
         assert client.execute("x + 1").result == 42
         client.end()
 

@@ -353,11 +353,27 @@ def test_a_root_that_may_not_change_ids_is_told_so() -> None:
     assert "SETUID" in found["reason"]
 
 
+@pytest.mark.parametrize("left", [("chown", "kill", "setgid", "setpcap"), ()], ids=["no-setuid", "none"])
+def test_a_server_of_a_root_that_may_not_change_ids_ends_with_a_reason(
+    left: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And with a warning that its own processes stay root; it used to be a traceback."""
+    with tempfile.TemporaryDirectory(prefix="carrel-state-") as state:
+        which = Jail(capabilities=left)
+        with pytest.raises(launch.LaunchError), jail.serve(which, Path(state), "--images", f"{state}/images"):
+            pass
+    said = capfd.readouterr().err
+    assert "root may not become other users here" in said
+    assert "as root it needs the capabilities SETUID" in said
+    assert "Traceback" not in said
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_a_template_can_become_a_session_and_nobody_else() -> None:
-    """By every call that changes ids; and a root that it might become would have no power."""
+    """By every call that changes ids; nor by a user namespace, into which who may change ids maps whom he likes; and a root that it might
+    become would have no power."""
     code = """
-import base64, json, os, sys
+import ctypes, errno, json, os, platform
 from carrel.backends import confinement
 from carrel.guest import linux
 from carrel.host import wardens
@@ -374,6 +390,11 @@ outside = [0, 1, 1000, 65534, ids.start - 1, ids.stop, 2**32 - 1, 2**32 - 2]
 own = ids[1]
 found = [refused(os.setresuid, *each) for n in outside for each in ((n, own, own), (own, n, own), (own, own, n))]
 found += [refused(call, 0) for call in (os.setuid, os.setgid, os.seteuid)] + [refused(os.setgroups, [0]), refused(os.setreuid, 0, 0)]
+libc = ctypes.CDLL(None, use_errno=True)
+clone, clone3 = {'x86_64': (56, 435), 'aarch64': (220, 435)}[platform.machine()]
+for flag in (0x02000000, 0x04000000, 0x08000000, 0x00020000, 0x10000000, 0x20000000, 0x40000000):
+    found.append(libc.syscall(clone, flag | 17, 0, 0, 0, 0) < 0 and ctypes.get_errno() == errno.EPERM)
+found.append(libc.syscall(clone3, 0, 0) < 0 and ctypes.get_errno() == errno.ENOSYS)
 os.setresgid(ids[1], ids[1], ids[1]); os.setresuid(ids[1], ids[1], ids[1])
 print(json.dumps([all(found), os.getresuid() == (ids[1],) * 3]))
 """

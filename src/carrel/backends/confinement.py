@@ -16,7 +16,7 @@ from typing import Any
 
 import pyseccomp
 
-from carrel.backends import policy
+from carrel.backends import arguments, policy
 from carrel.models import PoolSpec
 
 # Besides policy.SYSTEM_PATHS, which can be read and executed.
@@ -40,7 +40,7 @@ _SIGNALS = "kill pidfd_send_signal rt_sigqueueinfo rt_tgsigqueueinfo tgkill tkil
 _OWNERS = "chown fchown fchownat fremovexattr fsetxattr lchown lremovexattr lsetxattr removexattr setxattr"
 _PRETENDED = "chmod fchmod fchmodat fchmodat2 futimesat utime utimensat utimes"
 _SIGNAL_OWNERS = (8, 10, 15)  # fcntl: F_SETOWN, F_SETSIG, F_SETOWN_EX
-_ENETUNREACH = 101
+_ENOSYS, _ENETUNREACH = 38, 101
 _PR_SET_SECCOMP = 22
 
 
@@ -151,6 +151,12 @@ def template_seccomp(ids: range | None) -> bytes:
     for name in _NOT_FOR_TEMPLATES.split():
         if policy.is_known(name):
             program.add_rule(pyseccomp.ERRNO(policy.EPERM), name)
+    # A user namespace would be a way round the rest: who may change ids here may map any id but 0 into it (user_namespaces(7)).
+    for bit in range(32):
+        if flag := arguments.NEW_NAMESPACES & 1 << bit:
+            rule = pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag)
+            program.add_rule(pyseccomp.ERRNO(policy.EPERM), "clone", rule)
+    program.add_rule(pyseccomp.ERRNO(_ENOSYS), "clone3")  # its flags are out of a filter's sight; libc takes clone then
     for family in (2, 10, 16, 17):
         program.add_rule(pyseccomp.ERRNO(policy.EPERM), "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
     for name in ("setresuid", "setresgid"):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from carrel.backends import policy
 
 # Processes of the server that have an id of their own. The order is part of the state: new ones go to the end.
 _SERVICES = ("host", "gateway", "egress", "builder")
+_CHOWN, _SETGID, _SETUID = 0, 6, 7
 _FIRST_SERVICE = policy.LAST_ID
 # For containers with 65,536 ids: what systemd's table leaves unused (UIDS-GIDS.md there).
 _FIRST_LOW, _LOW_SLOTS = 60_706, 119
@@ -31,13 +33,19 @@ def sessions(state: Path) -> range:
 def service(state: Path, name: str) -> int | None:
     """User and group of the server's process `name`; None where it has to stay who it is.
 
-    That is an ordinary user's server, or one of root in a container that has next to no ids.
+    That is an ordinary user's server, or one of root in a container that has next to no ids, or may not change to them.
     """
     number, size = _SERVICES.index(name), len(_SERVICES)
     candidates = (_FIRST_SERVICE + slot(state) * size, _FIRST_LOW + slot(state) % _LOW_SLOTS * size)
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not has_capabilities((_CHOWN, _SETGID, _SETUID)):
         return None
     return next((first + number for first in candidates if _is_mapped(first + number)), None)
+
+
+def has_capabilities(wanted: Iterable[int]) -> bool:
+    """Whether this process has all of them in force (capabilities(7) has the numbers)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return all(int(status["CapEff"], 16) >> number & 1 for number in wanted)
 
 
 def inside(slot: int, count: int) -> list[int]:

@@ -82,9 +82,13 @@ class Supervisor:
 
     async def _start_host(self) -> None:
         self._spawners = spawners = Spawners(Setup.of(self.config))
+        uid = ids.service(self.config.state, "host")
+        if uid is None and os.geteuid() == 0:
+            hint = "give it the capabilities CHOWN, SETUID and SETGID (Docker does), or run it as an ordinary user"
+            log.warning("root may not become other users here: host and gateway stay root", extra={"what_to_do": hint})
         message = {
             "config": self.config.to_json(),
-            "uid": ids.service(self.config.state, "host"),
+            "uid": uid,
             "gateway_uid": ids.service(self.config.state, "gateway"),
             "supervisor_fd": spawners.host_fd,
         }
@@ -130,7 +134,10 @@ class Supervisor:
         await asyncio.sleep(pause)
         try:
             await self._start_gateway()
-        except ChildError as error:
+        except (
+            ChildError,
+            OSError,
+        ) as error:  # no process or descriptor to be had for a moment is no end of the sessions
             log.error("the gateway did not start", extra={"why": str(error)})
             return False
         return True

@@ -144,18 +144,12 @@ def why_not() -> str:
             "there is no Landlock: the kernel is older than 5.13, or has it switched off (boot with lsm=landlock,…), "
             "or the container engine's seccomp profile refuses it (Docker lets it through from 23.0)"
         )
-    if os.geteuid() == 0 and not has_capabilities((_SETUID, _SETGID, _SETPCAP, _KILL)):
+    if os.geteuid() == 0 and not ids.has_capabilities((_SETUID, _SETGID, _SETPCAP, _KILL)):
         return (
             "as root it needs the capabilities SETUID, SETGID, SETPCAP and KILL, which Docker gives by default; "
             "or run the server as an ordinary user"
         )
     return ""
-
-
-def has_capabilities(wanted: tuple[int, ...]) -> bool:
-    """Whether this process has all of them in force."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return all(int(status["CapEff"], 16) >> number & 1 for number in wanted)
 
 
 def _become_templates_user(uid: int) -> None:
