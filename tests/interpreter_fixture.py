@@ -76,9 +76,10 @@ class Interpreter:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._selector.close()
-        self.control.close()
-        if self.process.poll() is None:
+        # Before its socket is closed, which ends it too, but not what it forked. The group is its own until it is waited for.
+        if self.process.returncode is None:
             os.killpg(self.process.pid, signal.SIGKILL)
+        self.control.close()
         self.process.wait()
         for pipe in self._pipes.values():
             pipe.close()

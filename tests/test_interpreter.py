@@ -12,6 +12,7 @@ import pytest
 
 from carrel.backends import images
 from interpreter_fixture import IMAGES, SOURCE, Died, Interpreter
+from processes import alive, eventually
 
 PNG = b"\x89PNG\r\n"
 
@@ -372,6 +373,15 @@ def test_later_runs_survive(fresh: Interpreter, code: str) -> None:
 
     assert fresh.run("print('back')").stdout == "back\n"
     assert fresh.value("import asyncio\nawait asyncio.sleep(0)\n6 * 7") == 42
+
+
+def test_what_a_cell_forks_does_not_outlive_these_tests(slim_image: images.Image, folder: Path) -> None:
+    """The interpreter ends by itself when its socket closes; the fixture must not take that for the end of what it forked."""
+    with Interpreter(slim_image, folder) as interpreter:
+        child = interpreter.value("import os, time\nif (pid := os.fork()) == 0: time.sleep(600)\npid")
+        assert alive(child)
+
+    assert eventually(lambda: not alive(child))
 
 
 @pytest.mark.parametrize(

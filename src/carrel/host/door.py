@@ -20,6 +20,8 @@ _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid (unix(7), SO_
 def bind(path: Path, caller: int | None) -> socket.socket:
     """A socket at `path` that user `caller` may connect to, None being this process's own. One that nobody serves is replaced.
 
+    Its folder may be passed through by the caller's group, which has nobody else in it, and by no other user; nobody may list it.
+
     Raises HostUnavailable where another host serves there.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -36,7 +38,8 @@ def bind(path: Path, caller: int | None) -> socket.socket:
             os.umask(before)
         if caller is not None:
             os.chown(path, caller, caller)
-            path.parent.chmod(0o711)  # to be passed through; what is above it, and in it, is as closed as it was
+            os.chown(path.parent, -1, caller)
+        path.parent.chmod(0o700 if caller is None else 0o710)
     except BaseException:
         sock.close()
         raise
