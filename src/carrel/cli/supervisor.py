@@ -134,10 +134,7 @@ class Supervisor:
         await asyncio.sleep(pause)
         try:
             await self._start_gateway()
-        except (
-            ChildError,
-            OSError,
-        ) as error:  # no process or descriptor to be had for a moment is no end of the sessions
+        except (ChildError, OSError) as error:  # no descriptor or process to be had is no end of the sessions
             log.error("the gateway did not start", extra={"why": str(error)})
             return False
         return True
