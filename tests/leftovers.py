@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from carrel.host.veth_way import links_of
 from processes import alive, command, descendants
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -80,13 +81,15 @@ def _is_anothers_pid(pid: str) -> bool:
 
 def _network() -> list[str]:
     """Interfaces and packet rules of ours, but those of an owner that is alive and not of this run."""
-    links = [path.name for path in _INTERFACES.glob("crl*")]
-    found = [f"interface: {name}" for name in links if not _is_anothers_pid(name.strip("crlt"))]
     listed = (
         subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout if shutil.which("nft") else ""
     )
     tables = [line.split()[-1] for line in listed.splitlines() if " carrel_" in line]
-    return found + [f"packet rules: {name}" for name in tables if not _is_anothers_pid(name.split("_")[2])]
+    others = {name for name in tables if _is_anothers_pid(name.split("_")[2])}
+    others_links = {link for name in others for link in links_of(name.removeprefix("carrel_"))}
+    links = {path.name for path in _INTERFACES.glob("crl*")} - others_links
+    found = [f"interface: {name}" for name in links]
+    return found + [f"packet rules: {name}" for name in tables if name not in others]
 
 
 def _files() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,11 @@ def _process(server: Server, words: str) -> int:
 def _is_clean(world: World) -> bool:
     files = [path for path in Path("/run").glob("carrel-forwarding-*") if path.name.endswith(f"-{_namespace()}.json")]
     return not (world.links() or world.tables() or world.forwards() or files)
+
+
+def _table(world: World) -> str:
+    (line,) = world.tables()
+    return line.split()[-1]
 
 
 def _namespace() -> int:
@@ -88,6 +94,53 @@ def test_a_firewall_that_drops_forwarded_packets_is_found_out(
         assert _is_clean(world)
     finally:
         world.run("nft", "delete", "table", "ip", "filter")
+
+
+def test_a_host_that_becomes_a_router_meanwhile_stays_one(world: World, slim_server: SlimServer) -> None:
+    """As by Docker, started after us: nothing of ours drops what it forwards, and nothing is switched off when we end."""
+    switch = Path("/proc/sys/net/ipv4/ip_forward")
+    try:
+        with slim_server(config=POOLS) as server:
+            assert "drop" in world.run("nft", "list", "chain", "inet", _table(world), "guard")
+            switch.write_text("1")
+            assert eventually(lambda: "ipv4" not in world.run("nft", "list", "chain", "inet", _table(world), "guard"))
+            with session(server) as client:
+                assert value(client, f"reach('{PUBLIC[0]}')").startswith(PUBLIC[0])
+        assert world.forwards()
+        assert not (world.links() or world.tables())
+    finally:
+        switch.write_text("0")
+
+
+def test_servers_with_the_same_pid_do_not_touch_each_others_links(world: World) -> None:
+    """Containers that share the host's network have pids of their own, and often the same ones."""
+    script = """
+import os, sys
+from carrel.guest import linux
+from carrel.host.veth_way import Veth
+own = os.open("/proc/self/ns/net", os.O_RDONLY)
+linux.unshare(linux.CLONE_NEWNET)
+block = os.open("/proc/self/ns/net", os.O_RDONLY)
+linux.setns(own, linux.CLONE_NEWNET)
+way = Veth(block, [])
+way.make()
+print(os.getpid(), flush=True)
+sys.stdin.read()
+way.close()
+"""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", script]
+    made = []
+    for _ in range(2):
+        made.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert made[-1].stdout is not None
+        assert made[-1].stdout.readline() == "1\n"
+    assert len(world.links()) == 2
+    first, second = made
+    first.communicate()
+    assert len(world.links()) == 1
+    second.communicate()
+
+    assert _is_clean(world)
 
 
 def test_a_host_that_is_a_router_already_is_left_as_it_is(world: World, slim_server: SlimServer) -> None:

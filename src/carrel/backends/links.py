@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-PREFIX = "crl"  # of the host's interfaces that are ours, followed by the owner's pid
+PREFIX = "crl"  # of the host's interfaces that are ours
 
 SANDBOXES = ipaddress.ip_network("198.18.0.0/16")
 SANDBOXES6 = ipaddress.ip_network("fdca:44e1:0:1::/64")

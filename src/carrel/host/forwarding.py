@@ -36,6 +36,11 @@ def switch(version: int, interface: str) -> Path | None:
     return path if path.exists() else None
 
 
+def version_of(path: Path) -> int:
+    """Of a `switch`: 4 or 6."""
+    return 4 if path.is_relative_to(_SYSCTL / "ipv4") else 6
+
+
 def forwards_everywhere(version: int) -> bool:
     """Whether the host is a router already."""
     path = _SYSCTL / ("ipv4/ip_forward" if version == 4 else "ipv6/conf/all/forwarding")
@@ -91,10 +96,15 @@ def _locked(path: Path) -> TextIO:
 
 
 def _is_needed(setting: Path, entry: dict[str, Any]) -> bool:
-    """Whether an owner lives; puts the setting back where none does."""
+    """Whether an owner lives; puts the setting back where none does.
+
+    On a host that was made a router meanwhile (as Docker does at its start) it stays: others rely on it.
+    """
     entry["owners"] = [each for each in entry["owners"] if not owners.is_gone(each)]
     if entry["owners"]:
         return True
+    if forwards_everywhere(version_of(setting)):
+        return False
     with contextlib.suppress(OSError):  # an interface that is gone needs nothing
         setting.write_text(entry["was"])
     return False

@@ -13,10 +13,6 @@ def me() -> str:
     return f"{_pid_namespace()}_{os.getpid()}_{start_time(os.getpid())}"
 
 
-def pid_of(name: str) -> int:
-    return int(name.split("_")[1])
-
-
 def is_gone(name: str) -> bool:
     """Whether `name`, from `me`, is a process that has ended. One of another pid namespace cannot be seen from here and counts as alive."""
     namespace, pid, began = name.split("_")

@@ -11,7 +11,7 @@ packet that another table refuses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from carrel.backends import links
 from carrel.egress.addresses import Range, special_ranges
@@ -81,14 +81,22 @@ def host_addresses(table: str, host: Sequence[Range]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def outside(table: str, link: str, carve_outs: Sequence[Range], made_forwarding: Iterable[str], trial: str) -> str:
-    """For the host: `link` is its end of `up`. `made_forwarding` are interfaces that forward packets only because we asked for it.
+def guard(table: str, made_forwarding: Mapping[int, Iterable[str]]) -> str:
+    """What keeps interfaces from passing on between others, in place of what did: those that forward only because we asked for it."""
+    lines = [f"flush chain inet {table} guard"]
+    for version, names in made_forwarding.items():
+        listed = ", ".join(f'"{name}"' for name in sorted(names))
+        rule = f'meta nfproto ipv{version} iifname {{ {listed} }} oifname != "{links.PREFIX}*" drop'
+        lines += [f"add rule inet {table} guard {rule}"] if listed else []
+    return "\n".join(lines) + "\n"
+
+
+def outside(table: str, link: str, carve_outs: Sequence[Range], trial: str) -> str:
+    """For the host: `link` is its end of `up`.
 
     `trial`: the link of the canary's made destination (`host/trial.py`), which lies in no public range.
     """
     alone = [each for each in carve_outs if each.num_addresses == 1]
-    guarded = ", ".join(f'"{name}"' for name in made_forwarding)
-    guard = f'iifname {{ {guarded} }} oifname != "{links.PREFIX}*" drop' if guarded else ""
     return f"""
 table inet {table} {{
 {_sets(carve_outs)}
@@ -122,7 +130,6 @@ table inet {table} {{
   }}
   chain guard {{
     type filter hook forward priority filter - 1; policy accept;
-    {guard}
   }}
   chain sources {{
     type nat hook postrouting priority srcnat; policy accept;

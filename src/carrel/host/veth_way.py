@@ -1,4 +1,4 @@
-"""The way out as root: a veth pair between the cell block (`up`) and the host (`crl<pid>`), forwarded and translated by the kernel.
+"""The way out as root: a veth pair between the cell block (`up`) and the host (`crl…`), forwarded and translated by the kernel.
 
 Rules come first and go last, so no packet ever passes without them. What a maker that was killed left behind the next start sweeps;
 everything carries its owner's name. Where a firewall of the host's drops forwarded packets (Docker's and ufw's do), rules of ours cannot
@@ -7,7 +7,10 @@ allow them. That is found by trial (`trial.py`), told as the reason, and everyth
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from carrel.host.interfaces import Pair
 from carrel.host.router import Refused
 
 _TABLE = "carrel_"
+_NETCONF_GROUPS = 1 << 23 | 1 << 24  # RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, linux/rtnetlink.h
 _EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -33,8 +37,11 @@ class Veth:
         self._carve_outs: tuple[Range, ...] = parse_ranges(carve_outs)
         self._owner = owners.me()
         self._table = _TABLE + self._owner
-        self._link, self._trial = _links_of(os.getpid())
+        self._link, self._trial = links_of(self._owner)
         self._kernel = IPRoute()
+        self._made_forwarding: dict[int, set[str]] = {4: set(), 6: set()}  # by version of IP
+        self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self._changes.bind((0, _NETCONF_GROUPS))
 
     def make(self) -> dict[str, Any]:
         """All of it; what the host is told. Raises Refused, NftFailed, NetlinkError or OSError, with everything taken back."""
@@ -52,8 +59,9 @@ class Veth:
         if not any(ways.values()):
             raise Refused("this machine has no route to the internet")
         changed = forwarding.take(self._owner, [path for each in ways for path in _switches(each, ways[each])])
-        guarded = {path.parent.name for path in changed}
-        nft.load(ruleset.outside(self._table, self._link, self._carve_outs, guarded, self._trial))
+        for path in changed:
+            self._made_forwarding[forwarding.version_of(path)].add(path.parent.name)
+        nft.load(ruleset.outside(self._table, self._link, self._carve_outs, self._trial) + self._guard())
         ours, theirs = _addresses(self._kernel, [version for version in ways if ways[version]])
         mtu = interfaces.mtu(self._kernel, ways[4] | ways[6])
         self._pair(ours, mtu)
@@ -82,14 +90,28 @@ class Veth:
         nft.remove(self._table)
         forwarding.release(self._owner)
         self._kernel.close()
+        self._changes.close()
+
+    def _guard(self) -> str:
+        """For the versions in which the host is no router by itself."""
+        needed = {
+            version: names
+            for version, names in self._made_forwarding.items()
+            if not forwarding.forwards_everywhere(version)
+        }
+        return ruleset.guard(self._table, needed)
 
     @property
     def events(self) -> list[int]:
-        """Nothing to wait for: the host's own addresses are the kernel's to know."""
-        return []
+        """Readable when forwarding was switched: a host that is made a router meanwhile (as by Docker) must not meet our guard."""
+        return [self._changes.fileno()]
 
     def on_event(self) -> None:
-        """Never called."""
+        """As forwarding is now."""
+        with contextlib.suppress(OSError):  # all of them are read; or there were more than the kernel keeps
+            while self._changes.recv(65536):
+                pass
+        nft.load(self._guard())
 
 
 def sweep(kernel: IPRoute) -> None:
@@ -97,15 +119,16 @@ def sweep(kernel: IPRoute) -> None:
     for table in nft.tables(_TABLE):
         owner = table.removeprefix(_TABLE)
         if owners.is_gone(owner):
-            for name in _links_of(owners.pid_of(owner)):
+            for name in links_of(owner):
                 interfaces.remove(kernel, name)
             nft.remove(table)
             forwarding.release(owner)
 
 
-def _links_of(pid: int) -> tuple[str, str]:
-    """The host's end of the uplink, and that of its trial."""
-    return f"{links.PREFIX}{pid}", f"{links.PREFIX}t{pid}"
+def links_of(owner: str) -> tuple[str, str]:
+    """The host's end of the uplink, and that of its trial. Not by pid: containers that share the host's network have the same ones."""
+    name = hashlib.sha256(owner.encode()).hexdigest()[:8]
+    return f"{links.PREFIX}{name}", f"{links.PREFIX}t{name}"
 
 
 def _addresses(kernel: IPRoute, versions: list[int]) -> tuple[Pair, Pair]:
