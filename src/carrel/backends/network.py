@@ -173,7 +173,13 @@ class Network:
     async def _pass_on(self, control: FdSocket, name: str) -> None:
         attached = self._attached[name]
         request = {"op": "attach", "name": name, "pool": attached.pool, "listen": attached.listen}
-        await control.call(request, attached.listeners)
+        # Copies, since the call may wait for its turn, and `detach` closes the listeners meanwhile: their numbers would be others'.
+        listeners = [os.dup(fd) for fd in attached.listeners]
+        try:
+            await control.call(request, listeners)
+        finally:
+            for fd in listeners:
+                os.close(fd)
 
     async def _replace_dead(self) -> None:
         """For as long as this network is open: a process that died is followed by another one, which serves what the first one served."""

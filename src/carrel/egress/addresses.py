@@ -66,6 +66,10 @@ SPECIAL_IPV6 = {
     "4000::/2": "outside global unicast",
     "8000::/1": "outside global unicast",
 }
+# No route, or no such protocol in this kernel: nothing here has the address.
+_UNREACHABLE = {
+    errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
+}  # fmt: skip
 _SPECIAL: dict[int, tuple[tuple[Range, str], ...]] = {
     4: tuple((ipaddress.ip_network(text), name) for text, name in SPECIAL_IPV4.items()),
     6: tuple((ipaddress.ip_network(text), name) for text, name in SPECIAL_IPV6.items()),
@@ -130,11 +134,11 @@ def is_own_address(address: str | Address) -> bool:
     if found.is_unspecified or found.is_loopback:
         return True
     family = socket.AF_INET if found.version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((str(found), 9))
-        except OSError as error:
-            if error.errno in {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EADDRNOTAVAIL}:
-                return False  # no route: nothing here has it
-            raise
-        return ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]) == found
+            return ipaddress.ip_address(probe.getsockname()[0].partition("%")[0]) == found
+    except OSError as error:
+        if error.errno in _UNREACHABLE:
+            return False
+        raise

@@ -18,6 +18,7 @@ from carrel.egress.rules import Rule, Target, matching, parse_all
 
 RESOLVE_S = 10.0
 _LOOKUPS = 32  # at once, for all sandboxes together
+_MAX_ADDRESSES = 16  # of one name: whoever owns it could give it thousands, each to be checked, told and tried
 
 
 class Unresolved(Exception):
@@ -103,7 +104,7 @@ class Gate:
             raise Unresolved(f"{target.host} was not resolved within {RESOLVE_S:.0f} s") from error
         except OSError as error:
             raise Unresolved(f"{target.host} could not be resolved: {error.strerror or error}") from error
-        return [ipaddress.ip_address(each) for each in found]
+        return [ipaddress.ip_address(each) for each in found[:_MAX_ADDRESSES]]
 
 
 def _give_back(lookups: asyncio.Semaphore, done: asyncio.Future[list[str]]) -> None:

@@ -101,6 +101,7 @@ async def _event(connection: h11.Connection, reader: asyncio.StreamReader) -> h1
         if event is h11.PAUSED:
             raise EOFError
         if isinstance(event, h11.Event):
+            await asyncio.sleep(0)  # thousands of small chunks may be here already, and other sessions want their turn
             return event
         async with asyncio.timeout(IDLE_S):
             connection.receive_data(await reader.read(_CHUNK))  # no data tells h11 of the end

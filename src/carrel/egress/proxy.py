@@ -18,7 +18,7 @@ import h11
 
 from carrel.egress import plain
 from carrel.egress.gate import Gate, Unresolved
-from carrel.egress.relay import Streams, relay
+from carrel.egress.relay import Streams, finish, relay
 from carrel.egress.rules import Target, parse_target
 
 MAX_CONNECTIONS = 256  # of one sandbox
@@ -103,8 +103,10 @@ class Proxy:
         except (OSError, EOFError, TimeoutError, h11.ProtocolError):
             pass  # one of the two ends is gone, or broke the protocol after the answer had begun
         finally:
-            del self._connections[task]
-            writer.transport.abort() if task.cancelling() else writer.close()
+            try:
+                await _end(writer, task)
+            finally:
+                del self._connections[task]
 
     async def _answer(self, sandbox: Streams, task: asyncio.Task[None]) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
@@ -113,6 +115,8 @@ class Proxy:
         upstream = await self._connect(target)
         self._connections[task] = target
         try:
+            if self._gate.rule(self._pool, target) is None:  # taken away while we resolved and connected
+                raise Answered(403, f"{target} is refused: it is not on the pool's egress list any more")
             if request.method == b"CONNECT":
                 sandbox.writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 upstream.writer.write(http.trailing_data[0])  # what the client sent without waiting for our answer
@@ -120,7 +124,7 @@ class Proxy:
             else:
                 await plain.exchange(http, request, target, sandbox, upstream)
         finally:
-            upstream.writer.transport.abort() if task.cancelling() else upstream.writer.close()
+            await _end(upstream.writer, task)
 
     async def _connect(self, target: Target) -> Streams:
         """A connection to an address of the target that was checked. Raises Answered."""
@@ -185,6 +189,11 @@ def _target(request: h11.Request) -> Target:
         raise Answered(400, "the target is not ASCII") from None
     except ValueError as error:
         raise Answered(400, f"the target is not one that can be asked for: {error}") from error
+
+
+async def _end(writer: asyncio.StreamWriter, task: asyncio.Task[None]) -> None:
+    """`task` counts as a connection until this returns."""
+    writer.transport.abort() if task.cancelling() else await finish(writer)
 
 
 async def _say(writer: asyncio.StreamWriter, answer: Answered) -> None:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 IDLE_S = 300.0  # a tunnel in which nothing moves either way for so long is ended
+CLOSE_S = 10.0  # for the other side to take what was written for it before a connection ended
 _CHUNK = 64 * 1024
 
 
@@ -39,8 +40,20 @@ async def relay(one: Streams, other: Streams) -> None:
             watch = group.create_task(_watch(clock))
             await asyncio.gather(*ways)
             watch.cancel()
-    except* (OSError, TimeoutError) as errors:
+    except ExceptionGroup as errors:  # not except*, which would wrap what is raised in it again
         raise errors.exceptions[0] from None
+
+
+async def finish(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with what was written to it, and for good: one who does not read must not hold it, or its memory, any longer."""
+    try:
+        writer.close()
+        async with asyncio.timeout(CLOSE_S):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        pass  # the other side is gone, or does not read
+    finally:
+        writer.transport.abort()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, clock: _Clock) -> None:

@@ -13,6 +13,7 @@ name would have to be resolved to know, and a query of the code's own choice is 
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from carrel.egress.addresses import Address, Range
 
 DEFAULT_PORTS = (range(443, 444), range(80, 81))
 MAX_RULES = 256
+MAX_LENGTH = 32 * 1024  # of all rules as JSON: they travel in one message
 SYNTAX = 'hosts ("pypi.org", "*.example.com") or ranges ("198.51.100.0/24"), each with ":PORTS" where these are not 443 and 80'
 _ALL_PORTS = (range(1, 65_536),)
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
@@ -85,6 +87,8 @@ def parse_all(texts: Iterable[str]) -> tuple[Rule, ...]:
             raise ValueError(f"'{text}' is not a rule: {error}") from None
     if len(rules) > MAX_RULES:
         raise ValueError(f"{len(rules)} rules are more than {MAX_RULES}")
+    if (length := len(json.dumps([rule.text for rule in rules]))) > MAX_LENGTH:
+        raise ValueError(f"the rules are {length} characters long, more than {MAX_LENGTH}")
     return tuple(rules)
 
 
