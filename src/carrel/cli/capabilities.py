@@ -1,6 +1,8 @@
 """What root may do for Carrel, and nothing else: the capabilities that the supervisor keeps for itself and for its spawners.
 
-The list of `deploy/carrel-root.service` is this one. Tried by leaving out one at a time; what is lost without it stands beside each.
+The list of `deploy/carrel-root.service` is this one. What is lost without each stands beside it. Tried by leaving out one at a time:
+without CHOWN, SETGID, SETUID or SYS_ADMIN nothing starts; without KILL it does not stop cleanly; without SETPCAP or DAC_OVERRIDE it
+served where these are not needed. NET_BIND_SERVICE, NET_ADMIN and SYS_PTRACE stand here by what the kernel asks for, untried.
 """
 
 from __future__ import annotations
