@@ -38,6 +38,7 @@ class CellBlock:
         self.own_ids = 0  # how many ids there are for sessions to have one each: 1 to this
         self.no_ids_reason = ""
         self.slot = 0  # of this server, backends/ids.py
+        self._promised: tuple[int, bool] | None = None  # own ids and control groups, as the first start had them
         self.wheels: dict[str, str] = {}  # by pool, the folder below the images that has its wheels
 
     @property
@@ -46,7 +47,10 @@ class CellBlock:
         return has_init and self._spawner is not None and self._spawner.is_alive
 
     async def start(self, *, needs_runsc: bool = False) -> None:
-        """Spawner, then init in its namespaces; with `runsc` at its place in there where it is needed. Raises SandboxStartFailed."""
+        """Spawner, then init in its namespaces; with `runsc` at its place in there where it is needed. Raises SandboxStartFailed.
+
+        Another start must give what the first one gave, by which the level was chosen and its weaknesses told: none is served on less.
+        """
         self._spawner = await Spawner.start(self._launcher)
         self.cgroup_version, self.slot = self._spawner.facts["cgroups"], self._spawner.facts["slot"]
         await self._spawner.ask_aside({"op": "image", "name": None}, progress=self._progress)
@@ -54,7 +58,15 @@ class CellBlock:
         self._init = FdSocket(ours, "the cell block")
         with theirs:
             answer, _descriptors = await self._spawner.ask({"op": "block", "runsc": needs_runsc}, [theirs.fileno()])
-        self.own_ids, self.no_ids_reason = answer["own_ids"], answer.get("no_ids_reason", "")
+        own_ids, has_groups = self._promised or (answer["own_ids"], self.cgroup_version is not None)
+        if answer["own_ids"] < own_ids or (has_groups and self.cgroup_version is None):
+            await self.close()
+            what = answer.get("no_ids_reason") or "there are no control groups"
+            raise SandboxStartFailed(
+                f"The cell block came back with less isolation than it had at the server's start: {what}."
+            )
+        self._promised = own_ids, has_groups
+        self.own_ids, self.no_ids_reason = own_ids, answer.get("no_ids_reason", "")
         await self._init.first(_START_S)
 
     @property
@@ -110,11 +122,13 @@ class CellBlock:
         control = FdSocket(ours, f"the {kind} template", self._on_exit)
         whole = {"kind": kind, "preload": [], "environment": {**policy.ENVIRONMENT, **(environment or {})}, **request}
         try:
-            with theirs:
+            try:
                 if self._init is None:
                     raise SandboxStartFailed("The cell block is not running.")
                 self._init.send(whole, [theirs.fileno(), errors_out])
-            os.close(errors_out)
+            finally:
+                theirs.close()
+                os.close(errors_out)
             _ready, (mounts,) = await control.first(_TEMPLATE_START_S)
         except SandboxStartFailed as error:
             said = read_lines(errors_in) or []

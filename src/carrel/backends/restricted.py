@@ -113,10 +113,12 @@ class RestrictedBackend:
         errors_in, errors_out = os.pipe()
         control = FdSocket(ours, "the template")
         try:
-            with theirs:
+            try:
                 request = {"op": "warden-template", "image": image}
                 await self.spawner.ask(request, [theirs.fileno(), errors_out])
-            os.close(errors_out)
+            finally:
+                theirs.close()
+                os.close(errors_out)
             _ready, (mounts,) = await control.first(_TEMPLATE_START_S)
         except SandboxStartFailed as error:
             said = read_lines(errors_in) or []
@@ -188,16 +190,19 @@ class RestrictedSandbox:
         if self._notes is not None:
             self._notes.close()
         is_empty = True
-        if self._warden is not None:
-            if not await ended(self._warden, _END_S):
-                is_empty = await self._kill_warden(self._warden)
-            os.close(self._warden)
-            self._warden = None
         try:
+            if self._warden is not None and not await ended(self._warden, _END_S):
+                is_empty = await self._kill_warden(self._warden)
             await self._backend.spawner.ask_aside({"op": "clear", "number": self._number})
-        except SandboxStartFailed:  # the spawner has ended, which clears up at its end; or its successor sweeps
+        except (
+            SandboxStartFailed
+        ):  # it has ended, and its end or its successor clears up; or it lacks what a child takes
             is_empty = False
-        self._backend.release(self, self._number, is_empty=is_empty)
+        finally:
+            if self._warden is not None:
+                os.close(self._warden)
+                self._warden = None
+            self._backend.release(self, self._number, is_empty=is_empty)
 
     async def _kill_warden(self, pidfd: int) -> bool:
         """One that does not leave. Whether it has ended then; as root what it leaves is cleared by its user, else by its template."""
