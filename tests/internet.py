@@ -1,7 +1,7 @@
 """A small internet: a program that is run in a network namespace of its own, and answers on every address that it is given there.
 
 HTTP on 80 (who was asked and by whom; /to/HOST redirects; /seen/TEXT says whether UDP brought that), UDP on 7 (the same bytes back), DNS
-on 53 (UDP and TCP). Arguments: addresses.
+on 53 (UDP and TCP), TCP on 9 (takes connections, reads nothing). Arguments: addresses.
 It is told by a line on stdin when its link is there, says `ready`, and ends with its stdin.
 """
 
@@ -149,8 +149,9 @@ def main(addresses: list[str]) -> None:
         else:
             udp = [socketserver.UDPServer((address, 7), Echo), socketserver.UDPServer((address, 53), DnsByUdp)]
             serve(*udp, TcpServer((address, 53), DnsByTcp))
-    print("ready", flush=True)
-    sys.stdin.read()
+    with socket.create_server(("", 9), backlog=100):
+        print("ready", flush=True)
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

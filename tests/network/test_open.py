@@ -284,6 +284,23 @@ def test_a_sandboxs_link_goes_with_it(served: Server) -> None:
     assert eventually(lambda: f"s{number}" not in _router(served), timeout=15)
 
 
+def test_nothing_is_sent_for_a_session_that_has_ended(served: Server) -> None:
+    """Not what its connections had still to send either: a receiver that takes its time would keep the network of the dead alive for it."""
+    with session(served) as client:
+        code = f"""
+held = [socket.create_connection(("{PUBLIC[0]}", 9)) for _ in range(3)]
+for sock in held:
+    sock.setblocking(False)
+    while not isinstance(attempt(sock.send, b"x" * 100_000), str): pass
+"""
+        assert client.execute(code).is_ok
+        code = f"(lambda sock: (sock.connect(('{PUBLIC[0]}', 9)), sock.getsockname()[0])[1])(socket.socket(type=socket.SOCK_DGRAM))"
+        number = int(ipaddress.ip_address(value(client, code))) - int(links.SANDBOXES[1])
+        assert f"s{number}" in _router(served)
+
+    assert eventually(lambda: f"s{number}" not in _router(served), timeout=10)
+
+
 def test_an_operator_may_open_a_private_range(world: World, slim_server: SlimServer) -> None:
     """That one, and of the host's own addresses only one that is named alone."""
     config = 'egress-allow-private = ["10.20.0.0/16", "172.16.0.0/12", "172.17.0.1"]\n' + POOLS

@@ -174,7 +174,8 @@ class NamespaceSandbox:
             _answer, made = await setup.first(_CREATE_S)
             self._namespaces, listeners = made[: len(JOINED)], made[len(JOINED) :]
             net = self._namespaces[JOINED.index("net")]
-            await self._backend.network.attach(self.id, self._pool, net, listeners)
+            number = self._spec["link"]["number"] if self._spec["link"] else None
+            await self._backend.network.attach(self.id, self._pool, net, listeners, number)
         finally:
             setup.close()
             _close_all(agent_joins)

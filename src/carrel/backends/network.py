@@ -45,6 +45,7 @@ class _Attached:
     pool: str
     listen: list[tuple[str, str, int]]
     listeners: list[int]
+    link: int | None  # its number, where it has one
 
 
 class Network:
@@ -85,14 +86,16 @@ class Network:
                 raise
             self._uplink = uplink
 
-    async def attach(self, name: str, pool: PoolSpec, net_namespace: int, listeners: list[int]) -> None:
+    async def attach(
+        self, name: str, pool: PoolSpec, net_namespace: int, listeners: list[int], link: int | None = None
+    ) -> None:
         """Let a new sandbox reach what its pool may. Called before any of its code runs. Raises SandboxStartFailed.
 
         Takes the listeners over, which `detach` closes; the namespace stays the caller's.
         """
         if pool.network is Kind.NONE:
             return
-        self._attached[name] = _Attached(pool.name, policy.listeners(pool), listeners)
+        self._attached[name] = _Attached(pool.name, policy.listeners(pool), listeners, link)
         await self._know(pool)
         await self._pass_on(await self._running(), name)
 
@@ -133,6 +136,9 @@ class Network:
         if self._control is not None:
             with contextlib.suppress(SandboxStartFailed):  # a process that is gone holds nothing
                 await self._control.call({"op": "detach", "name": name})
+        if attached.link is not None and self._uplink is not None:
+            with contextlib.suppress(SandboxStartFailed):  # then the cell block is gone too, or goes with the server
+                await self._uplink.call({"op": "unlink", "number": attached.link})
 
     async def close(self) -> None:
         """End the egress process and the way out. Safe to call again."""

@@ -2,7 +2,8 @@
 
 Run by the agent while it still has the cell block's capabilities, before the user namespace is made: both namespaces belong to the
 cell block, so nobody needs a privilege on the host, and code, which belongs to a user namespace that owns neither, can change nothing.
-The cell block's end is deleted by the kernel with the sandbox's, that is with the sandbox.
+The cell block's end is deleted by the kernel with the sandbox's namespace, and by `remove` when the sandbox has been killed: connections
+with something left to send outlive their processes, and would keep the namespace for as long as their receivers like.
 
 rtnetlink by hand, since the guest is standard library only, and for speed: 0.6 ms a link (docs/decisions/0014). Layouts: rtnetlink(7),
 linux/if_link.h, linux/rtnetlink.h; numbers are in host byte order but addresses.
@@ -10,6 +11,7 @@ linux/if_link.h, linux/rtnetlink.h; numbers are in host byte order but addresses
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -20,7 +22,7 @@ from carrel.guest import linux
 _INDEX = 2  # of the sandbox's end, the first after loopback
 _FIRST_OUTER_INDEX = 1000
 
-_NEWLINK, _NEWADDR, _NEWROUTE = 16, 20, 24
+_NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
 _REQUEST_ACK, _CREATE_EXCL = 0x5, 0x600
 _ERROR = 2
 _NESTED = 0x8000
@@ -36,7 +38,7 @@ class Outside:
 
     def __init__(self) -> None:
         self._namespace = linux.open_namespace("net")
-        self._socket = _rtnetlink()
+        self._socket = rtnetlink()
 
     def close(self) -> None:
         self._socket.close()
@@ -57,12 +59,22 @@ class Outside:
             address6, gateway6 = (socket.inet_pton(socket.AF_INET6, link[name]) for name in ("address6", "gateway6"))
             inner += [_address(_INDEX, address6), _route(_INDEX, None, gateway6)]
             outside += [_address(outer, gateway6, 64), _route(outer, address6)]
-        with _rtnetlink() as inside:
+        with rtnetlink() as inside:
             _ask(inside, *inner)
         _ask(self._socket, *outside)
 
 
-def _rtnetlink() -> socket.socket:
+def remove(kernel: socket.socket, number: int) -> None:
+    """Delete the link of sandbox `number`; `kernel` is an rtnetlink socket of the cell block's namespace. Nothing where there is none."""
+    try:
+        _ask(kernel, _message(_DELLINK, 0, _link_header(0, 0) + _attribute(_IFLA_IFNAME, f"s{number}\0".encode())))
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
+def rtnetlink() -> socket.socket:
+    """A socket of the network namespace that the caller is in, whichever it is in later."""
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from pyroute2 import IPRoute
 
 from carrel.backends import links
-from carrel.guest import linux
+from carrel.guest import linux, veth
 from carrel.host import nft
 
 UP = "up"  # its link outside
@@ -50,6 +51,20 @@ def inside(namespaces: dict[int, int], job: Callable[[], None]) -> None:
     os.waitpid(pid, 0)
     if failure:
         raise Refused(failure)
+
+
+def rtnetlink(namespaces: dict[int, int]) -> socket.socket:
+    """An rtnetlink socket of the cell block's network namespace: who has it needs no right to enter there."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        inside(namespaces, lambda: _send_rtnetlink(theirs))
+        _, (descriptor,), _, _ = socket.recv_fds(ours, 1, 1)
+    return socket.socket(fileno=descriptor)
+
+
+def _send_rtnetlink(other: socket.socket) -> None:
+    with veth.rtnetlink() as kernel:
+        socket.send_fds(other, [b"1"], [kernel.fileno()])
 
 
 def begin(rules: str) -> None:

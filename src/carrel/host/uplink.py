@@ -17,7 +17,8 @@ import sys
 
 from pyroute2.netlink.exceptions import NetlinkError
 
-from carrel.guest import linux
+from carrel.guest import linux, veth
+from carrel.host import router
 from carrel.host.nft import NftFailed
 from carrel.host.router import Refused
 from carrel.host.tap_way import Tap
@@ -35,22 +36,41 @@ def main(descriptors: list[int], carve_outs: list[str]) -> None:
         signal.signal(number, signal.SIG_IGN)
     host_fd, lifeline_fd, network, users = descriptors
     host = socket.socket(fileno=host_fd)
-    way: Veth | Tap = Veth(network, carve_outs) if os.geteuid() == 0 else Tap(network, users, carve_outs)
+    is_root = os.geteuid() == 0
+    way: Veth | Tap = Veth(network, carve_outs) if is_root else Tap(network, users, carve_outs)
+    own = {} if is_root else {linux.CLONE_NEWUSER: users}
     try:
+        kernel = router.rtnetlink({**own, linux.CLONE_NEWNET: network})
         facts = way.make()
     except (Refused, NftFailed, NetlinkError, OSError) as error:
         host.send(json.dumps({"error": str(error)}).encode())
         return
-    if os.geteuid() == 0:
-        os.close(network)  # the namespace is to end with the cell block
+    if is_root:
+        os.close(network)
         linux.limit_capabilities((_CAP_NET_ADMIN,))
     host.send(json.dumps({"ready": True, **facts}).encode())
     while True:
         ready, _, _ = select.select([host_fd, lifeline_fd, *way.events], [], [])
-        if host_fd in ready or lifeline_fd in ready:
+        if lifeline_fd in ready or (host_fd in ready and not _answer(host, kernel)):
             break
-        way.on_event()
+        if any(each in ready for each in way.events):
+            way.on_event()
     way.close()
+
+
+def _answer(host: socket.socket, kernel: socket.socket) -> bool:
+    """One request of the host's, {"op": "unlink", "number"}: delete a sandbox's link. Whether there was one."""
+    data = host.recv(4096)
+    if not data:
+        return False
+    request = json.loads(data)
+    answer = {"id": request["id"]}
+    try:
+        veth.remove(kernel, int(request["number"]))
+    except OSError as error:
+        answer["error"] = str(error)
+    host.send(json.dumps(answer).encode())
+    return True
 
 
 if __name__ == "__main__":
