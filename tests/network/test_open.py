@@ -301,6 +301,20 @@ for sock in held:
     assert eventually(lambda: f"s{number}" not in _router(served), timeout=10)
 
 
+def test_the_host_forgets_connections_that_nobody_uses(world: World, inside: Client) -> None:
+    """After two hours, not after the kernel's five days: a killed session's would use up the server's share of the host's table."""
+    table = Path("/proc/thread-self/net/nf_conntrack")
+    if not world.is_root or not table.exists():
+        pytest.skip("nothing of it is in the host's table, or that cannot be read")
+    code = f"held = [socket.create_connection((far, 80)) for far in {PUBLIC!r}]"
+    assert inside.execute(code).is_ok
+    lines = [line.split() for line in table.read_text().splitlines() if "dport=80 " in line]
+    left = {line[0]: int(line[4]) for line in lines if line[5] == "ESTABLISHED"}
+
+    assert set(left) == {"ipv4", "ipv6"}
+    assert max(left.values()) <= links.IDLE_S
+
+
 def test_an_operator_may_open_a_private_range(world: World, slim_server: SlimServer) -> None:
     """That one, and of the host's own addresses only one that is named alone."""
     config = 'egress-allow-private = ["10.20.0.0/16", "172.16.0.0/12", "172.17.0.1"]\n' + POOLS

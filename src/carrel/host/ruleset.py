@@ -91,18 +91,20 @@ def guard(table: str, made_forwarding: Mapping[int, Iterable[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def outside(table: str, link: str, carve_outs: Sequence[Range], trial: str) -> str:
+def outside(table: str, link: str, carve_outs: Sequence[Range], trial: str, *, forgets: bool = True) -> str:
     """For the host: `link` is its end of `up`.
 
-    `trial`: the link of the canary's made destination (`host/trial.py`), which lies in no public range.
+    `trial`: the link of the canary's made destination (`host/trial.py`), which lies in no public range. `forgets`: whether this kernel can
+    be told to forget these connections sooner than the host's own, which it keeps for 5 days.
     """
+    timeouts, forget = _forgetting() if forgets else ("", "")
     alone = [each for each in carve_outs if each.num_addresses == 1]
     return f"""
 table inet {table} {{
 {_sets(carve_outs)}
   set own4 {{ type ipv4_addr; flags interval; {_elements(alone, 4)} }}
   set own6 {{ type ipv6_addr; flags interval; {_elements(alone, 6)} }}
-
+{timeouts}
   chain input {{
     type filter hook input priority filter; policy accept;
     iifname != "{link}" accept
@@ -125,6 +127,7 @@ table inet {table} {{
   chain allowed {{
     meta l4proto != {{ tcp, udp }} {REFUSE}
     ct count over {links.ALL_FLOWS} {REFUSE}
+{forget}
     tcp flags syn tcp option maxseg size set rt mtu
     accept
   }}
@@ -137,6 +140,18 @@ table inet {table} {{
   }}
 }}
 """
+
+
+def _forgetting() -> tuple[str, str]:
+    """Objects and rules that set links.IDLE_S: connections of killed sessions, which nobody closes, would use up the server's share."""
+    families = ((4, "ip"), (6, "ip6"))
+    policy = f"policy = {{ established : {links.IDLE_S} }}"
+    objects = [
+        f"  ct timeout idle{each} {{\n    protocol tcp\n    l3proto {name}\n    {policy}\n  }}"
+        for each, name in families
+    ]
+    rules = [f'    meta nfproto ipv{each} meta l4proto tcp ct timeout set "idle{each}"' for each, _name in families]
+    return "\n".join(objects), "\n".join(rules)
 
 
 def _refusals() -> str:

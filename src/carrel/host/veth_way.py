@@ -12,6 +12,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,11 @@ class Veth:
         changed = forwarding.take(self._owner, [path for each in ways for path in _switches(each, ways[each])])
         for path in changed:
             self._made_forwarding[forwarding.version_of(path)].add(path.parent.name)
-        nft.load(ruleset.outside(self._table, self._link, self._carve_outs, self._trial) + self._guard())
+        rules = partial(ruleset.outside, self._table, self._link, self._carve_outs, self._trial)
+        try:
+            nft.load(rules() + self._guard())
+        except nft.NftFailed:
+            nft.load(rules(forgets=False) + self._guard())  # a kernel without CONFIG_NF_CONNTRACK_TIMEOUT
         ours, theirs = _addresses(self._kernel, [version for version in ways if ways[version]])
         mtu = interfaces.mtu(self._kernel, ways[4] | ways[6])
         self._pair(ours, mtu)
