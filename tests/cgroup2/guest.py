@@ -235,7 +235,7 @@ def as_root() -> None:
     doctor = subprocess.run(
         [*CARREL, "doctor", "-o", "json", "--images", IMAGES], capture_output=True, text=True, check=False
     )
-    found = {each["level"]: each["works"] for each in json.loads(doctor.stdout)}
+    found = {each["level"]: each["works"] for each in json.loads(doctor.stdout)["levels"]}
     check(
         "doctor finds the level namespace",
         doctor.returncode == 0 and found["namespace"],

@@ -128,13 +128,13 @@ def test_limits_are_set_and_cannot_be_raised(probe: Attacker) -> None:
 )
 @pytest.mark.not_at("restricted", reason="it has no mounts of its own")
 def test_every_mount_is_nosuid_and_only_the_sessions_own_are_writable(probe: Attacker) -> None:
-    """Writable are /mnt/data, /tmp, the home, /dev/shm and the process's own entries of /proc; nothing can hold a device of its making."""
+    """Writable are /mnt/data, /tmp, the home, the packages, /dev/shm and the process's own entries of /proc; none can hold a device."""
     lines = [line.split(" - ")[0].split() for line in probe.value("open('/proc/self/mountinfo').read()").splitlines()]
     mounts = {fields[4]: set(fields[5].split(",")) for fields in lines}  # a later mount hides an earlier one
 
     assert all("nosuid" in options for options in mounts.values()), mounts
     assert {path for path, options in mounts.items() if "ro" not in options} == {
-        *("/mnt/data", "/tmp", "/home/user", "/dev/shm", "/proc")
+        *("/mnt/data", "/tmp", "/home/user", "/opt/carrel/packages", "/dev/shm", "/proc")
     }
     devices = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty")}
     may_hold_devices = {

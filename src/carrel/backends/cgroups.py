@@ -101,7 +101,9 @@ class Tree:
     def _make_v1(self, name: str, limits: Limits) -> Group:
         memory, pids, cpu = (self._roots[controller] / name for controller in _CONTROLLERS)
         code, counter = memory / "code", self._counter(cpu, name)
-        folders = tuple(dict.fromkeys((memory, memory / "agent", code, pids, cpu, counter)))
+        # The agent joins the parent of the counter: its own groups are what the code sees as roots, and no name of ours above them.
+        counted = (counter.parent, counter) if counter != cpu else (cpu,)
+        folders = tuple(dict.fromkeys((memory, memory / "agent", code, pids, cpu, *counted)))
         for path in folders:
             path.mkdir()
         _limit_v1(memory, limits.memory_bytes + _AGENT_SHARE)
@@ -113,7 +115,7 @@ class Tree:
         return Group(
             version=1,
             directories=folders[::-1],
-            agent_joins=tuple(path / "tasks" for path in (memory / "agent", pids, cpu)),
+            agent_joins=tuple(path / "tasks" for path in dict.fromkeys((memory / "agent", pids, cpu, counted[0]))),
             code_joins=tuple(path / "tasks" for path in (code, pids, *last)),
             counted={
                 meter.PEAK: code / "memory.max_usage_in_bytes",
@@ -128,7 +130,7 @@ class Tree:
         root = self._roots.get(_COUNTER)
         if root is None:
             return cpu
-        return cpu / "code" if root == cpu.parent else root / name
+        return (cpu if root == cpu.parent else root / name) / "code"
 
     def _make_v2(self, name: str, limits: Limits) -> Group:
         top = self._roots["memory"] / name
