@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from carrel.egress import relay, rules
+from carrel.egress.control import Control
 from carrel.egress.gate import Gate
 from carrel.egress.proxy import Counts, Proxy
 
@@ -168,6 +169,37 @@ def test_a_name_with_thousands_of_addresses_is_cut_short() -> None:
         return len((await gate.check("pool", rules.parse_target("a.test:443"), asyncio.Semaphore(1))).candidates)
 
     assert asyncio.run(check()) == 16
+
+
+def test_sandboxes_come_and_go_while_a_test_waits_for_a_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name's owner may let it take seconds."""
+
+    def slow(*_arguments: object, **_options: object) -> list[object]:
+        time.sleep(1)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    async def ask() -> list[int]:
+        host, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        host.setblocking(False)
+        serving = asyncio.create_task(Control(theirs).serve())
+        loop = asyncio.get_running_loop()
+        assert json.loads(await loop.sock_recv(host, 1000)) == {"ready": True}
+        requests: list[dict[str, object]] = [
+            {"op": "rules", "pool": "pool", "rules": ["*.test"]},
+            {"op": "test", "pool": "pool", "target": "slow.test"},
+            {"op": "detach", "name": "a"},
+        ]
+        for number, request in enumerate(requests):
+            host.send(json.dumps({"id": number, **request}).encode())
+        answered = [json.loads(await loop.sock_recv(host, 1000))["id"] for _ in range(3)]
+        host.close()
+        await serving
+        theirs.close()
+        return answered
+
+    assert uvloop.run(ask()) == [0, 2, 1]
 
 
 def test_rules_fit_into_a_message() -> None:

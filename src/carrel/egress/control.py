@@ -1,6 +1,7 @@
 """The host's word over a SEQPACKET socket: which sandboxes there are, and what their pools may reach. The far end of backends/network.py.
 
-Requests are answered in order, a JSON object each with its descriptors; what was refused is told without being asked.
+Requests are answered in order, a JSON object each with its descriptors, but for `test`, which may wait for a name server while sandboxes
+come and go; what was refused is told without being asked.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Control:
         self._forwarders: dict[str, Forwarder] = {}  # by sandbox
         self._proxies: dict[str, tuple[str, Proxy]] = {}  # by sandbox, with its pool
         self._counts: dict[str, Counts] = {}  # by pool
+        self._tests: set[asyncio.Task[None]] = set()
         self._operations: dict[str, Callable[[Request, list[int]], Awaitable[Request]]] = {
             "configure": self._configure,
             "rules": self._set_rules,
@@ -63,7 +65,13 @@ class Control:
             data, descriptors = await requests.get()
             if not data:
                 return
-            await self._answer(json.loads(data), descriptors)
+            request = json.loads(data)
+            if request["op"] == "test":
+                task = asyncio.create_task(self._answer(request, descriptors))
+                self._tests.add(task)
+                task.add_done_callback(self._tests.discard)
+            else:
+                await self._answer(request, descriptors)
 
     async def _answer(self, request: Request, descriptors: list[int]) -> None:
         try:
