@@ -18,7 +18,7 @@ from carrel.backends import watcher
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.restricted import RestrictedBackend
 from carrel.backends.spawning import Launched, Setup, launch
-from carrel.backends.templates import Rotation
+from carrel.backends.templates import Rotation, Template, Templates
 from carrel.errors import SandboxStartFailed
 from carrel.guest import landlock
 from carrel.models import PoolSpec
@@ -92,6 +92,32 @@ def test_a_template_that_cannot_be_started_leaves_no_descriptor_open(tmp_path: P
     before, after = asyncio.run(count())
 
     assert after == before
+
+
+def test_who_waits_for_a_template_is_told_of_its_end() -> None:
+    """The cell block is ended while it starts. That cancels the start, and must not look to the waiting caller as if he were cancelled."""
+
+    async def run() -> None:
+        is_starting = asyncio.Event()
+
+        async def start(_key: str) -> Template:
+            is_starting.set()
+            await asyncio.sleep(600)
+            raise AssertionError
+
+        templates = Templates(Rotation(), start)
+
+        async def use() -> None:
+            async with templates.hold("python"):
+                pass
+
+        waiting = asyncio.create_task(use())
+        await is_starting.wait()
+        await templates.close()
+        with pytest.raises(SandboxStartFailed, match="ended while it started"):
+            await waiting
+
+    asyncio.run(run())
 
 
 @pytest.mark.skipif(landlock.version() == 0, reason="no Landlock here")

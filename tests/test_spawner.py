@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from carrel.backends.spawning import Setup
+from interpreter_fixture import IMAGES
 from processes import alive
 
 
@@ -34,10 +37,16 @@ class Asker:
 
 @pytest.fixture
 def spawner(tmp_path: Path) -> Iterator[Asker]:
+    with started(tmp_path, tmp_path / "images") as asker:
+        yield asker
+
+
+@contextlib.contextmanager
+def started(state: Path, images: Path, *prefix: str) -> Iterator[Asker]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        words = [sys.executable, "-P", "-m", "carrel.host.spawner", str(theirs.fileno())]
-        words.append(Setup(tmp_path, tmp_path / "images").to_json())
+        words = [*prefix, sys.executable, "-P", "-m", "carrel.host.spawner", str(theirs.fileno())]
+        words.append(Setup(state, images).to_json())
         process = subprocess.Popen(words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
     with ours:
         yield Asker(ours)
@@ -57,6 +66,17 @@ def test_it_kills_nothing_but_what_runs_in_sandboxes(spawner: Asker) -> None:
             assert "error" not in spawner.ask("kill", pidfd), "one that has ended is as good as killed"
         finally:
             os.close(pidfd)
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="takes capabilities away from root")
+def test_a_cell_block_without_the_right_to_map_ids_says_so(tmp_path: Path) -> None:
+    """As root of a container with CAP_SYS_ADMIN and without CAP_SETUID. Nothing is left of it: asked again, it is tried again."""
+    with started(tmp_path, IMAGES, "setpriv", "--bounding-set=-setuid,-setgid", "--") as asker:
+        init, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with init, other:
+            errors = [asker.ask("block", other.fileno())["error"] for _ in range(2)]
+    assert "CAP_SETUID" in errors[0]
+    assert errors[1] == errors[0]
 
 
 @pytest.mark.parametrize("name", ["../escaped", "{folder}/escaped", "a/b", "..", ""])

@@ -116,7 +116,11 @@ class Templates:
         if key not in self._starts:
             self._starts[key] = asyncio.create_task(self._replace(key))
         # Whoever asked may give up; the start goes on for the next one, since a cold import outlasts a caller's patience.
-        return await asyncio.shield(self._starts[key])
+        starting = self._starts[key]
+        await asyncio.wait([starting])
+        if starting.cancelled():  # by `close`: that is the template's end, not the caller's
+            raise SandboxStartFailed("The template was ended while it started.")
+        return starting.result()
 
     async def _replace(self, key: str) -> Template:
         try:

@@ -114,7 +114,8 @@ def _enter(spec: Spec) -> int:
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
         linux.clear_capabilities()
-    linux.die_with_parent()  # forgotten with the change of ids
+    # No parent-death signal: it would end the warden before it has ended its session, whose daemons nobody else can tell from the server's
+    # where all have one user. The end of its channel, which comes with the host's, ends it in order.
     linux.become_subreaper()
     folder = f"{spec['sessions']}/{spec['number']}"
     _make_folder(folder)

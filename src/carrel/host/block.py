@@ -95,7 +95,9 @@ class Block:
         self._pid = pid
         with ours:
             word = ours.recv(4096)
-            error = map_ids(pid) if word == b"unshared" else word.decode("utf-8", "replace") or "it ended at once"
+            error = (
+                _told(map_ids, pid) if word == b"unshared" else word.decode("utf-8", "replace") or "it ended at once"
+            )
             if not error:
                 ours.send(b"mapped" if map_ids is _map_own else b"mapped a range")
                 error = ours.recv(4096).decode("utf-8", "replace")  # closed by the exec that ends a good start
@@ -126,6 +128,16 @@ def _own_paths(folder: Path) -> dict[str, str]:
         str(guestlib.ensure(folder)): "/opt/carrel/lib",
         str(folder): "/opt/carrel/images",
     }
+
+
+def _told(map_ids: Callable[[int], str], pid: int) -> str:
+    """What came of `map_ids`; an error is a reason too."""
+    try:
+        return map_ids(pid)
+    except OSError as error:
+        return (
+            f"ids cannot be mapped into a user namespace: {error.strerror} (as root it takes CAP_SETUID and CAP_SETGID)"
+        )
 
 
 def _map_range(own: range, pid: int) -> str:
