@@ -109,7 +109,7 @@ def test_small_chunks_of_one_session_do_not_hold_up_others() -> None:
     worst = uvloop.run(attack())
 
     assert time.process_time() - began > 0.2, "nothing was parsed"
-    assert worst < 0.3
+    assert worst < 1
 
 
 def test_a_reset_tunnel_is_nothing_to_report(caplog: pytest.LogCaptureFixture) -> None:
