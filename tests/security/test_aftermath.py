@@ -29,9 +29,9 @@ pytestmark = pytest.mark.slow
 AT_ONCE = 8
 SESSIONS = {
     Level.NAMESPACE: 500,
-    Level.RESTRICTED: 500,
+    Level.RESTRICTED: 100,
     Level.GVISOR: 60,
-}  # a kernel of its own takes a second to start
+}  # where others share too little to leave more behind, as many as a run has time for: a kernel of its own takes a second to start
 GROWTH_MIB = 48  # of host and gateway: results that are kept for callers go with their sessions
 QUIET_S = 90.0  # the pool gives back what it keeps ready for more of such a burst after half a minute
 

@@ -30,7 +30,8 @@ def test_random_system_calls_harm_nobody_else(attacker: Attacker, accomplice: At
     while left > 0:
         share = min(left, 30.0)
         result = attacker.run(f"SECONDS, SEED = {share}, {SEED + calls}\n{PROGRAM}", timeout=60)
-        assert result.is_ok or "Kernel restarted" in result.stderr, result.stderr
+        # It may kill its interpreter, or wait for ever in a call that it hit on: both end in a result.
+        assert result.is_ok or result.outcome in ("killed", "exited", "memory", "processes", "timeout"), result.stderr
         if result.is_ok:
             print(f"seed {SEED + calls}: calls, children, numbers that succeeded: {result.result}")
             assert result.result[0] > 10 * share, "the fuzzer did not get to work"
