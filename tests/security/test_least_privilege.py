@@ -277,6 +277,9 @@ def use_everything(client: Client) -> None:
     assert client.download("a.txt") == b"abc" * 100_000
     assert [file.name for file in client.list_files()] == ["a.txt"]
     client.delete_file("a.txt")
+    with pytest.raises(ApiError) as refused:
+        client.upload("../a\N{SNOWMAN}\n.txt", b"")
+    assert refused.value.status == 400
     with pytest.raises(ApiError):
         client.download("a.txt")
     assert not client.execute("1 / 0").is_ok

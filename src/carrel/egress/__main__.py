@@ -6,7 +6,6 @@ own that owns no file, no file of the state folder open. It dies with the spawne
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - see main
 import resource
 import signal
 import socket
@@ -26,7 +25,6 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the host decides when this ends
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    # For good. The interpreter's own files may lie where this id cannot read them: everything is imported before.
     linux.renounce(None if uid < 0 else uid)
     uvloop.run(Control(socket.socket(fileno=descriptor)).serve())
 

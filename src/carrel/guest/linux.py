@@ -6,6 +6,7 @@ on both sides of the boundary, so: standard library only, no state.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
 import fcntl
@@ -55,6 +56,8 @@ _CAPABILITY_VERSION_3 = 0x20080522
 _AT_RECURSIVE = 0x8000
 _AT_FDCWD = -100
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+
+_CODECS = ("ascii", "idna", "latin-1", "punycode", "unicode_escape", "utf-16", "utf-32", "utf-8")
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -210,8 +213,11 @@ def clear_capabilities() -> None:
 def renounce(uid: int | None) -> None:
     """Be user and group `uid` alone, or with None who one is, without any capability now or later, and for good.
 
-    Whatever was opened before stays open, and is all of the old user's that is left.
+    Whatever was opened before stays open, and is all of the old user's that is left. The interpreter's own files may lie where `uid` cannot
+    read them: whoever calls this has imported all that it will need; codecs, which nobody imports by name, are looked up here.
     """
+    for codec in _CODECS:
+        codecs.lookup(codec)
     drop_bounding_set()
     if uid is not None:
         os.setgroups([])
