@@ -109,6 +109,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"server", "slim_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        params = getattr(item, "callspec").params if hasattr(item, "callspec") else {}  # noqa: B009
+        if {params.get("server"), params.get("fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:
+            item.add_marker("thorough")  # the same suite once more
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -163,7 +163,8 @@ def page(rows: dict[str, dict[str, list[str]]], described: dict[str, str]) -> st
     columns = [column for column in columns if any(column in row for row in rows.values())]
     notes: list[str] = []
     lines, file = [_HEAD], ""
-    for test, row in rows.items():
+    for test in described:
+        row = rows.get(test, {})
         if test.split("::")[0] != file:
             file = test.split("::")[0]
             title = file.removeprefix("test_").removesuffix(".py").replace("_", " ").capitalize()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,7 @@ from pathlib import Path
 import click
 import pytest
 
+import evidence
 from carrel import errors
 from carrel.cli import banner, cli
 from carrel.config import SETTINGS, Setting, load
@@ -157,6 +159,17 @@ def test_every_threat_names_the_tests_that_hold_it() -> None:
         for file, name in names:
             found = re.search(rf"^(async )?def {name}\b", (ROOT / file).read_text(), re.MULTILINE)
             assert found, f"{file} has no {name}"
+
+
+def test_the_page_of_attacks_has_every_attack() -> None:
+    """Made by a run (`make evidence`): no attack is left out, none is there that is not tried any more, and nothing failed."""
+    outcomes = json.loads(evidence.PAGE.with_suffix(".json").read_text())
+
+    assert set(outcomes) == set(evidence.attacks()), "run `make evidence`"
+    assert evidence.PAGE.read_text() == evidence.page(outcomes, evidence.attacks())
+    assert "FAILED" not in evidence.PAGE.read_text()
+    ran = {column for row in outcomes.values() for column in row}
+    assert {"gvisor, root", "namespace, root"} <= ran
 
 
 def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:

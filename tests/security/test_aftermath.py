@@ -24,7 +24,7 @@ from leftovers import Before
 from processes import command, descendants, eventually
 from remains import Remains, settled
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 AT_ONCE = 8
 SESSIONS = {
