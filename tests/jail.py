@@ -92,8 +92,24 @@ class Jail:
     capabilities: tuple[str, ...] = tuple(_CAPABILITIES)
 
     def command(self, *arguments: str) -> list[str]:
-        """What to run so that `arguments` run inside."""
+        """What to run so that `arguments` run inside. Skips where the jail's user could not even start our interpreter."""
+        if self.user and arguments[0] == sys.executable:
+            skip_unless_runs(self.user)
         return [sys.executable, __file__, json.dumps(asdict(self)), *arguments]
+
+
+def skip_unless_runs(user: str) -> None:
+    """Skip where `user` is there and cannot run this interpreter, which may lie in a folder of root's."""
+    import pytest  # not above: what runs in the jail needs nothing of it
+
+    with contextlib.suppress(KeyError):
+        entry = pwd.getpwnam(user)
+        try:
+            subprocess.run(
+                [sys.executable, "-c", ""], user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=True
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            pytest.skip(f"user {user} cannot run {sys.executable}: {error}")
 
 
 @functools.cache

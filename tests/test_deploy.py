@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import container_profile
+import jail
 from carrel.cli import launch
 from carrel.cli.capabilities import KEPT
 from carrel.client import Client
@@ -148,6 +149,7 @@ def account(request: pytest.FixtureRequest) -> pwd.struct_passwd:
     if os.geteuid() != 0:
         pytest.skip("only root can be what Docker and systemd are")
     name = request.config.getoption("--user") or "nobody"
+    jail.skip_unless_runs(name)
     return pwd.getpwnam(name)
 
 
