@@ -147,7 +147,7 @@ os.kill(-1, signal.SIGKILL)
 found += [inner.wait()]
 """
     code_root = str(Path(landlock.__file__).parents[2])
-    rules = [[code_root, "execute"], [sys.prefix, "execute"]]
+    rules = [[path, "execute"] for path in (code_root, sys.prefix, sys.base_prefix)]
 
     assert confined(code, rules, scopes=True)[1] == ["refused", -9]
 
