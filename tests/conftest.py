@@ -29,6 +29,7 @@ from carrel.cli import launch
 from carrel.client import ApiError, AsyncClient, Client, Connection
 from carrel.config import load
 from carrel.models import Level
+from items import parameter
 from leftovers import Before, become_subreaper
 
 pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "world")  # further fixtures
@@ -109,8 +110,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"server", "slim_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        params = getattr(item, "callspec").params if hasattr(item, "callspec") else {}  # noqa: B009
-        if {params.get("server"), params.get("fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:
+        if {parameter(item, "server"), parameter(item, "fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:
             item.add_marker("thorough")  # the same suite once more
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from carrel.models import Level
+from items import parameter
 
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED]  # strongest first
 FOLDER = Path(__file__).parent / "security"
@@ -125,8 +126,7 @@ def name_of(item: pytest.Item) -> str:
 def _level(item: pytest.Item) -> Level | None:
     if item.path.parent != FOLDER:
         return None
-    callspec = getattr(item, "callspec", None)
-    level = callspec.params.get("fortress") if callspec else None
+    level = parameter(item, "fortress")
     return level if isinstance(level, Level) else None
 
 

@@ -33,20 +33,23 @@ tmp = "{TMP_MIB}MiB"
 pids = {PIDS}
 """
 
-# There in every attacker's session. `refused` is the errno's name, or "" where the call succeeded.
-_TOOLS = """
-import ctypes, errno, os, pathlib, resource, signal, socket, subprocess, sys, threading, time
-libc = ctypes.CDLL(None, use_errno=True)
-def syscall(number, *arguments):
-    ctypes.set_errno(0)
-    done = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
-    return errno.errorcode[ctypes.get_errno()] if done == -1 else ""
+# The errno's name, or "" where the call succeeded; for code that has imported errno.
+REFUSED = """
 def refused(call, *arguments, **options):
     try:
         call(*arguments, **options)
     except OSError as error:
         return errno.errorcode[error.errno]
     return ""
+"""
+# There in every attacker's session.
+_TOOLS = f"""{REFUSED}
+import ctypes, errno, os, pathlib, resource, signal, socket, subprocess, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def syscall(number, *arguments):
+    ctypes.set_errno(0)
+    done = libc.syscall(ctypes.c_long(number), *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
+    return errno.errorcode[ctypes.get_errno()] if done == -1 else ""
 """
 
 
@@ -144,37 +147,36 @@ def neighbour(fortress: Server) -> Iterator[Client]:
         yield client
 
 
+@contextlib.contextmanager
+def visiting(server: Server) -> Iterator[Attacker]:
+    """An attacker's session, ended afterwards."""
+    with server.client() as client:
+        attacker = Attacker(server, client)
+        attacker.tools()
+        yield attacker
+        with contextlib.suppress(ApiError):  # an attack may have ended its own session
+            client.end()
+
+
 @pytest.fixture
 def attacker(fortress: Server, neighbour: Client) -> Iterator[Attacker]:
-    with fortress.client() as client:
-        attacker = Attacker(fortress, client)
-        attacker.tools()
+    with visiting(fortress) as attacker:
         yield attacker
         answer = neighbour.execute("kept + 1", timeout=10)
         assert answer.result == 42, f"the neighbour suffered: {answer}"
         assert neighbour.download("theirs.txt") == b"private"
-        with contextlib.suppress(ApiError):  # an attack may have ended its own session
-            client.end()
 
 
 @pytest.fixture(scope="module")
 def probe(fortress: Server, neighbour: Client) -> Iterator[Attacker]:
     """One session for a module's tests that only try things and change nothing."""
-    with fortress.client() as client:
-        probe = Attacker(fortress, client)
-        probe.tools()
+    with visiting(fortress) as probe:
         yield probe
         assert neighbour.execute("kept + 1", timeout=10).result == 42
-        with contextlib.suppress(ApiError):
-            client.end()
 
 
 @pytest.fixture
 def accomplice(fortress: Server) -> Iterator[Attacker]:
     """A second attacker, for what two sessions may not have in common."""
-    with fortress.client() as client:
-        accomplice = Attacker(fortress, client)
-        accomplice.tools()
+    with visiting(fortress) as accomplice:
         yield accomplice
-        with contextlib.suppress(ApiError):
-            client.end()

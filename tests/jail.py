@@ -1,6 +1,6 @@
 """A jail like a default container's, to run a whole `carrel serve` in: what is left when nobody thought of sandboxes.
 
-    with jail.serve(Jail(user="tester"), state, "--isolation", "auto") as server: …
+    with jail.serve(Jail(user="nobody"), state, "--isolation", "auto") as server: …
     subprocess.run(Jail().command("carrel", "doctor"))
 
 It is what `docker run` does without options: pid, mount, ipc, uts and cgroup namespaces and no user namespace; /sys with its control groups
@@ -93,23 +93,40 @@ class Jail:
 
     def command(self, *arguments: str) -> list[str]:
         """What to run so that `arguments` run inside. Skips where the jail's user could not even start our interpreter."""
-        if self.user and arguments[0] == sys.executable:
-            skip_unless_runs(self.user)
+        if self.user and arguments[0] == sys.executable and not can_run(self.user):
+            import pytest  # not above: what runs in the jail needs nothing of it
+
+            pytest.skip(f"user {self.user} cannot run {sys.executable}")
         return [sys.executable, __file__, json.dumps(asdict(self)), *arguments]
 
 
-def skip_unless_runs(user: str) -> None:
-    """Skip where `user` is there and cannot run this interpreter, which may lie in a folder of root's."""
+def ordinary_user() -> str:
+    """A user of this machine, with a folder of its own, who can run our interpreter. Skips where there is none."""
     import pytest  # not above: what runs in the jail needs nothing of it
 
-    with contextlib.suppress(KeyError):
-        entry = pwd.getpwnam(user)
-        try:
-            subprocess.run(
-                [sys.executable, "-c", ""], user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=True
-            )
-        except (OSError, subprocess.CalledProcessError) as error:
-            pytest.skip(f"user {user} cannot run {sys.executable}: {error}")
+    names = (entry.pw_name for entry in pwd.getpwall() if entry.pw_uid >= 1000 and _has_home(entry))
+    user = next(filter(can_run, names), None)
+    if user is None:
+        pytest.skip("this machine has no ordinary user who can run our interpreter")
+    return user
+
+
+def _has_home(entry: pwd.struct_passwd) -> bool:
+    return Path(entry.pw_dir).is_dir() and Path(entry.pw_dir).stat().st_uid == entry.pw_uid
+
+
+@functools.cache
+def can_run(user: str) -> bool:
+    """Whether `user` can start this interpreter, which may lie in a folder of root's."""
+    entry = pwd.getpwnam(user)
+    command = [sys.executable, "-P", "-m", "carrel.cli", "--version"]
+    try:
+        subprocess.run(
+            command, user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], stdout=subprocess.DEVNULL, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 @functools.cache

@@ -15,10 +15,13 @@ import pytest
 from carrel.client import Client
 from carrel.storage import POOL_CONTRIBUTOR
 from conftest import Server, SlimServer
+from fortress import REFUSED
 
 # There in every session here. `ask` says what the proxy answers to a raw request, `connect` the first line of what it answers to CONNECT;
 # `fetch` goes through it as libraries do.
-TOOLS = """
+TOOLS = (
+    REFUSED
+    + """
 import errno, os, socket, threading, time, urllib.error, urllib.request
 PROXY = ("127.0.0.1", 3128)
 del os.environ["NO_PROXY"], os.environ["no_proxy"]  # they name the sandbox's own loopback; the tests' sites are on the host's
@@ -44,13 +47,8 @@ def fetch(url, data=None):
         return urllib.request.urlopen(url, data, timeout=20).read().decode()
     except urllib.error.HTTPError as error:
         return f"{error.code} {error.reason}"
-def refused(call, *arguments):
-    try:
-        call(*arguments)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    return ""
 """
+)
 
 POOL = """
     [pools.python]

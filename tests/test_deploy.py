@@ -149,7 +149,8 @@ def account(request: pytest.FixtureRequest) -> pwd.struct_passwd:
     if os.geteuid() != 0:
         pytest.skip("only root can be what Docker and systemd are")
     name = request.config.getoption("--user") or "nobody"
-    jail.skip_unless_runs(name)
+    if not jail.can_run(name):
+        pytest.skip(f"user {name} cannot run {sys.executable}")
     return pwd.getpwnam(name)
 
 

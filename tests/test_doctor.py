@@ -76,16 +76,9 @@ def here() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def ordinary() -> str:
-    """An ordinary user that can run our interpreter, as root finds one."""
     if os.geteuid() != 0:
         pytest.skip("the run is an ordinary user's already")
-    for entry in pwd.getpwall():
-        if entry.pw_uid >= 1000 and Path(entry.pw_dir).is_dir() and Path(entry.pw_dir).stat().st_uid == entry.pw_uid:
-            command = [sys.executable, "-P", "-m", "carrel.cli", "--version"]
-            tried = subprocess.run(command, user=entry.pw_uid, extra_groups=[], capture_output=True, check=False)
-            if tried.returncode == 0:
-                return entry.pw_name
-    pytest.skip("this machine has no ordinary user who can run our interpreter")
+    return jail.ordinary_user()
 
 
 # ---- what it says ----------------------------------------------------------------------------------------------------------------

@@ -11,22 +11,17 @@ from typing import Any
 import pytest
 
 from carrel.guest import landlock
+from fortress import REFUSED
 
 ABIS = range(1, 8)
 # Gets rules and options as JSON, restricts itself, runs the code and prints what `found` is then.
-_CHILD = """
+_CHILD = f"""{REFUSED}
 import errno, json, os, signal, socket, subprocess, sys
 from carrel.guest import landlock, linux
-def refused(call, *arguments, **options):
-    try:
-        call(*arguments, **options)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-    return ""
 rules, options, code = json.load(sys.stdin)
 linux.no_new_privileges()
 used = landlock.restrict(rules, **options)
-found = {}
+found = {{}}
 exec(code)
 print(json.dumps([used, found]))
 """

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,10 @@ import pytest
 import jail
 from carrel.backends import confinement
 from carrel.cli import launch
-from carrel.client import ApiError
 from carrel.guest import landlock
 from carrel.models import Level
 from conftest import Server
-from fortress import Attacker
+from fortress import Attacker, visiting
 from jail import Jail
 from processes import PROC, descendants, eventually
 
@@ -42,23 +41,20 @@ CONFIG = f"""
 scaleConfiguration = {{maxConcurrentSessions = 6, readySessionInstances = 1}}
 carrel = {{image = "python-slim", memory = "{MEMORY_MIB}MiB", disk = "16MiB", tmp = "16MiB", pids = {PIDS}}}
 """
-USER = "tester"
 MARK = "carrel-restricted-daemon"
 SITUATIONS = {
     "root": Jail(),
-    "user": Jail(user=USER),
+    "user": Jail(),
     "root-landlock-1": Jail(landlock_abi=1),
-    "user-landlock-1": Jail(user=USER, landlock_abi=1),
-    "user-landlock-5": Jail(user=USER, landlock_abi=5, no_new_privileges=True),
+    "user-landlock-1": Jail(landlock_abi=1),
+    "user-landlock-5": Jail(landlock_abi=5, no_new_privileges=True),
 }
 
 
 @pytest.fixture(scope="module", params=SITUATIONS)
 def situation(request: pytest.FixtureRequest) -> Jail:
     which = SITUATIONS[request.param]
-    if which.user and which.user not in {entry.pw_name for entry in pwd.getpwall()}:
-        pytest.skip(f"there is no user {which.user}")
-    return which
+    return replace(which, user=jail.ordinary_user()) if request.param.startswith("user") else which
 
 
 @pytest.fixture(scope="module")
@@ -83,22 +79,15 @@ def _config() -> Iterator[str]:
 
 @pytest.fixture
 def intruder(jailed: Server) -> Iterator[Attacker]:
-    with jailed.client() as client:
-        attacker = Attacker(jailed, client)
-        attacker.tools()
+    with visiting(jailed) as attacker:
         yield attacker
-        with contextlib.suppress(ApiError):  # a test may have ended it
-            client.end()
 
 
 @pytest.fixture
 def victim(jailed: Server) -> Iterator[Attacker]:
-    with jailed.client() as client:
-        victim = Attacker(jailed, client)
-        victim.tools()
+    with visiting(jailed) as victim:
         yield victim
         assert victim.value("40 + 2") == 42, "the neighbour suffered"
-        client.end()
 
 
 def test_it_serves_by_itself_in_a_plain_container(jailed: Server, intruder: Attacker) -> None:

@@ -5,6 +5,7 @@ A backend never hears of sessions, HTTP or JSON names. One file of this folder p
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import dataclass
 from typing import Protocol
@@ -95,6 +96,21 @@ class Sandbox(Protocol):
     async def kill(self) -> None:
         """End everything inside, at once and for good, and release all that the sandbox held. Safe to call again."""
         ...
+
+
+class KilledOnce:
+    """The kill of a sandbox, begun by the first call and waited for by all; being cancelled does not cut it short."""
+
+    _killing: asyncio.Task[None] | None = None
+
+    async def kill(self) -> None:
+        if self._killing is None:
+            self._killing = asyncio.create_task(self._kill())
+        await asyncio.shield(self._killing)
+
+    async def _kill(self) -> None:
+        """What each level does, called once."""
+        raise NotImplementedError
 
 
 class Backend(Protocol):

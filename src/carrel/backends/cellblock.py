@@ -7,7 +7,6 @@ are gone with it then).
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -16,13 +15,12 @@ from carrel.backends import policy
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
 from carrel.backends.spawning import Launcher, Progress, Spawner
-from carrel.backends.templates import Rotation, Template, Templates, read_lines
+from carrel.backends.templates import Rotation, Template, Templates, started
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
 
 OnExit = Callable[[Message], None]
 
-_TEMPLATE_START_S = 120  # a cold import of the heavy image on a slow disk
 _START_S = 20
 
 
@@ -117,29 +115,14 @@ class CellBlock:
         return await self._start_template("image", request, {**image["environment"], **SINGLE_THREADED})
 
     async def _start_template(self, kind: str, request: Message, environment: dict[str, str] | None = None) -> Template:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        errors_in, errors_out = os.pipe()
-        control = FdSocket(ours, f"the {kind} template", self._on_exit)
         whole = {"kind": kind, "preload": [], "environment": {**policy.ENVIRONMENT, **(environment or {})}, **request}
-        try:
-            try:
-                if self._init is None:
-                    raise SandboxStartFailed("The cell block is not running.")
-                self._init.send(whole, [theirs.fileno(), errors_out])
-            finally:
-                theirs.close()
-                os.close(errors_out)
-            _ready, (mounts,) = await control.first(_TEMPLATE_START_S)
-        except SandboxStartFailed as error:
-            said = read_lines(errors_in) or []
-            os.close(errors_in)
-            control.close()
-            raise SandboxStartFailed(f"{error.message}: {' | '.join(said[-4:]) or 'it said nothing'}") from error
-        except BaseException:  # cancelled: without its socket the process ends
-            os.close(errors_in)
-            control.close()
-            raise
-        return Template(control, mounts, errors_in)
+
+        async def start(descriptors: list[int]) -> None:
+            if self._init is None:
+                raise SandboxStartFailed("The cell block is not running.")
+            self._init.send(whole, descriptors)
+
+        return await started(f"the {kind} template", start, self._on_exit)
 
     async def make_group(self, name: str, limits: Message) -> tuple[CgroupMeter | None, list[int], list[int]]:
         """Control groups for a sandbox: what they count, and the descriptors by which its agent and its code join them."""

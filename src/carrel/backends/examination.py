@@ -75,7 +75,7 @@ def level_of(pool: PoolSpec, findings: Iterable[Finding]) -> tuple[Level | None,
         if level in works:
             return level, ""
     if not candidates:
-        return None, f"its isolation level, '{pool.asked}', is below its minimum, '{pool.minimum}'"
+        return None, select.below_minimum(pool)
     return None, f"{' and '.join(candidates)}: does not work here"
 
 
@@ -146,8 +146,8 @@ async def _try(level: Level, config: Config) -> Finding:
             async with asyncio.timeout(_CLOSE_S):
                 await backend.close()
     except (SandboxStartFailed, OSError) as error:
-        reason = error.message if isinstance(error, SandboxStartFailed) else f"{type(error).__name__}: {error}"
-        return Finding(level, False, reason.rstrip("."), advice(level, reason), seconds=time.monotonic() - started)
+        reason = select.reason_of(error)
+        return Finding(level, False, reason, advice(level, reason), seconds=time.monotonic() - started)
     seconds = time.monotonic() - started
     if holes:
         reason = f"its boundary does not hold: {', '.join(holes)}"

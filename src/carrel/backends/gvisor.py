@@ -19,7 +19,7 @@ import socket
 from typing import Any
 
 from carrel.backends import bundle, policy
-from carrel.backends.base import Death, Meter, NoMeter, Usage
+from carrel.backends.base import Death, KilledOnce, Meter, NoMeter, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
@@ -143,7 +143,7 @@ class GvisorBackend:
         await self.block.close()
 
 
-class GvisorSandbox:
+class GvisorSandbox(KilledOnce):
     def __init__(self, backend: GvisorBackend, number: int, pool: PoolSpec) -> None:
         self.id = f"{os.getpid()}-g{number}"
         self.channel: socket.socket
@@ -153,7 +153,6 @@ class GvisorSandbox:
         self._group: CgroupMeter | None = None
         self._pidfd: int | None = None
         self._notes: _Notes | None = None
-        self._killing: asyncio.Task[None] | None = None
 
     async def enclose(self, image: Message, seconds: float) -> None:
         """Have pid 1 made, and by it the sandbox with its agent."""
@@ -200,11 +199,6 @@ class GvisorSandbox:
 
     async def usage(self) -> Usage:
         return self._group.usage() if self._group is not None else Usage()
-
-    async def kill(self) -> None:
-        if self._killing is None:
-            self._killing = asyncio.create_task(self._kill())
-        await asyncio.shield(self._killing)
 
     async def _kill(self) -> None:
         """SIGKILL to pid 1 of the pid namespace: the kernel kills sentry and gofer, and pid 1 has ended only when they have."""

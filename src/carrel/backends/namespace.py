@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from carrel.backends import ids, links, policy, watcher
-from carrel.backends.base import RESTART_S, START_S, Death, Meter, NoMeter, Usage
+from carrel.backends.base import RESTART_S, START_S, Death, KilledOnce, Meter, NoMeter, Usage
 from carrel.backends.cellblock import CellBlock
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
@@ -129,7 +129,7 @@ class NamespaceBackend:
         await self._block.close()
 
 
-class NamespaceSandbox:
+class NamespaceSandbox(KilledOnce):
     def __init__(self, backend: NamespaceBackend, block: CellBlock, number: int, pool: PoolSpec) -> None:
         self.id = f"{os.getpid()}-{number}"
         self.memory_limit_bytes = pool.memory_bytes
@@ -146,7 +146,6 @@ class NamespaceSandbox:
         self._exit: asyncio.Future[Death] | None = None
         self._memory_kills = 0  # that the watcher has done
         self._memory_kills_before = 0  # when the present interpreter was made
-        self._killing: asyncio.Task[None] | None = None
         self.channel, self._agent_end = socket.socketpair()
         self.channel.setblocking(False)
 
@@ -235,11 +234,6 @@ class NamespaceSandbox:
 
     async def usage(self) -> Usage:
         return self._group.usage() if self._group is not None else Usage()
-
-    async def kill(self) -> None:
-        if self._killing is None:
-            self._killing = asyncio.create_task(self._kill())
-        await asyncio.shield(self._killing)
 
     async def _kill(self) -> None:
         """SIGKILL to pid 1 of the pid namespace: the kernel kills all others, and pid 1 has ended only when they have."""

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carrel.backends import guestlib, images, policy
-from carrel.backends.base import RESTART_S, START_S, Death, Meter, NoMeter, Usage
+from carrel.backends.base import RESTART_S, START_S, Death, KilledOnce, Meter, NoMeter, Usage
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import Level, Network, PoolSpec
@@ -78,13 +78,12 @@ class ProcessBackend:
         shutil.rmtree(self._state / "run" / "process", ignore_errors=True)
 
 
-class ProcessSandbox:
+class ProcessSandbox(KilledOnce):
     def __init__(self, name: str, folder: Path, live: set[ProcessSandbox]) -> None:
         self.id = name
         self.meter: Meter = NoMeter()
         self._folder, self._live = folder, live
         self._process: asyncio.subprocess.Process | None = None
-        self._killing: asyncio.Task[None] | None = None
         self.channel, self._agent_end = socket.socketpair()
         self.channel.setblocking(False)
 
@@ -120,11 +119,6 @@ class ProcessSandbox:
 
     async def usage(self) -> Usage:
         return Usage()
-
-    async def kill(self) -> None:
-        if self._killing is None:
-            self._killing = asyncio.create_task(self._kill())
-        await asyncio.shield(self._killing)
 
     async def _kill(self) -> None:
         """The end of its channel makes the agent kill its children and leave; one that does not is killed itself."""

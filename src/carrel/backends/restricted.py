@@ -14,16 +14,15 @@ import signal
 import socket
 
 from carrel.backends import confinement
-from carrel.backends.base import RESTART_S, START_S, Death, Meter, NoMeter, Usage
+from carrel.backends.base import RESTART_S, START_S, Death, KilledOnce, Meter, NoMeter, Usage
 from carrel.backends.confinement import Machine
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.spawning import Launcher, Progress, Spawner, ended
-from carrel.backends.templates import Rotation, Template, Templates, read_lines
+from carrel.backends.templates import Rotation, Template, Templates, started
 from carrel.errors import SandboxStartFailed
 from carrel.models import Level, Network, PoolSpec
 
 _CREATE_S = 20
-_TEMPLATE_START_S = 120  # a cold import of the heavy image on a slow disk
 _END_S = 3  # a warden, to kill its session and leave
 
 
@@ -109,27 +108,8 @@ class RestrictedBackend:
 
     async def _start_template(self, image: str) -> Template:
         await self.spawner.ask_aside({"op": "image", "name": image}, progress=self._progress)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        errors_in, errors_out = os.pipe()
-        control = FdSocket(ours, "the template")
-        try:
-            try:
-                request = {"op": "warden-template", "image": image}
-                await self.spawner.ask(request, [theirs.fileno(), errors_out])
-            finally:
-                theirs.close()
-                os.close(errors_out)
-            _ready, (mounts,) = await control.first(_TEMPLATE_START_S)
-        except SandboxStartFailed as error:
-            said = read_lines(errors_in) or []
-            os.close(errors_in)
-            control.close()
-            raise SandboxStartFailed(f"{error.message}: {' | '.join(said[-4:]) or 'it said nothing'}") from error
-        except BaseException:  # cancelled: without its socket the process ends
-            os.close(errors_in)
-            control.close()
-            raise
-        return Template(control, mounts, errors_in)
+        request = {"op": "warden-template", "image": image}
+        return await started("the template", lambda descriptors: self.spawner.ask(request, descriptors))
 
     async def _end_all(self) -> None:
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._live)))
@@ -142,7 +122,7 @@ class RestrictedBackend:
         await self._end_all()
 
 
-class RestrictedSandbox:
+class RestrictedSandbox(KilledOnce):
     def __init__(self, backend: RestrictedBackend, number: int, pool: PoolSpec) -> None:
         self.id = f"{os.getpid()}-r{number}"
         self.meter: Meter = NoMeter()
@@ -150,7 +130,6 @@ class RestrictedSandbox:
         self._warden: int | None = None
         self._notes: FdSocket | None = None
         self._is_out_of_memory = False  # of the present interpreter
-        self._killing: asyncio.Task[None] | None = None
         self.channel, self._warden_end = socket.socketpair()
         self.channel.setblocking(False)
 
@@ -178,11 +157,6 @@ class RestrictedSandbox:
     async def usage(self) -> Usage:
         return Usage()
 
-    async def kill(self) -> None:
-        if self._killing is None:
-            self._killing = asyncio.create_task(self._kill())
-        await asyncio.shield(self._killing)
-
     async def _kill(self) -> None:
         """The end of its channel makes the warden kill its session and leave; then the spawner sees to it that nothing is left."""
         self.channel.close()
@@ -194,10 +168,10 @@ class RestrictedSandbox:
             if self._warden is not None and not await ended(self._warden, _END_S):
                 is_empty = await self._kill_warden(self._warden)
             await self._backend.spawner.ask_aside({"op": "clear", "number": self._number})
-        except (
-            SandboxStartFailed
-        ):  # it has ended, and its end or its successor clears up; or it lacks what a child takes
-            is_empty = False
+        except SandboxStartFailed:
+            is_empty = (
+                False  # the spawner has ended, and its end or its successor clears up; or it lacks what a child takes
+            )
         finally:
             if self._warden is not None:
                 os.close(self._warden)

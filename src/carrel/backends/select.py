@@ -33,10 +33,7 @@ log = logging.getLogger(__name__)
 
 
 def make(level: Level, config: Config, progress: Progress, launcher: Launcher | None = None) -> Backend:
-    """The backend of a level, not started; without a `launcher` its spawner is a child of this process.
-
-    Raises SandboxStartFailed where there is none.
-    """
+    """The backend of a level, not started; without a `launcher` its spawner is a child of this process."""
     launcher = launcher or partial(launch, Setup.of(config))
     if level is Level.NAMESPACE:
         rotation = Rotation(config.rotate_forks, config.rotate_minutes)
@@ -45,9 +42,7 @@ def make(level: Level, config: Config, progress: Progress, launcher: Launcher | 
         return GvisorBackend(launcher, progress)
     if level is Level.RESTRICTED:
         return RestrictedBackend(launcher, progress, Rotation(config.rotate_forks, config.rotate_minutes))
-    if level is Level.PROCESS:
-        return ProcessBackend(config.state, config.images, progress)
-    raise SandboxStartFailed(f"Level '{level}' is not built yet.")
+    return ProcessBackend(config.state, config.images, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +108,17 @@ def candidates(pool: PoolSpec) -> list[Level]:
     return [pool.asked] if pool.asked.rank >= pool.minimum.rank else []
 
 
+def below_minimum(pool: PoolSpec) -> str:
+    """Why a pool without candidates is not served."""
+    return f"its isolation level, '{pool.asked}', is below its minimum, '{pool.minimum}'"
+
+
+def reason_of(error: SandboxStartFailed | OSError) -> str:
+    """What a failed trial of a level says, without a full stop: more may be said after it."""
+    said = error.message if isinstance(error, SandboxStartFailed) else f"{type(error).__name__}: {error}"
+    return said.rstrip(".")
+
+
 def next_level(pool: PoolSpec, trials: dict[Level, Trial]) -> Level | None:
     """The level to try next for a pool; None where one works, or none is left."""
     for level in candidates(pool):
@@ -139,8 +145,7 @@ def decide(pools: Iterable[PoolSpec], trials: dict[Level, Trial]) -> Choice:
 
 def _refusal(pool: PoolSpec, tried: list[Trial]) -> Refusal:
     if not tried:
-        reason = f"its isolation level, '{pool.asked}', is below its minimum, '{pool.minimum}'"
-        return Refusal(pool, reason, "give it another level, or another minimum")
+        return Refusal(pool, below_minimum(pool), "give it another level, or another minimum")
     faults = "; ".join(f"'{trial.level}' does not work here: {trial.reason}" for trial in tried)
     hints = "; ".join(f"for '{trial.level}': {trial.advice}" for trial in tried if trial.advice)
     return Refusal(pool, f"isolation level {faults}", hints)
@@ -155,8 +160,7 @@ async def _try(level: Level, pools: list[PoolSpec], made: Callable[[], Backend])
         await backend.start()
         trial = await _attack(backend, pools)
     except (SandboxStartFailed, OSError) as error:
-        reason = error.message if isinstance(error, SandboxStartFailed) else f"{type(error).__name__}: {error}"
-        trial = Trial(level, reason=reason.rstrip("."))
+        trial = Trial(level, reason=reason_of(error))
     finally:
         if trial.backend is None and backend is not None:
             await asyncio.shield(_close([backend]))

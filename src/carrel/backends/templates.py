@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from functools import partial
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.errors import SandboxStartFailed
 
+_START_S = 120  # a cold import of the heavy image on a slow disk
 _LOG = logging.getLogger(__name__)
 
 
@@ -92,6 +94,37 @@ class Template:
             _LOG.warning("template: %s", line)
         if lines is None:
             asyncio.get_running_loop().remove_reader(self._errors)
+
+
+async def started(
+    name: str,
+    start: Callable[[list[int]], Awaitable[object]],
+    on_event: Callable[[Message], None] = lambda _message: None,
+) -> Template:
+    """The template that `start` has made around its ends of a socket and of a pipe for stderr, once it is ready.
+
+    Raises SandboxStartFailed with its last words.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    errors_in, errors_out = os.pipe()
+    control = FdSocket(ours, name, on_event)
+    try:
+        try:
+            await start([theirs.fileno(), errors_out])
+        finally:
+            theirs.close()
+            os.close(errors_out)
+        _ready, (mounts,) = await control.first(_START_S)
+    except SandboxStartFailed as error:
+        said = read_lines(errors_in) or []
+        os.close(errors_in)
+        control.close()
+        raise SandboxStartFailed(f"{error.message}: {' | '.join(said[-4:]) or 'it said nothing'}") from error
+    except BaseException:  # cancelled: without its socket the process ends
+        os.close(errors_in)
+        control.close()
+        raise
+    return Template(control, mounts, errors_in)
 
 
 class Templates:
