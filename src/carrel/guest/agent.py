@@ -16,8 +16,6 @@ is hostile. When the channel ends, so does everything here.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import selectors
 import signal
 import socket
@@ -27,22 +25,14 @@ from typing import Any
 
 from carrel.guest import frames
 from carrel.guest.child import Interpreter, kill_others, reap
-from carrel.guest.files import FileError, Tree, Upload, translated
+from carrel.guest.fileops import FileOperations
+from carrel.guest.files import FileError, translated
 from carrel.guest.run import Run
 
 MAX_CODE = 8 * 1024 * 1024
-_PAGE = (
-    64 * 1024
-)  # characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload
-_CHUNK = frames.MAX_PAYLOAD
 _COLLECTED = 64 * 1024
 _INBOX = 64 * 1024
 _MESSAGE = 400  # characters of an error's text: it may name a path, and a path may be 4,096 bytes long
-
-
-class Download:
-    def __init__(self, fd: int, length: int) -> None:
-        self.fd, self.left, self.credit = fd, length, frames.INITIAL_CREDIT
 
 
 class Agent:
@@ -53,7 +43,6 @@ class Agent:
             _INBOX
         )  # one for ever: a large block for each read would be mapped and unmapped each time
         self._selector = selectors.DefaultSelector()
-        self._tree = Tree(data)
         self._out: list[bytes | memoryview] = []
         self._descriptors: list[int] = []
         self._interpreter: Interpreter | None = None
@@ -61,8 +50,7 @@ class Agent:
         self._last_words = b""  # of an interpreter that is not ready yet
         self._run: Run | None = None
         self._code: dict[int, tuple[frames.Header, bytearray]] = {}
-        self._uploads: dict[int, Upload] = {}
-        self._downloads: dict[int, Download] = {}
+        self._files = FileOperations(data, self)
 
     # The loop
 
@@ -77,11 +65,11 @@ class Agent:
         self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
         try:
             while True:
-                for key, mask in self._selector.select(0 if self._has_sendable() else self._patience()):
+                for key, mask in self._selector.select(0 if self._files.has_sendable else self._patience()):
                     key.data(mask)
                 self._look()
-                self._send_downloads()
-                self._flush()
+                self._files.send_some()
+                self.flush()
         except (EOFError, ConnectionError, frames.FrameError):
             return
         finally:
@@ -103,12 +91,12 @@ class Agent:
         """Kill every other process of the sandbox."""
         kill_others(is_init=self._is_init)
 
-    def _send(self, stream: int, payload: bytes | memoryview = b"", **fields: Any) -> None:
+    def send(self, stream: int, payload: bytes | memoryview = b"", **fields: Any) -> None:
         self._out.append(frames.head({"s": stream, **fields}, len(payload)))
         if payload:
             self._out.append(payload)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """All small pieces in one send; large ones as they are, since putting them together is a copy."""
         pieces, self._out = self._out, []
         if any(len(piece) > _COLLECTED for piece in pieces):
@@ -139,39 +127,42 @@ class Agent:
         stream = int(header["s"])
         try:
             if "op" in header:
-                self._operations[header["op"]](self, stream, header)
+                self._begin(stream, header)
             elif "data" in header:
                 self._on_body(stream, payload)
             elif "credit" in header:
-                if stream in self._downloads:
-                    self._downloads[stream].credit += int(header["credit"])
+                self._files.on_credit(stream, int(header["credit"]))
             elif "abort" in header:
                 self._drop(stream)
             elif "end" in header:
                 self._on_body_end(stream)
         except FileError as error:
-            self._fail(stream, error.code, str(error))
+            self.fail(stream, error.code, str(error))
         except (OSError, RecursionError) as error:
             number = error if isinstance(error, OSError) else OSError(0, "nested too deep")
             failure = translated(number, str(header.get("path", "")))
-            self._fail(stream, failure.code, str(failure))
+            self.fail(stream, failure.code, str(failure))
 
-    def _fail(self, stream: int, code: str, message: str) -> None:
+    def _begin(self, stream: int, header: frames.Header) -> None:
+        operation = self._operations.get(header["op"])
+        if operation is None:
+            self._files.begin(stream, header)
+        else:
+            operation(self, stream, header)
+
+    def fail(self, stream: int, code: str, message: str) -> None:
         self._drop(stream)
-        self._send(stream, error={"code": code, "message": message[:_MESSAGE]})
+        self.send(stream, error={"code": code, "message": message[:_MESSAGE]})
 
     def _drop(self, stream: int) -> None:
         """Forget a stream and what it holds."""
         self._code.pop(stream, None)
-        if (upload := self._uploads.pop(stream, None)) is not None:
-            upload.close()
-        if (download := self._downloads.pop(stream, None)) is not None:
-            os.close(download.fd)
+        self._files.drop(stream)
 
     # The interpreter
 
     def _hello(self, stream: int, _header: frames.Header) -> None:
-        self._send(stream, end=1, protocol=1)
+        self.send(stream, end=1, protocol=1)
 
     def _attach(self, stream: int, _header: frames.Header) -> None:
         self._detach()
@@ -200,12 +191,12 @@ class Agent:
         self._finish_run()
         self._detach()
         self._empty()
-        self._send(stream, end=1)
+        self.send(stream, end=1)
 
     def _interrupt(self, stream: int, _header: frames.Header) -> None:
         if self._interpreter is not None:
             self._interpreter.signal(signal.SIGINT)
-        self._send(stream, end=1)
+        self.send(stream, end=1)
 
     def _execute(self, stream: int, header: frames.Header) -> None:
         self._code[stream] = (header, bytearray())
@@ -213,7 +204,7 @@ class Agent:
     def _start_run(self, stream: int) -> None:
         header, code = self._code.pop(stream)
         if self._run is not None:
-            self._fail(stream, "TooManyRequests", "Code is running already.")
+            self.fail(stream, "TooManyRequests", "Code is running already.")
             return
         self._run = Run(stream, header)
         if self._interpreter is None:
@@ -253,7 +244,7 @@ class Agent:
 
     def _on_interpreter_frame(self, header: frames.Header, payload: bytes) -> None:
         if "ready" in header and self._attaching is not None:
-            self._send(self._attaching, end=1)
+            self.send(self._attaching, end=1)
             self._attaching = None
             return
         run = self._run
@@ -291,7 +282,7 @@ class Agent:
 
     def _send_pending(self, run: Run, name: str) -> None:
         for piece in frames.chunks(run.pending[name]):
-            self._send(run.stream, bytes(piece), data=name)
+            self.send(run.stream, bytes(piece), data=name)
         run.pending[name] = bytearray()
 
     def _finish_run(self) -> None:
@@ -302,7 +293,7 @@ class Agent:
                         self._pass_on(name, data)
             for name in self._run.pending:
                 self._send_pending(self._run, name)
-            self._send(self._run.stream, **self._run.end)
+            self.send(self._run.stream, **self._run.end)
             self._run = None
 
     def _on_death(self, interpreter: Interpreter) -> None:
@@ -316,88 +307,32 @@ class Agent:
                 "utf-8", "replace"
             )
             text = f"The interpreter ended before it was ready. {said}".strip()
-            self._fail(self._attaching, "SessionAllocationFailed", text)
+            self.fail(self._attaching, "SessionAllocationFailed", text)
             self._attaching = None
         elif self._run is None:
-            self._send(0, event="died")
+            self.send(0, event="died")
         interpreter.note_end()
         if self._run is not None:
             self._run.died(interpreter)
         self._finish_run()
         self._detach()
 
-    # Files
-
-    def _upload(self, stream: int, header: frames.Header) -> None:
-        self._uploads[stream] = self._tree.upload(str(header["path"]))
+    # Bodies
 
     def _on_body(self, stream: int, payload: bytes) -> None:
-        if stream in self._code:
-            code = self._code[stream][1]
-            code += payload
-            if len(code) > MAX_CODE:
-                self._fail(stream, "ContentTooLarge", f"Code is over {MAX_CODE} bytes.")
-        elif stream in self._uploads:
-            self._uploads[stream].write(payload)
-            self._send(stream, credit=len(payload))
+        if stream not in self._code:
+            self._files.on_body(stream, payload)
+            return
+        code = self._code[stream][1]
+        code += payload
+        if len(code) > MAX_CODE:
+            self.fail(stream, "ContentTooLarge", f"Code is over {MAX_CODE} bytes.")
 
     def _on_body_end(self, stream: int) -> None:
         if stream in self._code:
             self._start_run(stream)
-        elif stream in self._uploads:
-            self._send(stream, end=1, file=self._uploads.pop(stream).commit())
-
-    def _download(self, stream: int, header: frames.Header) -> None:
-        fd, info = self._tree.open_for_reading(str(header["path"]))
-        size, offset = info["size"], int(header.get("offset") or 0)
-        if offset and offset >= size:
-            os.close(fd)
-            raise FileError("RangeNotSatisfiable", f"The file has {size} bytes.")
-        wanted = header.get("length")
-        length = size - offset if wanted is None else min(int(wanted), size - offset)
-        os.lseek(fd, offset, os.SEEK_SET)
-        self._downloads[stream] = Download(fd, length)
-        self._send(stream, data="info", file=info, start=offset, length=length)
-
-    def _has_sendable(self) -> bool:
-        return any(download.credit > 0 or download.left == 0 for download in self._downloads.values())
-
-    def _send_downloads(self) -> None:
-        """One chunk of every download that has credit: between two rounds everything else gets its turn."""
-        for stream, download in list(self._downloads.items()):
-            if download.left == 0:
-                self._drop(stream)
-                self._send(stream, end=1)
-            elif download.credit > 0:
-                data = os.read(download.fd, min(_CHUNK, download.left, download.credit))
-                if not data:
-                    self._fail(stream, "FileConflict", "The file was cut while it was being read.")
-                    continue
-                download.left -= len(data)
-                download.credit -= len(data)
-                self._send(stream, data, data="file")
-
-    def _list(self, stream: int, header: frames.Header) -> None:
-        page, size = [], 0
-        for info in self._tree.list(str(header.get("path", "")), bool(header.get("recursive"))):
-            page.append(json.dumps(info, separators=(",", ":")))
-            size += len(page[-1])
-            if size > _PAGE:
-                self._send_entries(stream, page)
-                page, size = [], 0
-        self._send_entries(stream, page)
-        self._send(stream, end=1)
-
-    def _send_entries(self, stream: int, page: list[str]) -> None:
-        self._send(stream, f"[{','.join(page)}]".encode(), data="entries")
-        self._flush()
-
-    def _stat(self, stream: int, header: frames.Header) -> None:
-        self._send(stream, end=1, file=self._tree.stat(str(header["path"])))
-
-    def _delete(self, stream: int, header: frames.Header) -> None:
-        self._tree.delete(str(header["path"]))
-        self._send(stream, end=1)
+        else:
+            self._files.on_end(stream)
 
     _operations: dict[str, Callable[[Agent, int, frames.Header], None]] = {  # noqa: RUF012 - a table, never written to
         "hello": _hello,
@@ -405,11 +340,6 @@ class Agent:
         "reset": _reset,
         "interrupt": _interrupt,
         "execute": _execute,
-        "upload": _upload,
-        "download": _download,
-        "list": _list,
-        "stat": _stat,
-        "delete": _delete,
     }
 
 
