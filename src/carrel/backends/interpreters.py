@@ -79,6 +79,10 @@ class Interpreter:
     def python(self) -> Path:
         return self.root / "bin" / f"python{self.version}"
 
+    def site_packages(self, environment: Path) -> Path:
+        """Where an environment on top of this interpreter has its packages."""
+        return environment / "lib" / f"python{self.version}" / "site-packages"
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
