@@ -105,7 +105,7 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
             "[pools.a]\nsessionNetworkConfiguration.status = 'EgressEnabled'\ncarrel.egress.allow = ['exa mple']",
             ["carrel.egress.allow", "'exa mple' is not a rule: not a host name"],
         ),
-        ("[pools.a]\ncontainerType = 'NodeLTS'", ["NodeLTS", "PythonLTS only"]),
+        ("[pools.a]\ncontainerType = 'CustomContainer'", ["CustomContainer", "PythonLTS, NodeLTS, Shell only"]),
         ("[pools.a]\nscaleConfiguration = {maxConcurrentSessions = 1, readySessionInstances = 2}", ["at most", "which is 1"]),
         ("[pools.a]\nscaleConfiguration.maxConcurentSessions = 1", ["unknown", "did you mean scaleConfiguration.maxConcurrentSessions"]),
         ("[pools.a]\ncarrel.memory = '1 potato'", ["carrel.memory", "1 potato", "64MiB"]),
@@ -121,6 +121,16 @@ def test_a_bad_setting_names_itself_its_value_and_what_is_allowed(text: str, wor
         load_file(tmp_path, text)
 
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(("kind", "image"), [("PythonLTS", "python"), ("NodeLTS", "node"), ("Shell", "shell")])
+def test_a_pool_has_the_image_of_its_container_type_unless_it_names_one(kind: str, image: str, tmp_path: Path) -> None:
+    """Who asks for JavaScript gets Node without knowing of images."""
+    config = load_file(
+        tmp_path, f"[pools.a]\ncontainerType = '{kind}'\n[pools.b]\ncontainerType = '{kind}'\ncarrel.image = 'own'"
+    )
+
+    assert [(pool.container_type, pool.image) for pool in config.pools] == [(kind, image), (kind, "own")]
 
 
 def test_a_missing_file_is_named() -> None:

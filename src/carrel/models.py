@@ -18,6 +18,13 @@ class ContainerType(StrEnum):
     """What a pool's sessions run (ARM's containerType)."""
 
     PYTHON = "PythonLTS"
+    NODE = "NodeLTS"
+    SHELL = "Shell"
+
+    @property
+    def image(self) -> str:
+        """The image of a pool that names none."""
+        return {ContainerType.PYTHON: "python", ContainerType.NODE: "node", ContainerType.SHELL: "shell"}[self]
 
 
 class Level(StrEnum):

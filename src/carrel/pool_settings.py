@@ -57,6 +57,7 @@ def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum
         parsed = field.parse(f"[pools.{name}] {path}", value)
         if field.attribute:
             attributes[field.attribute] = parsed
+    attributes.setdefault("image", attributes.get("container_type", ContainerType.PYTHON).image)
     attributes |= _network_of(f"[pools.{name}]", attributes)
     spec = PoolSpec(name=name, **_with_levels(attributes | _packages_of(attributes)))
     _check_together(spec)
@@ -234,7 +235,7 @@ _TEBIBYTE = 1024 * 1024 * MIB
 FIELDS: dict[str, Field] = {
     field.path: field
     for field in (
-        Field("containerType", "container_type", _container_type, "PythonLTS"),
+        Field("containerType", "container_type", _container_type, ", ".join(ContainerType)),
         Field("poolManagementType", None, _only("Dynamic"), "Dynamic"),
         Field("scaleConfiguration.maxConcurrentSessions", "maximum", whole(1, 10_000), "1 to 10000"),
         Field("scaleConfiguration.readySessionInstances", "ready", whole(0, 10_000), "0 to maxConcurrentSessions"),
@@ -242,7 +243,7 @@ FIELDS: dict[str, Field] = {
         Field(f"{_LIFECYCLE}.cooldownPeriodInSeconds", "cooldown", whole(1, 86_400), "1 to 86400 seconds"),
         Field("sessionNetworkConfiguration.status", "network", _network, "EgressDisabled, EgressEnabled"),
         Field("carrel.egress.allow", "allow", _egress_rules, "hosts and ranges that sessions may reach; none if empty"),
-        Field("carrel.image", "image", _image, "the name of an image"),
+        Field("carrel.image", "image", _image, "the name of an image; by default the container type's"),
         Field("carrel.isolation", "asked", level, f"auto, {', '.join(Level)}"),
         Field("carrel.minimum", "minimum", minimum, ", ".join(Level)),
         Field("carrel.memory", "memory_bytes", size(64 * MIB, _TEBIBYTE), "64MiB to 1TiB, files included"),

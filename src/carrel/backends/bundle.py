@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carrel.backends import policy
-from carrel.backends.images import IMAGE
-from carrel.guest import sentry
+from carrel.guest import guests, init, sentry
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import MIB, PoolSpec
 
@@ -32,6 +31,8 @@ OVERHEAD_BYTES = 640 * MIB
 # What a process may map on top of the memory limit: stacks of threads, arenas. So one that grows without end is told so (MemoryError)
 # before the control group would end the whole sandbox; what many hold together the agent watches.
 _MAPPED_BYTES = 256 * MIB
+# The same of a program that is not Carrel's: V8 for one reserves 1.2 GiB of addresses before it runs a line.
+_RESERVED_BYTES = 2048 * MIB
 # Allocators that would reserve far more than they use, told not to.
 _ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
 # ptrace and systrap have one thread on the host for each inside, and the kernel's own threads wait for them.
@@ -58,7 +59,6 @@ FLAGS = (
 # gVisor lets a process change these of its limits; the others stand in the bundle and hold from the start.
 _CHANGEABLE = ("RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_MEMLOCK")
 
-_PYTHON = str(IMAGE / "bin" / "python3")
 _BOOT = "import sys; sys.path.insert(0, '/opt/carrel/lib'); from carrel.guest.enclave import main; main(sys.argv[1])"
 
 
@@ -93,7 +93,8 @@ def sandbox(pool: PoolSpec, image: Image, first_id: int, platform: str, wheels: 
 def _config(pool: PoolSpec, image: Image) -> dict[str, Any]:
     """The bundle's config.json: https://github.com/opencontainers/runtime-spec/blob/main/config.md"""
     environment = {**policy.ENVIRONMENT, **image["environment"], **SINGLE_THREADED, **_ENVIRONMENT}
-    arguments = [_PYTHON, "-I", "-c", _BOOT, json.dumps(inside(pool, image))]
+    python = [init.IMAGE_PYTHON, "-I"] if image["runtime"] == "python" else [init.PYTHON, "-I", "-S"]
+    arguments = [*python, "-c", _BOOT, json.dumps(inside(pool, image))]
     own = [(path, options) for path, options in policy.tmpfs_mounts(pool, policy.UID) if path not in _BY_HOST]
     tmpfs = [
         {
@@ -135,14 +136,20 @@ def inside(pool: PoolSpec, image: Image) -> dict[str, Any]:
         "environment": policy.environment(pool),
         "data": policy.DATA,
         "preload": image["preload"],
+        "runtime": image["runtime"],
+        "guest": image["guest"],
         "memory_bytes": pool.memory_bytes,
-        "address_space": pool.memory_bytes + min(pool.memory_bytes, _MAPPED_BYTES),
+        "address_space": pool.memory_bytes + _mapped_bytes(pool, image),
         "rlimits": {name: limit for name, limit in _rlimits(pool).items() if name in _CHANGEABLE},
         "agent_rlimits": {"RLIMIT_NOFILE": 4096},
         "landlock": [],  # gVisor has none
         "seccomp": policy.seccomp(has_memory_cgroup=False),
         "agent_seccomp": policy.seccomp(has_memory_cgroup=False, is_agent=True),
     }
+
+
+def _mapped_bytes(pool: PoolSpec, image: Image) -> int:
+    return min(pool.memory_bytes, _MAPPED_BYTES) + (0 if image["runtime"] in guests.FORKED else _RESERVED_BYTES)
 
 
 def _rlimits(pool: PoolSpec) -> dict[str, int]:

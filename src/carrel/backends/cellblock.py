@@ -106,16 +106,18 @@ class CellBlock:
         return await (self._start_image(key) if key else self._start_template("bare", {}))
 
     async def describe(self, image: str) -> Message:
-        """What is to be known of an image, which is built first where it is missing: `image`, its folder, `preload`, `environment`."""
+        """What is to be known of an image, which is built first where it is missing: what `host/builds.py` answers."""
         return await self.spawner.ask_aside({"op": "image", "name": image}, progress=self._progress)
 
     async def _start_image(self, name: str) -> Template:
         image = await self.describe(name)
-        request = {"image": image["image"], "preload": image["preload"], "writable": policy.TEMPLATE_WRITABLE}
+        request = {key: image[key] for key in ("image", "preload", "runtime", "guest")}
+        request["writable"] = policy.TEMPLATE_WRITABLE
         return await self._start_template("image", request, {**image["environment"], **SINGLE_THREADED})
 
     async def _start_template(self, kind: str, request: Message, environment: dict[str, str] | None = None) -> Template:
-        whole = {"kind": kind, "preload": [], "environment": {**policy.ENVIRONMENT, **(environment or {})}, **request}
+        whole: Message = {"kind": kind, "preload": [], "runtime": "", "guest": [], **request}
+        whole["environment"] = {**policy.ENVIRONMENT, **(environment or {})}
 
         async def start(descriptors: list[int]) -> None:
             if self._init is None:

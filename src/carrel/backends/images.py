@@ -54,8 +54,12 @@ class Image:
         return self.interpreter.site_packages(self.root)
 
     @property
+    def is_python(self) -> bool:
+        return self.runtime == "python"
+
+    @property
     def host_python(self) -> Path:
-        """The image's Python on the host itself, for the level without isolation; needs host_environment()."""
+        """The image's Python on the host itself, for the levels without a root of their own; needs host_environment()."""
         return self.interpreter.python
 
     @property
@@ -64,10 +68,15 @@ class Image:
         return tuple(self._on_the_host(word) for word in self.guest)
 
     def host_environment(self, *extra_paths: Path) -> dict[str, str]:
-        """The whole environment that host_python needs; what is in `extra_paths` can be imported too."""
+        """What code needs in its environment on the host. Python finds the image's packages by it, and what is in `extra_paths`."""
+        own = {name: self._on_the_host(value) for name, value in self.environment.items()}
+        folders = [self.root / "bin", self.root / "usr" / "bin", self.interpreter.root / "bin"]
+        own.setdefault("PATH", ":".join([*map(str, folders), "/usr/local/bin:/usr/bin:/bin"]))
+        if not self.is_python:
+            return own
         paths = [str(path) for path in (self.site_packages, *extra_paths)]
         return {
-            **{name: self._on_the_host(value) for name, value in self.environment.items()},
+            **own,
             "PYTHONPATH": ":".join(paths),
             "PYTHONNOUSERSITE": "1",
             "PYTHONSAFEPATH": "1",

@@ -26,6 +26,7 @@ from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import Level, Network, PoolSpec
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from carrel.guest import alone; alone.main(sys.argv[2:])"
+_BOOT_GUEST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from carrel.guest import guests; guests.main()"
 _END_S = 3
 
 
@@ -93,7 +94,7 @@ class ProcessSandbox(KilledOnce):
         environment |= {"HOME": str(self._folder), "TMPDIR": str(self._folder)}
         environment |= self._packages(pool, environment)
         address_space = policy.rlimits(pool, has_memory_cgroup=False)["RLIMIT_AS"]
-        arguments = (library, self._agent_end.fileno(), self._folder / "data", address_space, image.host_python)
+        arguments = (library, self._agent_end.fileno(), self._folder / "data", address_space, *_command(library, image))
         with self._agent_end:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-c", _BOOT, *map(str, arguments)),
@@ -109,7 +110,8 @@ class ProcessSandbox(KilledOnce):
         place.mkdir()
         settings = policy.packages(pool, str(place), pool.packages_wheels)
         settings = {name: value for name, value in settings.items() if name.startswith("PIP_")}
-        return settings | {"PIP_TARGET": str(place), "PYTHONPATH": f"{environment['PYTHONPATH']}:{place}"}
+        paths = [path for path in (environment.get("PYTHONPATH"), str(place)) if path]
+        return settings | {"PIP_TARGET": str(place), "PYTHONPATH": ":".join(paths)}
 
     async def interpreter(self) -> None:
         """The agent makes it, at the link's `attach`."""
@@ -134,3 +136,11 @@ class ProcessSandbox(KilledOnce):
                 await self._process.wait()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         self._live.discard(self)
+
+
+def _command(library: Path, image: images.Image) -> list[str]:
+    """What the agent runs for an interpreter; it adds the control descriptor's number."""
+    python = str(image.host_python)
+    if image.is_python:
+        return [python, "-m", "carrel.guest.guests", image.runtime]
+    return [python, "-I", "-S", "-c", _BOOT_GUEST, str(library), image.runtime, *image.host_guest]

@@ -97,7 +97,7 @@ def _start(request: dict[str, Any], descriptors: list[int]) -> None:
 def _exec_template(request: dict[str, Any], host_fd: int, stderr: int) -> None:
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    python, kind = PYTHON, request["kind"]
+    python, flags, kind = PYTHON, ["-I", "-S"], request["kind"]
     if kind == "image":
         linux.unshare(linux.CLONE_NEWNS | linux.CLONE_NEWNET)  # the cell block's own may have a way out
         linux.mount(f"/opt/carrel/images/{request['image']}", "/opt/carrel/image", None, linux.MS_BIND)
@@ -107,13 +107,14 @@ def _exec_template(request: dict[str, Any], host_fd: int, stderr: int) -> None:
         # Libraries write while they are imported, and remember it for ever where they cannot; every sandbox has its own on top of these.
         for path in request["writable"]:
             linux.mount("tmpfs", path, "tmpfs", linux.MS_NOSUID | linux.MS_NODEV, "size=64m,mode=1777")
-        python = IMAGE_PYTHON
+        if request["runtime"] == "python":
+            python, flags = IMAGE_PYTHON, ["-I"]
     null = os.open("/dev/null", os.O_RDWR)
     for target, source in enumerate((null, stderr, stderr)):
         os.dup2(source, target)
     os.set_inheritable(host_fd, True)
-    code = _BOOT.format("template", f"{kind!r}, {host_fd}, {request['preload']!r}")
-    flags = ["-I"] if kind == "image" else ["-I", "-S"]
+    its_guest = f"{request['preload']!r}, {request['runtime']!r}, {request['guest']!r}"
+    code = _BOOT.format("template", f"{kind!r}, {host_fd}, {its_guest}")
     os.execve(python, [python, *flags, "-c", code], request["environment"])  # noqa: S606 - an exec is the point
 
 

@@ -17,7 +17,7 @@ import signal
 import socket
 from typing import Any
 
-from carrel.guest import interpreter, linux, sandbox
+from carrel.guest import guests, linux, sandbox
 from carrel.guest.template import MAX_MESSAGE, assert_single_thread, run_child
 
 Spec = dict[str, Any]
@@ -29,7 +29,7 @@ def serve(agent: socket.socket, notes: int, spec: Spec) -> None:
     os.setresuid(0, spec["uid"], 0)
     linux.set_dumpable(False)
     try:
-        interpreter.preload(spec["preload"])
+        guests.prepare(spec["runtime"], spec["preload"])
         spec["rlimits"]["RLIMIT_AS"] = _mapped_bytes() + spec["address_space"]
     except (ImportError, RuntimeError, OSError) as error:
         note(notes, {"failed": f"{type(error).__name__}: {error}"[:1000]})
@@ -99,8 +99,7 @@ class Nursery:
         sandbox.confine(self._spec)
         os.environ.update(self._spec["environment"])
         linux.set_dumpable(True)
-        interpreter.after_fork()
-        interpreter.run(socket.socket(fileno=3))
+        guests.become(self._spec["runtime"], self._spec["guest"])
 
     def _reap(self) -> None:
         """The host's note comes before the agent's: whoever hears of the end from the agent can read how it was."""

@@ -20,10 +20,11 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from carrel.guest import agent, linux, sandbox
+from carrel.guest import agent, guests, linux, sandbox
 
 MAX_MESSAGE = 64 * 1024
 MAX_DESCRIPTORS = 32
@@ -183,7 +184,7 @@ def make_pid_one(request: Request, descriptors: list[int]) -> int:
     return {"agent": make_agent, "sentry": make_sentry}[request["op"]](request, descriptors)
 
 
-def make_interpreter(request: Request, descriptors: list[int]) -> int:
+def make_interpreter(runtime: str, program: Sequence[str], request: Request, descriptors: list[int]) -> int:
     """Descriptors: the sandbox's namespaces in JOINED's order, control, stdout, stderr, control groups to join …"""
     count = len(sandbox.JOINED)
     namespaces = dict(zip(sandbox.JOINED, descriptors[:count], strict=True))
@@ -191,8 +192,6 @@ def make_interpreter(request: Request, descriptors: list[int]) -> int:
     spec = _decoded(request)
 
     def child() -> None:
-        from carrel.guest import interpreter
-
         sandbox.join_cgroups(cgroups)
         sandbox.join(namespaces)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
@@ -204,8 +203,7 @@ def make_interpreter(request: Request, descriptors: list[int]) -> int:
         linux.set_dumpable(
             True
         )  # cleared with the ids; the code may trace its own children, and the host may read its sizes
-        interpreter.after_fork()
-        interpreter.run(socket.socket(fileno=3))
+        guests.become(runtime, program)
 
     return fork_into(namespaces["pid"], child)
 
@@ -228,17 +226,15 @@ def say_ready(host: socket.socket) -> None:
     socket.send_fds(host, [b'{"ready": true}'], [linux.open_namespace("mnt")])
 
 
-def main(kind: str, host_fd: int, preload: list[str]) -> None:
-    """Be the `bare` or the `image` template on socket `host_fd`."""
+def main(kind: str, host_fd: int, preload: list[str], runtime: str = "", program: Sequence[str] = ()) -> None:
+    """Be the `bare` or the `image` template on socket `host_fd`; `runtime` and `program` are the image's."""
     host = take_over(host_fd)
     if kind == "bare":
         linux.keep_freed_memory(2 * 1024 * 1024)  # agents relay files
     if kind == "image":
-        from carrel.guest import interpreter
-
-        interpreter.preload(preload)
+        guests.prepare(runtime, preload)
     say_ready(host)
-    Template(host, make_pid_one if kind == "bare" else make_interpreter).serve()
+    Template(host, make_pid_one if kind == "bare" else partial(make_interpreter, runtime, program)).serve()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from carrel.guest import agent, interpreter, landlock, linux, sandbox
+from carrel.guest import agent, guests, landlock, linux, sandbox
 from carrel.guest.child import Interpreter, reap
 from carrel.guest.template import Template, run_child, say_ready, take_over
 
@@ -85,7 +85,7 @@ def main(host_fd: int, text: str) -> None:
     _make_folder(spec["folder"])
     os.chdir(spec["folder"])
     host = take_over(host_fd)
-    interpreter.preload(spec["preload"])
+    guests.prepare(spec["runtime"], spec["preload"])
     linux.keep_freed_memory(2 * 1024 * 1024)
     say_ready(host)
     WardenTemplate(host, spec).serve()
@@ -173,8 +173,7 @@ class Warden(agent.Agent):
         landlock.restrict(rules, tcp=True, scopes=True, abi=spec["abi"])
         linux.load_seccomp(spec["seccomp"])
         linux.set_dumpable(True)
-        interpreter.after_fork()
-        interpreter.run(socket.socket(fileno=3))
+        guests.become(spec["runtime"], spec["guest"])
 
     def _empty(self) -> None:
         while True:

@@ -52,7 +52,13 @@ def _build(folder: Path, name: str | None, host: socket.socket) -> None:
             guestlib.ensure(folder)
             return {"ready": True}
         image = images.ensure(name, folder, progress)
-        return {"image": image.root.name, "preload": image.preload, "environment": dict(image.environment)}
+        return {
+            "image": image.root.name,
+            "preload": image.preload,
+            "environment": dict(image.environment),
+            "runtime": image.runtime,
+            "guest": image.guest,
+        }
 
     _report(build, host)
 

@@ -102,16 +102,17 @@ class Wardens:
         spec = confinement.template(self._machine, programs, folder, folder.parent, first)
         filter_of_templates = confinement.template_seccomp(self._ids)
         environment = {**policy.ENVIRONMENT, **SINGLE_THREADED, **image.host_environment(library)}
-        path = f"{image.root}/bin:{image.interpreter.root}/bin:{policy.ENVIRONMENT['PATH'].partition(':')[2]}"
-        environment |= {"HOME": str(folder), "TMPDIR": str(folder), "PATH": path}
+        environment |= {"HOME": str(folder), "TMPDIR": str(folder)}
         if self._ids is not None:
             _become_templates_user(self._ids.start)
         linux.die_with_parent()
         linux.no_new_privileges()
         linux.load_seccomp(filter_of_templates)
         os.set_inheritable(host_fd, True)
-        text = json.dumps({**spec, "preload": image.preload})
-        arguments = [str(image.host_python), "-s", "-P", "-c", _BOOT, str(library), str(host_fd), text]
+        guest = {"preload": image.preload, "runtime": image.runtime, "guest": image.host_guest}
+        flags = ["-s", "-P"] if image.is_python else ["-I", "-S"]
+        text = json.dumps({**spec, **guest})
+        arguments = [str(image.host_python), *flags, "-c", _BOOT, str(library), str(host_fd), text]
         os.execve(arguments[0], arguments, environment)  # noqa: S606 - an exec is the point
 
     def _clear(self, request: Request, _descriptors: list[int]) -> Answer:
