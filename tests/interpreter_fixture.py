@@ -29,6 +29,10 @@ class Ran:
     value: dict[str, Any]
     stdout: str
     stderr: str
+    exit: int | None = None
+    cause: str | None = None
+    displays: tuple[dict[str, Any], ...] = ()
+    variables: dict[str, Any] | None = None
 
 
 class Died(Exception):
@@ -84,26 +88,59 @@ class Interpreter:
         for pipe in self._pipes.values():
             pipe.close()
 
-    def run(self, code: str, *, interrupt_after: float | None = None) -> Ran:
+    def run(
+        self,
+        code: str | dict[str, Any],
+        *,
+        interrupt_after: float | None = None,
+        variables: dict[str, Any] | None = None,
+        get: list[str] | None = None,
+    ) -> Ran:
+        """Run code, or a command where it is the JSON of one."""
         self._count += 1
         self._output = {"stdout": bytearray(), "stderr": bytearray()}
-        self._send(code.encode("utf-8", "surrogatepass"))
+        if variables is not None:
+            self._send({"variables": self._count}, json.dumps(variables).encode())
+        if isinstance(code, str):
+            self._send({"run": self._count}, code.encode("utf-8", "surrogatepass"), kind="code", get=get or [])
+        else:
+            self._send({"run": self._count}, json.dumps(code).encode(), kind="shell", get=get or [])
         timer = threading.Timer(interrupt_after or 0, self.process.send_signal, [signal.SIGINT])
         if interrupt_after is not None:
             timer.start()
-        value = b""
         try:
-            while True:
-                header, payload = self._frame()
-                assert header["value"] == self._count
-                value += payload
-                if "done" in header:
-                    break
+            done, parts = self._gather()
         finally:
             timer.cancel()
-        assert header["done"] == self._count
         self._drain()
-        return Ran(header["outcome"], json.loads(value), *self._texts())
+        return Ran(
+            done["outcome"],
+            json.loads(parts["value"][0]) if parts["value"] else {"kind": "absent"},
+            *self._texts(),
+            done.get("exit"),
+            done.get("cause"),
+            tuple(map(json.loads, parts["display"])),
+            json.loads(parts["variables"][0]) if parts["variables"] else None,
+        )
+
+    def _gather(self) -> tuple[frames.Header, dict[str, list[bytes]]]:
+        """The last frame's header, and what came in all of them, put together."""
+        parts: dict[str, list[bytes]] = {"value": [], "display": [], "variables": []}
+        begun = dict.fromkeys(parts, b"")
+        while True:
+            header, payload = self._frame()
+            assert self._count in {header.get(name) for name in (*parts, "done")}
+            for name in parts:
+                if name in header:
+                    begun[name] += payload
+                    if not header.get("more") and (name != "value" or "done" in header):
+                        parts[name].append(begun[name])
+                        begun[name] = b""
+            if "done" in header:
+                return header, parts
+
+    def set_environment(self, variables: dict[str, str]) -> None:
+        self._send({"env": 1}, json.dumps(variables).encode())
 
     def value(self, code: str) -> Any:
         """The JSON value of code that must work and must be silent on stderr."""
@@ -111,10 +148,11 @@ class Interpreter:
         assert (ran.outcome, ran.stderr) == ("ok", "")
         return ran.value.get("json", ran.value.get("text"))
 
-    def _send(self, code: bytes) -> None:
-        for piece in frames.chunks(code, 64 * 1024):
-            self.control.sendall(frames.encode({"run": self._count, "more": 1}, piece))
-        self.control.sendall(frames.encode({"run": self._count}))
+    def _send(self, header: frames.Header, body: bytes, **last: Any) -> None:
+        *pieces, end = list(frames.chunks(body, 64 * 1024)) or [memoryview(b"")]
+        for piece in pieces:
+            self.control.sendall(frames.encode({**header, "more": 1}, piece))
+        self.control.sendall(frames.encode({**header, **last}, end))
 
     def _frame(self) -> tuple[frames.Header, bytes]:
         deadline = time.monotonic() + DEADLINE_S

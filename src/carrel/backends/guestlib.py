@@ -13,11 +13,12 @@ from pathlib import Path
 import carrel.guest
 
 _SOURCE = Path(carrel.guest.__file__).parent
+_UNCHECKED = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 
 def ensure(folder: Path) -> Path:
-    """`<folder>/guest-<hash>`, holding `carrel/guest/*.py`, world-readable and byte-compiled; made when it is not there yet."""
-    sources = sorted(_SOURCE.glob("*.py"))
+    """`<folder>/guest-<hash>`, holding `carrel/guest/*`, world-readable and byte-compiled; made when it is not there yet."""
+    sources = sorted(path for path in _SOURCE.iterdir() if path.suffix in (".py", ".bash"))
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     target = folder / f"guest-{digest}"
     if target.is_dir():
@@ -30,8 +31,9 @@ def ensure(folder: Path) -> Path:
             copy = package / path.name
             copy.write_bytes(path.read_bytes())
             copy.chmod(0o644)
-            # Unchecked: the sandbox's tree is read-only and a change of the source changes the folder's name.
-            py_compile.compile(str(copy), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+            if path.suffix == ".py":
+                # Unchecked: the sandbox's tree is read-only and a change of the source changes the folder's name.
+                py_compile.compile(str(copy), doraise=True, invalidation_mode=_UNCHECKED)
         for directory, _names, files in os.walk(Path(temporary) / "lib"):
             Path(directory).chmod(0o755)
             for name in files:
