@@ -217,7 +217,14 @@ class Agent:
     def _info(self, path: str) -> Header:
         directory, _, name = path.rpartition("/")
         size = len(self.files[path])
-        return {"name": name, "directory": directory, "is_directory": False, "size": size, "modified_at": 1.5}
+        return {
+            "name": name,
+            "directory": directory,
+            "is_directory": False,
+            "size": size,
+            "modified_at": 1.5,
+            "etag": "1-2",
+        }
 
     def _missing(self, number: int, path: str) -> bool:
         if path not in self.files:

@@ -112,6 +112,12 @@ class FileConflict(CarrelError):
     code, status = "FileConflict", 409
 
 
+class ConditionNotMet(CarrelError):
+    """If-Match or If-None-Match does not hold for what is at the path now."""
+
+    code, status = "ConditionNotMet", 412
+
+
 class ContentTooLarge(CarrelError):
     code, status = "ContentTooLarge", 413
 

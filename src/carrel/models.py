@@ -235,3 +235,15 @@ class FileInfo:
     is_directory: bool
     size: int
     modified_at: float
+    etag: str = ""  # another one after each change; "" where nobody asked
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a caller demands of what is at a path before it is changed: tags, or ("*",) for anything at all."""
+
+    if_match: tuple[str, ...] | None = None
+    if_none_match: tuple[str, ...] | None = None
+
+
+ANYTHING = Condition()  # no demand

@@ -83,9 +83,15 @@ def list_files(identifier: str, directory: str, is_recursive: bool) -> Call[list
     return Call("GET", "files", lambda reply: [File.parse(each) for each in reply.json()["value"]], query)
 
 
-def upload(path: str, data: bytes | IO[bytes], identifier: str) -> Call[File]:
+def upload(
+    path: str, data: bytes | IO[bytes], identifier: str, if_match: str | None, if_none_match: str | None
+) -> Call[File]:
     directory, name = _split(path)
-    options = {"files": {"file": (name, data, "application/octet-stream")}, "timeout": 300.0}
+    options = {
+        "files": {"file": (name, data, "application/octet-stream")},
+        "timeout": 300.0,
+        "headers": _demands(if_match, if_none_match),
+    }
     return Call("POST", "files", _file, _at(identifier, directory), options)
 
 
@@ -100,9 +106,21 @@ def download(path: str, identifier: str) -> Call[bytes]:
     return Call("GET", where, lambda reply: reply.content, _at(identifier, directory), {"timeout": 300.0})
 
 
-def delete_file(path: str, identifier: str) -> Call[None]:
+def delete_file(path: str, identifier: str, if_match: str | None) -> Call[None]:
     directory, name = _split(path)
-    return Call("DELETE", f"files/{quote(name, safe='')}", _nothing, _at(identifier, directory))
+    options = {"headers": _demands(if_match, None)}
+    return Call("DELETE", f"files/{quote(name, safe='')}", _nothing, _at(identifier, directory), options)
+
+
+def make_directory(path: str, identifier: str) -> Call[File]:
+    directory, name = _split(path)
+    return Call("POST", f"files/{quote(name, safe='')}/mkdir", _file, _at(identifier, directory))
+
+
+def rename(path: str, to: str, overwrite: bool, identifier: str, if_match: str | None) -> Call[File]:
+    directory, name = _split(path)
+    options = {"json": {"to": to, "overwrite": overwrite}, "headers": _demands(if_match, None)}
+    return Call("POST", f"files/{quote(name, safe='')}/rename", _file, _at(identifier, directory), options)
 
 
 def session(identifier: str) -> Call[Session]:
@@ -156,7 +174,13 @@ def _result(reply: httpx.Response) -> Result:
 
 
 def _file(reply: httpx.Response) -> File:
-    return File.parse(reply.json())
+    return File.parse(reply.json(), reply.headers.get("etag", "").strip('"'))
+
+
+def _demands(if_match: str | None, if_none_match: str | None) -> dict[str, str]:
+    """Tags as the header wants them; "*" is none."""
+    demands = {"If-Match": if_match, "If-None-Match": if_none_match}
+    return {name: tag if tag == "*" else f'"{tag}"' for name, tag in demands.items() if tag is not None}
 
 
 def _nothing(_: httpx.Response) -> None:

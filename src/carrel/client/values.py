@@ -105,13 +105,14 @@ class File:
     size: int
     content_type: str
     modified_at: datetime
+    etag: str = ""  # another one after each change; "" in listings
 
     @property
     def path(self) -> str:
         return f"{self.directory}/{self.name}" if self.directory else self.name
 
     @classmethod
-    def parse(cls, body: dict[str, Any]) -> Self:
+    def parse(cls, body: dict[str, Any], etag: str = "") -> Self:
         directory = body.get("directory") or ""
         return cls(
             name=body["name"],
@@ -120,6 +121,7 @@ class File:
             size=body.get("sizeInBytes", 0),
             content_type=body.get("contentType", ""),
             modified_at=_time(body["lastModifiedAt"]),
+            etag=etag,
         )
 
 

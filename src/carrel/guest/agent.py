@@ -26,7 +26,7 @@ from typing import Any
 from carrel.guest import frames
 from carrel.guest.child import Interpreter, kill_others, reap
 from carrel.guest.fileops import FileOperations
-from carrel.guest.files import FileError, translated
+from carrel.guest.paths import FileError, translated
 from carrel.guest.run import Run
 
 MAX_CODE = 8 * 1024 * 1024

@@ -18,7 +18,7 @@ from typing import Any
 
 from carrel.guest import agent, linux, nursery, sandbox
 from carrel.guest.child import Interpreter, reap
-from carrel.guest.files import FileError
+from carrel.guest.paths import FileError
 
 _LOOK_S = 0.05
 _RECLAIM_S = 1.0

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 from carrel.guest import frames
-from carrel.guest.files import FileError, Tree, Upload
+from carrel.guest.files import Tree
+from carrel.guest.paths import Condition, FileError
+from carrel.guest.uploads import Upload
 
-_PAGE = (
-    64 * 1024
-)  # characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload
+# Characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload.
+_PAGE = 64 * 1024
 _CHUNK = frames.MAX_PAYLOAD
 
 
@@ -90,7 +91,7 @@ class FileOperations:
                 self._reply.send(stream, data, data="file")
 
     def _upload(self, stream: int, header: frames.Header) -> None:
-        self._uploads[stream] = self._tree.upload(str(header["path"]))
+        self._uploads[stream] = self._tree.upload(str(header["path"]), _condition(header))
 
     def _download(self, stream: int, header: frames.Header) -> None:
         fd, info = self._tree.open_for_reading(str(header["path"]))
@@ -123,8 +124,17 @@ class FileOperations:
         self._reply.send(stream, end=1, file=self._tree.stat(str(header["path"])))
 
     def _delete(self, stream: int, header: frames.Header) -> None:
-        self._tree.delete(str(header["path"]))
+        self._tree.delete(str(header["path"]), _condition(header))
         self._reply.send(stream, end=1)
+
+    def _make_directory(self, stream: int, header: frames.Header) -> None:
+        file, is_new = self._tree.make_directory(str(header["path"]))
+        self._reply.send(stream, end=1, file=file, is_new=is_new)
+
+    def _rename(self, stream: int, header: frames.Header) -> None:
+        path, to, overwrite = str(header["path"]), str(header["to"]), bool(header.get("overwrite"))
+        file = self._tree.rename(path, to, overwrite=overwrite, condition=_condition(header))
+        self._reply.send(stream, end=1, file=file)
 
     _operations: dict[str, Callable[[FileOperations, int, frames.Header], None]] = {  # noqa: RUF012 - never written to
         "upload": _upload,
@@ -132,4 +142,10 @@ class FileOperations:
         "list": _list,
         "stat": _stat,
         "delete": _delete,
+        "mkdir": _make_directory,
+        "rename": _rename,
     }
+
+
+def _condition(header: frames.Header) -> Condition:
+    return Condition(header.get("if_match"), header.get("if_none_match"))

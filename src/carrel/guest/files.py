@@ -1,58 +1,33 @@
 """File operations below /mnt/data, done by the agent beside the code that may be changing the same files at the same
-moment.
-
-The code owns the tree and may plant anything: symlinks, FIFOs, device nodes, directories that move. So every step
-opens one name below a descriptor that is already held, never follows a symlink, never blocks on an open, and believes
-only what fstat says of what it got.
+moment: see paths.py for how each step is taken.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
 import stat
 from collections.abc import Iterator
-from typing import Any
 
-Info = dict[str, Any]
+from carrel.guest import linux
+from carrel.guest.paths import (
+    OPEN,
+    Condition,
+    FileError,
+    Info,
+    directory,
+    info,
+    is_shown,
+    make_directory,
+    split,
+    translated,
+    walk,
+)
+from carrel.guest.uploads import Upload
 
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_MAX_LISTED = 100_000  # entries of one listing; above any pool's inode limit that is meant seriously
-
-
-class FileError(Exception):
-    """An operation that cannot be done; `code` is an error code of the wire."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def translated(error: OSError, path: str) -> FileError:
-    """The kernel's word for `path` as ours."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
-        return FileError("FileNotFound", f"There is no file '{path}'.")
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return FileError(
-            "SessionStorageExceeded", "The session's storage is full: delete files, or ask for a larger disk limit."
-        )
-    if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
-        return FileError("FilePathInvalid", f"File path '{path}' is not one this file system takes.")
-    return FileError("FileConflict", f"'{path}' cannot be used this way: {os.strerror(error.errno or 0)}.")
-
-
-def split(path: str) -> list[str]:
-    """The names of a relative path; the caller's edge has refused escapes already, this is the second lock on the door."""
-    names = [name for name in path.split("/") if name not in ("", ".")]
-    if ".." in names or any("\0" in name for name in names):
-        raise FileError("FilePathInvalid", f"File path '{path}' is not below the data directory.")
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        raise FileError("FilePathInvalid", "The file path is not Unicode text.") from None
-    return names
+MAX_LISTED = 100_000  # entries of one listing; above any pool's inode limit that is meant seriously
+MAX_DEPTH = 64  # levels that a listing goes down: each holds a descriptor meanwhile
 
 
 class Tree:
@@ -61,26 +36,14 @@ class Tree:
     def __init__(self, root: str) -> None:
         self._root = root
 
-    def _open_directory(self, names: list[str], *, make: bool = False) -> int:
-        fd = os.open(self._root, _FILE)
-        for name in names:
-            try:
-                if make:
-                    _make_directory(name, fd)
-                below = _directory(name, fd)
-            finally:
-                os.close(fd)
-            fd = below
-        return fd
-
     def _open(self, path: str) -> int:
         """A descriptor of the regular file or directory at `path`."""
         names = split(path)
         if not names:
-            return self._open_directory([])
-        parent = self._open_directory(names[:-1])
+            return walk(self._root, [])
+        parent = walk(self._root, names[:-1])
         try:
-            fd = os.open(names[-1], _FILE, dir_fd=parent)
+            fd = os.open(names[-1], OPEN, dir_fd=parent)
         finally:
             os.close(parent)
         return fd
@@ -88,16 +51,16 @@ class Tree:
     def stat(self, path: str) -> Info:
         names = split(path)
         try:
-            parent = self._open_directory(names[:-1])
+            parent = walk(self._root, names[:-1])
             try:
                 found = os.stat(names[-1], dir_fd=parent, follow_symlinks=False) if names else os.fstat(parent)
             finally:
                 os.close(parent)
         except OSError as error:
             raise translated(error, path) from error
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        if not is_shown(found):
             raise FileError("FileNotFound", f"'{path}' is not a regular file.")
-        return _info(names[-1] if names else "", "/".join(names[:-1]), found)
+        return info(names[-1] if names else "", "/".join(names[:-1]), found)
 
     def open_for_reading(self, path: str) -> tuple[int, Info]:
         """A descriptor of the regular file at `path`, and what fstat says of it."""
@@ -110,26 +73,74 @@ class Tree:
         if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise FileError("FileConflict", f"'{path}' is not a regular file.")
-        return fd, _info(names[-1], "/".join(names[:-1]), found)
+        return fd, info(names[-1], "/".join(names[:-1]), found)
+
+    def open_directory(self, path: str) -> int:
+        """A descriptor of the directory at `path`."""
+        try:
+            return walk(self._root, split(path))
+        except NotADirectoryError as error:
+            raise FileError("FileConflict", f"'{path}' is not a directory.") from error
+        except OSError as error:
+            raise translated(error, path) from error
 
     def list(self, path: str, recursive: bool) -> Iterator[Info]:
         """Regular files and directories; whatever else lies there is left out. Nothing where there is no such directory."""
-        budget = [_MAX_LISTED]
+        budget = [MAX_LISTED]
         try:
-            fd = self._open_directory(split(path))
+            fd = walk(self._root, split(path))
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 return
             raise translated(error, path) from error
         yield from _entries(fd, "/".join(split(path)), recursive, budget, depth=0)
 
-    def delete(self, path: str) -> None:
+    def make_directory(self, path: str) -> tuple[Info, bool]:
+        """The directory at `path` and those on the way to it; and whether it was not there before."""
+        names = _named(path)
+        try:
+            parent = walk(self._root, names[:-1], make=True)
+            try:
+                is_new = make_directory(names[-1], parent)
+                fd = directory(names[-1], parent)
+            finally:
+                os.close(parent)
+            try:
+                return info(names[-1], "/".join(names[:-1]), os.fstat(fd)), is_new
+            finally:
+                os.close(fd)
+        except NotADirectoryError as error:
+            raise FileError("FileConflict", f"There is something at '{path}', or on the way, that is none.") from error
+        except OSError as error:
+            raise translated(error, path) from error
+
+    def rename(self, path: str, to: str, *, overwrite: bool, condition: Condition) -> Info:
+        """Give a file or directory another place, in one step; directories on the way there are made.
+
+        What lies at `to` is replaced only with `overwrite`, a directory only by one and only while it is empty.
+        """
+        names, wanted = _named(path), _named(to)
+        try:
+            source = walk(self._root, names[:-1])
+            try:
+                condition.check(names[-1], source)
+                if not is_shown(os.stat(names[-1], dir_fd=source, follow_symlinks=False)):
+                    raise FileError("FileNotFound", f"'{path}' is not a regular file.")
+                _move(self._root, source, names, wanted, overwrite)
+            finally:
+                os.close(source)
+        except OSError as error:
+            raise translated(error, path) from error
+        return self.stat(to)
+
+    def delete(self, path: str, condition: Condition) -> None:
         names = split(path)
         if not names:
             raise FileError("FilePathInvalid", "The data directory itself cannot be deleted.")
         try:
-            parent = self._open_directory(names[:-1])
+            parent = walk(self._root, names[:-1])
             try:
+                condition.check(names[-1], parent)
                 found = os.stat(names[-1], dir_fd=parent, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     shutil.rmtree(names[-1], dir_fd=parent)
@@ -142,103 +153,52 @@ class Tree:
         except OSError as error:
             raise translated(error, path) from error
 
-    def upload(self, path: str) -> Upload:
-        names = split(path)
-        if not names:
-            raise FileError("FilePathInvalid", "A file name is needed.")
+    def upload(self, path: str, condition: Condition) -> Upload:
+        names = _named(path)
         try:
-            return Upload(self._open_directory(names[:-1], make=True), names)
+            return Upload(walk(self._root, names[:-1], make=True), names, condition)
         except NotADirectoryError as error:
             raise FileError("FileConflict", f"What lies on the way to '{path}' is not a directory.") from error
         except OSError as error:
             raise translated(error, path) from error
 
 
-class Upload:
-    """A file on its way in: it has no name until `commit`, so that a broken upload leaves nothing.
-
-    Where the file system knows no nameless files (gVisor's: EOPNOTSUPP), it has a temporary one, seen in listings meanwhile.
-    """
-
-    def __init__(self, directory: int, names: list[str]) -> None:
-        self._names = names
-        self._directory = directory
-        self._temporary = f".carrel-{os.urandom(8).hex()}"
-        try:
-            self._fd, self._is_named = self._make()
-        except OSError:
-            os.close(directory)
-            raise
-
-    def _make(self) -> tuple[int, bool]:
-        flags = os.O_WRONLY | os.O_CLOEXEC
-        try:
-            return os.open(".", os.O_TMPFILE | flags, 0o644, dir_fd=self._directory), False
-        except OSError as error:
-            if error.errno != errno.EOPNOTSUPP:
-                raise
-        return os.open(self._temporary, os.O_CREAT | os.O_EXCL | flags, 0o644, dir_fd=self._directory), True
-
-    def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            raise translated(error, "/".join(self._names)) from error
-
-    def commit(self) -> Info:
-        """Give the file its name, in place of what had it. A directory in its way is a FileConflict."""
-        name = self._names[-1]
-        try:
-            # link(2) cannot replace, rename(2) can: so a name for an instant, then the final one in one step.
-            if not self._is_named:
-                os.link(f"/proc/self/fd/{self._fd}", self._temporary, dst_dir_fd=self._directory, follow_symlinks=True)
-                self._is_named = True
-            os.rename(self._temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-            self._is_named = False
-            return _info(name, "/".join(self._names[:-1]), os.fstat(self._fd))
-        except OSError as error:
-            raise translated(error, "/".join(self._names)) from error
-        finally:
-            self.close()
-
-    def close(self) -> None:
-        """Let go; without a `commit` before, the bytes are gone. Safe to call again."""
-        if self._fd >= 0:
-            if self._is_named:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._temporary, dir_fd=self._directory)
-            os.close(self._fd)
-            os.close(self._directory)
-            self._fd = -1
+def _named(path: str) -> list[str]:
+    names = split(path)
+    if not names:
+        raise FileError("FilePathInvalid", "A file name is needed.")
+    return names
 
 
-def _directory(name: str, parent: int) -> int:
-    """A descriptor of the directory `name`.
-
-    Without O_DIRECTORY, beside which gVisor's kernel forgets O_NOFOLLOW (its build of December 2022).
-    """
-    try:
-        fd = os.open(name, _FILE, dir_fd=parent)
-    except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from error
-    if not stat.S_ISDIR(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
-    return fd
-
-
-def _make_directory(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, 0o755, dir_fd=parent)
-    except FileExistsError:
+def _move(root: str, source: int, names: list[str], wanted: list[str], overwrite: bool) -> None:
+    to = "/".join(wanted)
+    if wanted == names:
         return
+    if wanted[: len(names)] == names:
+        raise FileError("FileConflict", "A directory cannot be moved into itself.")
+    try:
+        target = walk(root, wanted[:-1], make=True)
+    except NotADirectoryError as error:
+        raise FileError("FileConflict", f"What lies on the way to '{to}' is not a directory.") from error
+    try:
+        if overwrite:
+            os.rename(names[-1], wanted[-1], src_dir_fd=source, dst_dir_fd=target)
+        else:
+            linux.rename_new(names[-1], wanted[-1], source, target)
+    except FileExistsError as error:
+        reason = "and is not empty" if overwrite else "already; 'overwrite' replaces it"
+        raise FileError("FileConflict", f"There is something at '{to}' {reason}.") from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise FileError("FileConflict", f"What lies at '{to}' is of the other kind, file or directory.") from error
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        raise FileError("FileConflict", f"The directory at '{to}' is not empty.") from error
+    finally:
+        os.close(target)
 
 
-def _entries(fd: int, directory: str, recursive: bool, budget: list[int], depth: int) -> Iterator[Info]:
+def _entries(fd: int, folder: str, recursive: bool, budget: list[int], depth: int) -> Iterator[Info]:
     """What lies in the directory behind `fd` (closed at the end), depth first, by name."""
     try:
         for name in sorted(os.listdir(fd)):
@@ -246,31 +206,19 @@ def _entries(fd: int, directory: str, recursive: bool, budget: list[int], depth:
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
             except OSError:
                 continue  # gone, or not to be looked at: the code is free to do that while we list
-            is_directory = stat.S_ISDIR(found.st_mode)
-            if not (is_directory or stat.S_ISREG(found.st_mode)):
+            if not is_shown(found):
                 continue
             budget[0] -= 1
             if budget[0] < 0:
                 return
-            yield _info(name, directory, found)
-            if is_directory and recursive and depth < 64:
+            yield info(name, folder, found)
+            if stat.S_ISDIR(found.st_mode) and recursive and depth < MAX_DEPTH:
                 try:
-                    below = _directory(name, fd)
+                    below = directory(name, fd)
                 except OSError:
                     continue
-                yield from _entries(below, f"{directory}/{name}".lstrip("/"), recursive, budget, depth + 1)
+                yield from _entries(below, f"{folder}/{name}".lstrip("/"), recursive, budget, depth + 1)
     except OSError:
         return
     finally:
         os.close(fd)
-
-
-def _info(name: str, directory: str, found: os.stat_result) -> Info:
-    # A name that is not UTF-8 cannot be asked for over HTTP; it is shown with replacement characters.
-    return {
-        "name": os.fsencode(name).decode("utf-8", "replace"),
-        "directory": os.fsencode(directory).decode("utf-8", "replace"),
-        "is_directory": stat.S_ISDIR(found.st_mode),
-        "size": found.st_size,
-        "modified_at": found.st_mtime,
-    }

@@ -65,6 +65,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _OPEN_TREE, _MOVE_MOUNT = 428, 429
 _OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_F_EMPTY_PATH = 1, os.O_CLOEXEC, 4
 _MOUNT_SETATTR = 442  # the same on every architecture (unified numbering since Linux 5.x)
+_RENAME_NOREPLACE = 1
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}.get(platform.machine(), 0)
 
 
@@ -235,6 +236,13 @@ def load_seccomp(program: bytes) -> None:
     fprog = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
     buffer = ctypes.create_string_buffer(fprog, len(fprog))
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(buffer))
+
+
+def rename_new(name: str, to: str, source: int, target: int) -> None:
+    """Rename below two directory descriptors, in one step, where nothing has the new name. Raises FileExistsError."""
+    flags = ctypes.c_uint(_RENAME_NOREPLACE)
+    places = (ctypes.c_int(source), os.fsencode(name), ctypes.c_int(target), os.fsencode(to))
+    _check(_LIBC.renameat2(*places, flags))
 
 
 def close_from(first: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from carrel.errors import RequestInvalid
 from carrel.guest.frames import Header
 from carrel.models import (
+    Condition,
     EgressAddress,
     EgressPolicy,
     EgressVerdict,
@@ -55,11 +56,23 @@ def file_to(file: FileInfo) -> Header:
         "is_directory": file.is_directory,
         "size": file.size,
         "modified_at": file.modified_at,
+        "etag": file.etag,
     }
 
 
 def file_from(fields: Header) -> FileInfo:
     return FileInfo(**fields)
+
+
+def condition_to(condition: Condition) -> Header:
+    """Fields of a request; none where nothing is demanded."""
+    demands = {"if_match": condition.if_match, "if_none_match": condition.if_none_match}
+    return {name: list(tags) for name, tags in demands.items() if tags is not None}
+
+
+def condition_from(fields: Header) -> Condition:
+    demands = {name: tuple(fields[name]) for name in ("if_match", "if_none_match") if name in fields}
+    return Condition(**demands)
 
 
 def json_to(fields: Any) -> bytes:

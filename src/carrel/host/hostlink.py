@@ -20,7 +20,17 @@ from carrel import errors
 from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
 from carrel.host import codec
 from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
-from carrel.models import EgressPolicy, EgressVerdict, Execution, ExecutionSpec, FileInfo, PoolStatus, SessionView
+from carrel.models import (
+    ANYTHING,
+    Condition,
+    EgressPolicy,
+    EgressVerdict,
+    Execution,
+    ExecutionSpec,
+    FileInfo,
+    PoolStatus,
+    SessionView,
+)
 
 KEPT = 64  # idle connections
 CONNECT_S = 5.0
@@ -126,17 +136,37 @@ class HostLink:
         answer, _ = await self._call(_request("stat", pool, identifier, path=path))
         return codec.view_from(answer["session"]), codec.file_from(answer["file"])
 
-    async def delete_file(self, pool: str, identifier: str, path: str) -> SessionView:
-        """Raises DeleteMissing."""
-        answer, _ = await self._call(_request("delete", pool, identifier, path=path))
+    async def delete_file(self, pool: str, identifier: str, path: str, condition: Condition = ANYTHING) -> SessionView:
+        """Raises DeleteMissing, ConditionNotMet."""
+        demands = codec.condition_to(condition)
+        answer, _ = await self._call(_request("delete", pool, identifier, path=path, **demands))
         return codec.view_from(answer["session"])
 
-    async def upload(
-        self, pool: str, identifier: str, path: str, content: AsyncIterator[bytes]
+    async def make_directory(self, pool: str, identifier: str, path: str) -> tuple[SessionView, FileInfo, bool]:
+        """With those on the way to it; and whether it was not there before. Raises FileConflict."""
+        answer, _ = await self._call(_request("mkdir", pool, identifier, path=path))
+        return codec.view_from(answer["session"]), codec.file_from(answer["file"]), answer["is_made"]
+
+    async def rename(
+        self, pool: str, identifier: str, path: str, to: str, *, overwrite: bool, condition: Condition = ANYTHING
     ) -> tuple[SessionView, FileInfo]:
-        """Store a file, whole or not at all. What iterating `content` raises aborts it and comes out here."""
+        """Give a file or directory another path, in one step. Raises FileMissing, FileConflict, ConditionNotMet."""
+        fields = {"path": path, "to": to, "overwrite": overwrite, **codec.condition_to(condition)}
+        answer, _ = await self._call(_request("rename", pool, identifier, **fields))
+        return codec.view_from(answer["session"]), codec.file_from(answer["file"])
+
+    async def upload(
+        self,
+        pool: str,
+        identifier: str,
+        path: str,
+        content: AsyncIterator[bytes],
+        condition: Condition = ANYTHING,
+    ) -> tuple[SessionView, FileInfo]:
+        """Store a file, whole or not at all. What iterating `content` raises aborts it and comes out here. Raises ConditionNotMet."""
         async with self._line() as line:
-            line.write((_request("upload", pool, identifier, path=path, body=1), b""))
+            demands = codec.condition_to(condition)
+            line.write((_request("upload", pool, identifier, path=path, body=1, **demands), b""))
             line.owes_body = True
             async for data in content:
                 for chunk in chunks(data):

@@ -106,6 +106,8 @@ class Service:
             "list": self._list,
             "stat": self._stat,
             "delete": self._delete,
+            "mkdir": self._make_directory,
+            "rename": self._rename,
             "upload": self._upload,
             "download": self._download,
         }
@@ -226,12 +228,23 @@ class Service:
 
     async def _delete(self, call: _Call) -> None:
         session, is_new = await self._allocate(call)
-        await session.delete_file(str(call.header["path"]))
+        await session.delete_file(str(call.header["path"]), codec.condition_from(call.header))
         call.end(_seen(session, is_new))
+
+    async def _make_directory(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        file, is_made = await session.make_directory(str(call.header["path"]))
+        call.end({**_seen(session, is_new), "file": codec.file_to(file), "is_made": is_made})
+
+    async def _rename(self, call: _Call) -> None:
+        session, is_new = await self._allocate(call)
+        path, to, overwrite = str(call.header["path"]), str(call.header["to"]), bool(call.header["overwrite"])
+        file = await session.rename(path, to, overwrite, codec.condition_from(call.header))
+        call.end({**_seen(session, is_new), "file": codec.file_to(file)})
 
     async def _upload(self, call: _Call) -> None:
         session, is_new = await self._allocate(call)
-        file = await session.upload(str(call.header["path"]), call.body())
+        file = await session.upload(str(call.header["path"]), call.body(), codec.condition_from(call.header))
         call.end({**_seen(session, is_new), "file": codec.file_to(file)})
 
     async def _download(self, call: _Call) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from carrel.errors import RequestInvalid
 from carrel.host.hostlink import HostLink
-from carrel.models import PoolSpec, SessionView
+from carrel.models import Condition, PoolSpec, SessionView
 from carrel.server.exchange import Exchange, Headers
 from carrel.server.request import Target
 from carrel.wire import names
+from carrel.wire.conditions import decode_condition
 from carrel.wire.versions import Version
 
 
@@ -50,6 +51,15 @@ class Call:
         if text:
             raise RequestInvalid(f"The query parameter '{name}' must be true or false.", target=name)
         return default
+
+    def condition(self) -> Condition:
+        """What If-Match and If-None-Match demand. Raises RequestInvalid."""
+        return decode_condition(self._lines(b"if-match"), self._lines(b"if-none-match"))
+
+    def _lines(self, name: bytes) -> str | None:
+        """A header that is a list; several lines of it are one (RFC 9110 §5.3)."""
+        lines = [value.decode("latin-1") for key, value in self.exchange.headers if key == name]
+        return ", ".join(lines) if lines else None
 
     def link_to(self, rest: str) -> str:
         """An absolute URL below the pool's endpoint, as this caller reaches it."""

@@ -14,7 +14,10 @@ from carrel.server.exchange import CallerGone, Headers
 from carrel.server.upload import Upload
 from carrel.wire import files as wire
 from carrel.wire import names
+from carrel.wire.conditions import etag_header, is_known
 from carrel.wire.times import http_date
+
+_MAX_RENAME = 64 * 1024  # bytes of a request to rename
 
 
 async def listing(call: Call) -> None:
@@ -33,13 +36,34 @@ async def metadata(call: Call) -> None:
     view, info = await call.link.stat(call.pool.name, call.identifier(), path)
     if info.is_directory and call.version.has_old_files:
         raise FileMissing("There is no file of this name.")
-    await call.exchange.reply(200, _shown(call, info), session_headers(view))
+    headers = [*session_headers(view), etag_header(info.etag)]
+    if is_known(call.condition(), info.etag):
+        return await call.exchange.reply(304, headers=headers)
+    return await call.exchange.reply(200, _shown(call, info), headers)
+
+
+async def make_directory(call: Call) -> None:
+    """`POST files/{name}/mkdir`."""
+    path = names.decode_file_path(call.argument.removesuffix("/mkdir"), call.directory())
+    view, info, is_made = await call.link.make_directory(call.pool.name, call.identifier(), path)
+    headers = [*session_headers(view), etag_header(info.etag)]
+    await call.exchange.reply(201 if is_made else 200, wire.encode_file(info), headers)
+
+
+async def rename(call: Call) -> None:
+    """`POST files/{name}/rename`."""
+    path = names.decode_file_path(call.argument.removesuffix("/rename"), call.directory())
+    identifier, condition = call.identifier(), call.condition()
+    to, overwrite = wire.decode_rename(await call.exchange.body(_MAX_RENAME))
+    pool = call.pool.name
+    view, info = await call.link.rename(pool, identifier, path, to, overwrite=overwrite, condition=condition)
+    await call.exchange.reply(200, wire.encode_file(info), [*session_headers(view), etag_header(info.etag)])
 
 
 async def delete(call: Call) -> None:
     """`DELETE files/{name}`."""
     path = names.decode_file_path(call.argument, call.directory())
-    view = await call.link.delete_file(call.pool.name, call.identifier(), path)
+    view = await call.link.delete_file(call.pool.name, call.identifier(), path, call.condition())
     if call.version.has_old_files:
         return await call.exchange.reply(200, wire.encode_old_deletion(), session_headers(view))
     return await call.exchange.reply(204, headers=session_headers(view))
@@ -77,12 +101,12 @@ async def download_by_query(call: Call) -> None:
 
 
 async def _store(call: Call) -> tuple[Headers, FileInfo]:
-    identifier = call.identifier()
+    identifier, condition = call.identifier(), call.condition()
     directory = call.directory()
     form = await Upload.open(call.exchange)
     path = names.decode_file_path(names.decode_upload_name(form.file_name), directory)
-    view, info = await call.link.upload(call.pool.name, identifier, path, form.content())
-    return session_headers(view), info
+    view, info = await call.link.upload(call.pool.name, identifier, path, form.content(), condition)
+    return [*session_headers(view), etag_header(info.etag)], info
 
 
 def _shown(call: Call, info: FileInfo) -> bytes:
@@ -94,15 +118,17 @@ async def _send(call: Call, identifier: str, path: str) -> None:
     async with AsyncExitStack() as stack:
         download, is_range = await _open(call, identifier, path, stack)
         length = download.length
+        if is_known(call.condition(), download.file.etag):
+            known = [*session_headers(download.session), etag_header(download.file.etag)]
+            return await call.exchange.reply(304, headers=known)
         headers = session_headers(download.session) + _file_headers(download.file, length)
         if is_range:
             last = download.start + length - 1
             headers.append((b"content-range", f"bytes {download.start}-{last}/{download.file.size}".encode()))
         await call.exchange.begin(206 if is_range else 200, headers)
         if call.exchange.method == "HEAD":
-            await call.exchange.write(b"", is_last=True)
-            return
-        await _relay(call, download, length)
+            return await call.exchange.write(b"", is_last=True)
+        return await _relay(call, download, length)
 
 
 async def _open(call: Call, identifier: str, path: str, stack: AsyncExitStack) -> tuple[Download, bool]:
@@ -112,7 +138,7 @@ async def _open(call: Call, identifier: str, path: str, stack: AsyncExitStack) -
     if asked is not None:
         _, info = await link.stat(pool, identifier, path)
         condition = call.exchange.header(b"if-range")
-        is_current = condition is None or condition == http_date(info.modified_at)
+        is_current = condition in (None, http_date(info.modified_at), f'"{info.etag}"')
         if not info.is_directory and is_current and (span := wire.decode_range(asked, info.size)):
             opened = await stack.enter_async_context(link.download(pool, identifier, path, *span))
             if opened.length:  # else the file shrank in between: the whole of it is then the honest answer
@@ -144,6 +170,7 @@ def _file_headers(info: FileInfo, length: int) -> Headers:
     return [
         (b"content-type", wire.content_type(info.name).encode()),
         (b"content-length", str(length).encode()),
+        etag_header(info.etag),
         (b"last-modified", http_date(info.modified_at).encode()),
         (b"accept-ranges", b"bytes"),
         (

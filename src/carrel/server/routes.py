@@ -89,6 +89,10 @@ def _file_route(name: bytes) -> Route:
         return Route("files/content/{name}", {**_FILE, **_CONTENT}, unquote(name.removeprefix(b"content/")))
     if name.endswith(b"/content"):
         return Route("files/{name}/content", _CONTENT, unquote(name.removesuffix(b"/content")))
+    if name.endswith(b"/rename"):
+        return Route("files/{name}/rename", {"POST": files.rename, **_FILE}, unquote(name))
+    if name.endswith(b"/mkdir"):
+        return Route("files/{name}/mkdir", {"POST": files.make_directory, **_FILE}, unquote(name))
     return Route("files/{name}", _FILE, unquote(name))
 
 

@@ -6,6 +6,7 @@ Every function raises FrameError, which ends the channel it came from.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -16,6 +17,7 @@ from carrel.models import FileInfo
 MAX_NAME = 255 * 4  # NAME_MAX bytes; four times as many where each is written as an escape
 MAX_DIRECTORY = 4096 * 4
 MAX_MESSAGE = 1000
+_ETAG = re.compile(r"[0-9a-f-]{1,80}")
 MAX_SIZE = 2**63 - 1  # an off_t: a sparse file may claim it
 
 # What an agent may say went wrong. It speaks about its own session's files and interpreter only: never about access or pools.
@@ -25,6 +27,7 @@ _SPEAKABLE: tuple[type[errors.CarrelError], ...] = (
     errors.FileMissing,
     errors.DeleteMissing,
     errors.FileConflict,
+    errors.ConditionNotMet,
     errors.ContentTooLarge,
     errors.RangeInvalid,
     errors.SessionBusy,
@@ -74,7 +77,10 @@ def file_info(fields: Any) -> FileInfo:
     is_directory = fields.get("is_directory")
     if not isinstance(is_directory, bool):
         raise FrameError("is_directory is not a boolean")
-    return FileInfo(name, directory, is_directory, integer(fields, "size"), moment(fields, "modified_at"))
+    etag = text(fields, "etag", 80)  # it becomes a header of a reply
+    if not _ETAG.fullmatch(etag):
+        raise FrameError("etag is not one")
+    return FileInfo(name, directory, is_directory, integer(fields, "size"), moment(fields, "modified_at"), etag)
 
 
 def file_infos(payload: bytes) -> list[FileInfo]:

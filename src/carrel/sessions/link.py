@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from carrel.errors import CarrelError, FileConflict, FilePathInvalid, SessionBusy, SessionEnded, SessionLost
 from carrel.guest.frames import FrameError, Header, chunks, encode
-from carrel.models import FileInfo
+from carrel.models import Condition, FileInfo
 from carrel.sessions import checks
 from carrel.sessions.channel import Channel
 from carrel.sessions.streams import LISTING_BYTES, Download, Listing, Run, Stream, Upload
@@ -110,9 +110,21 @@ class AgentLink:
         self._admit(path)
         return self._file(await self._call("stat", FILE_S, path=path))
 
-    async def delete(self, path: str) -> None:
+    async def delete(self, path: str, condition: Condition) -> None:
         self._admit(path)
-        await self._call("delete", FILE_S, path=path)
+        await self._call("delete", FILE_S, path=path, **_demands(condition))
+
+    async def make_directory(self, path: str) -> tuple[FileInfo, bool]:
+        """And whether it was not there before."""
+        self._admit(path)
+        answer = await self._call("mkdir", FILE_S, path=path)
+        return self._file(answer), answer.get("is_new") is True
+
+    async def rename(self, path: str, to: str, overwrite: bool, condition: Condition) -> FileInfo:
+        self._admit(path)
+        self._admit(to)
+        fields = {"path": path, "to": to, "overwrite": overwrite, **_demands(condition)}
+        return self._file(await self._call("rename", FILE_S, **fields))
 
     async def list_files(self, path: str, recursive: bool) -> list[FileInfo]:
         self._admit(path)
@@ -121,12 +133,12 @@ class AgentLink:
         await self._finish(listing, FILE_S)
         return listing.entries
 
-    async def upload(self, path: str, content: AsyncIterator[bytes]) -> FileInfo:
+    async def upload(self, path: str, content: AsyncIterator[bytes], condition: Condition) -> FileInfo:
         """Store `content`. Whatever it raises aborts the upload, and nothing is left of it in the sandbox."""
         self._admit(path)
         upload = self._open(Upload(self._next))
         try:
-            self._send(upload, {"op": "upload", "path": path})
+            self._send(upload, {"op": "upload", "path": path, **_demands(condition)})
             async for data in content:
                 for chunk in chunks(data):
                     await self._send_chunk(upload, chunk)
@@ -269,3 +281,9 @@ class AgentLink:
             raise FrameError("an event that cannot be")
         self._may_die = False
         self._on_died()
+
+
+def _demands(condition: Condition) -> Header:
+    """A condition as the agent takes it."""
+    demands = {"if_match": condition.if_match, "if_none_match": condition.if_none_match}
+    return {name: list(tags) for name, tags in demands.items() if tags is not None}

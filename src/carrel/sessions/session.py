@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, SessionBusy, SessionLost
-from carrel.models import MIB, ExecutionSpec, FileInfo, Outcome, PoolSpec, SessionView
+from carrel.models import ANYTHING, MIB, Condition, ExecutionSpec, FileInfo, Outcome, PoolSpec, SessionView
 from carrel.sessions import outcomes
 from carrel.sessions.executions import TIMED_OUT, Record, Store, cut, restarted
 from carrel.sessions.guest import Guest
@@ -125,14 +125,22 @@ class Session:
         with self._call():
             return await self.guest.link.stat(path)
 
-    async def delete_file(self, path: str) -> None:
+    async def delete_file(self, path: str, condition: Condition = ANYTHING) -> None:
         with self._call():
-            await self.guest.link.delete(path)
+            await self.guest.link.delete(path, condition)
 
-    async def upload(self, path: str, content: AsyncIterator[bytes]) -> FileInfo:
+    async def make_directory(self, path: str) -> tuple[FileInfo, bool]:
+        with self._call():
+            return await self.guest.link.make_directory(path)
+
+    async def rename(self, path: str, to: str, overwrite: bool, condition: Condition) -> FileInfo:
+        with self._call():
+            return await self.guest.link.rename(path, to, overwrite, condition)
+
+    async def upload(self, path: str, content: AsyncIterator[bytes], condition: Condition = ANYTHING) -> FileInfo:
         """Whatever `content` raises aborts the upload and leaves nothing of it."""
         with self._call():
-            return await self.guest.link.upload(path, content)
+            return await self.guest.link.upload(path, content, condition)
 
     def download(self, path: str, offset: int = 0, length: int | None = None) -> AbstractAsyncContextManager[Reading]:
         return self._download(path, offset, length)

@@ -7,9 +7,9 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from carrel.errors import RangeInvalid
+from carrel.errors import RangeInvalid, RequestInvalid
 from carrel.models import FileInfo
-from carrel.wire import jsons
+from carrel.wire import jsons, names
 from carrel.wire.times import timestamp
 
 # The library's own table only: the machine's /etc/mime.types must not change replies. Added: what data people exchange.
@@ -72,6 +72,19 @@ def encode_file(info: FileInfo) -> bytes:
 
 def encode_old_deletion() -> bytes:
     return jsons.encode({"message": "file deleted successfully"})
+
+
+def decode_rename(body: bytes) -> tuple[str, bool]:
+    """The new path, relative to /mnt/data, and whether it may replace what is there. Raises RequestInvalid, FilePathInvalid."""
+    fields = jsons.decode_object(body)
+    if unknown := [name for name in fields if name not in ("to", "overwrite")]:
+        raise RequestInvalid("Known are 'to' and 'overwrite'.", target=unknown[0][:100])
+    to, overwrite = fields.get("to"), fields.get("overwrite", False)
+    if not isinstance(to, str):
+        raise RequestInvalid("'to' must be a path.", target="to")
+    if not isinstance(overwrite, bool):
+        raise RequestInvalid("'overwrite' must be true or false.", target="overwrite")
+    return names.decode_file_path(to), overwrite
 
 
 def decode_range(header: str | None, size: int) -> tuple[int, int] | None:
