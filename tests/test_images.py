@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from carrel.backends import construction, definitions, images, interpreters, nodejs, uv
+from carrel.backends import construction, debian, definitions, images, interpreters, nodejs, uv
 from carrel.errors import SandboxStartFailed
 
 LOCKS = sorted(uv.DEFINITIONS.rglob("*.lock"))
@@ -37,7 +37,7 @@ def node(folder: Path) -> images.Image:
 
 
 def test_there_are_images_for_each_runtime() -> None:
-    assert images.names() == ["node", "python", "python-slim"]
+    assert images.names() == ["node", "python", "python-slim", "shell"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(uv.DEFINITIONS)))
@@ -74,7 +74,7 @@ def test_preloaded_modules_are_asked_for(name: str) -> None:
 
 
 def test_an_unknown_image_is_refused_by_name(folder: Path) -> None:
-    with pytest.raises(SandboxStartFailed, match="no image 'nothing'; there are: node, python, python-slim"):
+    with pytest.raises(SandboxStartFailed, match="no image 'nothing'; there are: node, python, python-slim, shell"):
         images.ensure("nothing", folder, print)
 
 
@@ -238,6 +238,128 @@ def test_node_images_name_their_guest_by_its_place_in_a_sandbox(node: images.Ima
     assert node.host_environment()["NODE_PATH"] == f"{node.root}/lib/node_modules"
 
 
+# ---- Debian's packages ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shell(folder: Path) -> images.Image:
+    if not debian.STATUS.is_file():
+        pytest.skip("Debian's packages need Debian")
+    return images.ensure("shell", folder, print)
+
+
+# Each prints `ok` by way of the program in question; without a network, an /etc of its own or a git configuration.
+USERLAND = {
+    "git": "git init -q r && cd r && git -c user.name=a -c user.email=a@b commit -q --allow-empty -m ok && git log --format=%s",
+    "git clone": "git clone -q r c && git -C c log --format=%s",
+    "curl": "echo ok > f && curl -s file://$PWD/f",
+    "jq": """echo '{"a": ["ok"]}' | jq -r '.a[0]'""",
+    "awk": "echo no ok | awk '{print $2; exit PROCINFO[\"version\"] < 5}'",
+    "zip": "echo ok > f && zip -q z f && rm f && unzip -q z && cat f",
+    "tar": "echo ok > f && tar czf t.tgz f && rm f && tar xzf t.tgz && cat f && tar cJf t.txz f && tar cjf t.tbz f",
+    "find": "mkdir -p d && touch d/ok && find d -name 'o*' -printf '%f\\n'",
+    "file": "echo ok > f && file -b f | grep -q ASCII && cat f",
+    "sed": "echo no | sed 's/no/ok/'",
+    "node": "node -e 'console.log(`ok`)'",
+}
+
+
+@pytest.mark.parametrize("command", USERLAND.values(), ids=USERLAND)
+def test_debians_programs_run_from_the_image(shell: images.Image, tmp_path: Path, command: str) -> None:
+    """From where the image lies, with nothing on PATH but it: here by its place on the host."""
+    environment = {**shell.host_environment(), "PATH": str(shell.root / "bin"), "HOME": str(tmp_path)}
+    if "clone" in command:
+        command = f"mkdir w && cd w && ({USERLAND['git']}) > /dev/null && {command}"
+    done = subprocess.run(
+        [shell.root / "bin" / "bash", "-c", command],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr) == ("ok\n", "")
+
+
+def test_programs_find_the_images_own_libraries(shell: images.Image) -> None:
+    """Not the host's, which may have others or none; the C library alone is the host's, whose release is the same."""
+    for program, library in [("curl", "libcurl.so.4"), ("jq", "libonig.so.5"), ("gawk", "libmpfr.so.6")]:
+        file = shell.root / "usr" / "bin" / program
+        said = subprocess.run(["ldd", file], capture_output=True, text=True, check=True, env={}).stdout
+        found = {line.split()[0]: line.split()[2] for line in said.splitlines() if "=>" in line}
+        assert Path(found[library]).resolve().is_relative_to(shell.root)
+        assert not Path(found["libc.so.6"]).resolve().is_relative_to(shell.root)
+
+
+def test_nothing_in_the_image_is_set_uid_or_leads_to_its_builder(shell: images.Image, folder: Path) -> None:
+    for path in shell.root.rglob("*"):
+        if path.is_symlink():
+            assert not str(path.readlink()).startswith(str(folder))
+        else:
+            assert path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_IWGRP | stat.S_IWOTH) == 0
+
+
+def test_an_image_is_built_again_without_the_mirror(
+    shell: images.Image, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What apt chose is remembered with its archives: a second build asks nobody."""
+    definition = definitions.read("shell", uv.DEFINITIONS / "shell")
+    found = debian.chosen(definition, folder)
+
+    assert found
+    assert {"git", "jq", "gawk"} <= {archive.package for archive in found}
+    assert not {"libc6", "perl", "dpkg"} & {archive.package for archive in found}
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert images.ensure("shell", folder, print).root == shell.root
+
+
+def test_a_machine_without_apt_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(
+        SandboxStartFailed, match="run Carrel on Debian or Ubuntu, or give the pool an image without 'system'"
+    ):
+        images.ensure("shell", tmp_path, print)
+
+
+def test_a_package_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    definition = _define(tmp_path / "d", 'runtime = "shell"\nsystem = ["no-such-package-here"]')
+
+    with pytest.raises(SandboxStartFailed, match="no-such-package-here"):
+        debian.choose(definition, tmp_path, print)
+
+    assert list((tmp_path / "apt").glob("run-*")) == []
+
+
+def test_what_essential_packages_need_is_theirs_too() -> None:
+    """Alternatives count where they are installed; what others need does not."""
+    status = """Package: bash
+Essential: yes
+Status: install ok installed
+Pre-Depends: libc6 (>= 2.36), libtinfo6 | tiny
+Depends: virtual-thing
+
+Package: libc6
+Status: install ok installed
+
+Package: tiny
+Status: install ok installed
+
+Package: real
+Status: install ok installed
+Provides: virtual-thing (= 1), other
+
+Package: git
+Status: install ok installed
+
+Package: gone
+Essential: yes
+Status: deinstall ok config-files
+"""
+    assert set(debian.essential(status)) == {"bash", "libc6", "tiny", "real"}
+
+
 # ---- definitions -------------------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +385,7 @@ def _define(folder: Path, text: str, **files: str) -> definitions.Definition:
         ('runtime = "python"\npreload = ["os; print(1)"]', "'preload' cannot have"),
         ('runtime = "shell"\nsystem = ["-o=Dir::Bin=x"]', "'system' cannot have"),
         ('runtime = "shell"\nsystem = ["git/../../etc"]', "'system' cannot have"),
+        ('runtime = "shell"\n[links]\nawk = "../../x"', "'links' cannot have"),
         ('runtime = "shell"\nsystem = [""]', "'system' must be a list of words"),
         ('runtime = "ruby"\nguest = ["a\\u0000b"]', "'guest' cannot have"),
         ('runtime = "python"\nenvironment = 1', "'environment' must be a table"),

@@ -1,5 +1,5 @@
 """The steps from a definition to an image's folder. Every image is a Python environment, so that any sandbox has `python3`; on top of it
-come the packages of its locks, Node where a package brought it, and the guest's own files.
+come the packages of its locks, Node where a package brought it, Debian's programs below usr/, and the guest's own files.
 
 Inside a sandbox the interpreter is mounted at INTERPRETER and the image at IMAGE, and the image's own files say so: built anywhere, it
 works there. On the host (level `process`) the same files are used through PYTHONPATH, which needs no path inside them.
@@ -10,9 +10,10 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from carrel.backends import interpreters, nodejs, uv
+from carrel.backends import debian, interpreters, nodejs, userland, uv
 from carrel.backends.definitions import GUEST, LOCK, Definition
 from carrel.backends.interpreters import Interpreter, Progress
 from carrel.errors import SandboxStartFailed
@@ -30,8 +31,19 @@ manager._load_fontmanager(try_read_cache=False)
 """
 
 
-def construct(definition: Definition, interpreter: Interpreter, place: Path, progress: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an image is built from."""
+
+    definition: Definition
+    interpreter: Interpreter
+    archives: tuple[debian.Archive, ...]  # Debian's, in the store below `images`
+    images: Path
+
+
+def construct(parts: Parts, place: Path, progress: Progress) -> None:
     """Build in `place`, an empty folder. Raises SandboxStartFailed."""
+    definition, interpreter = parts.definition, parts.interpreter
     began = time.monotonic()
     progress(f"building image {definition.name} (once; needs the package index)")
     _python(definition, interpreter, place)
@@ -39,6 +51,9 @@ def construct(definition: Definition, interpreter: Interpreter, place: Path, pro
     if definition.file("package-lock.json"):
         progress("installing Node packages")
         nodejs.install(definition, place)
+    if parts.archives:
+        progress(f"unpacking {len(parts.archives)} Debian packages")
+        _userland(parts, place)
     if any(place.glob("lib/*/site-packages/matplotlib")):
         progress("listing fonts")
         _run(place, _BAKE_FONTS, {"MPLCONFIGDIR": str(place / FONT_CACHE)})
@@ -61,6 +76,14 @@ def _python(definition: Definition, interpreter: Interpreter, place: Path) -> No
             ["--compile-bytecode", "--python", place / "bin" / "python"],
             purpose=f"installing the packages of image {definition.name}",
         )
+
+
+def _userland(parts: Parts, place: Path) -> None:
+    unpacked = place / ".unpacked"
+    debian.unpack(parts.archives, parts.images, unpacked)
+    userland.move_in(unpacked, place, parts.definition.links)
+    shutil.rmtree(unpacked)
+    userland.find_own_libraries(place)
 
 
 def _run(place: Path, code: str, environment: dict[str, str]) -> None:

