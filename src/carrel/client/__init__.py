@@ -11,8 +11,10 @@ It speaks the public API only (api-version 2025-10-02-preview), so it works agai
 
 from carrel.client.asynchronous import AsyncClient
 from carrel.client.connection import Connection, NotRunning
+from carrel.client.events import Event
+from carrel.client.results import Output, Result, ShellResult, Summary, Usage
 from carrel.client.synchronous import Client
-from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Pool, Result, Session, Usage
+from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Pool, Session
 
 __all__ = [
     "ApiError",
@@ -21,11 +23,15 @@ __all__ = [
     "Connection",
     "Egress",
     "EgressTest",
+    "Event",
     "File",
     "Metadata",
     "NotRunning",
+    "Output",
     "Pool",
     "Result",
     "Session",
+    "ShellResult",
+    "Summary",
     "Usage",
 ]

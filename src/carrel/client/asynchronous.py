@@ -1,70 +1,17 @@
-"""The client for asyncio: Client's methods, each to be awaited."""
+"""The client for asyncio: Client's methods, each to be awaited, or iterated with `async for`."""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
-from pathlib import Path
-from typing import IO, Self, TypeVar
-
-import httpx
+from typing import IO
 
 from carrel.client import calls
-from carrel.client.connection import Connection, is_local
-from carrel.client.values import Egress, EgressTest, File, Metadata, Result, Session
-
-T = TypeVar("T")
+from carrel.client.running_async import AsyncRunning
+from carrel.client.values import Egress, EgressTest, File, Metadata, Session
 
 
-class AsyncClient:
+class AsyncClient(AsyncRunning):
     """A pool to run code in. `identifier` is the session that calls use which name none."""
-
-    def __init__(self, endpoint: str, token: str, *, identifier: str = "default", ca_bundle: str | None = None) -> None:
-        self.endpoint = endpoint
-        self.identifier = identifier
-        verify = ssl.create_default_context(cafile=ca_bundle) if ca_bundle and endpoint.startswith("https:") else True
-        headers = {"Authorization": f"Bearer {token}"}
-        # A proxy that the environment names has no part in a call to this machine itself.
-        self._http = httpx.AsyncClient(headers=headers, timeout=60.0, verify=verify, trust_env=not is_local(endpoint))
-
-    @classmethod
-    def from_connection(cls, path: Path | None = None, *, pool: str = "python", identifier: str = "default") -> Self:
-        """To the server whose state folder or connection file `path` is. Raises NotRunning, and KeyError for an unknown pool."""
-        connection = Connection.read(path)
-        endpoint = connection.pools[pool].endpoint
-        return cls(endpoint, connection.token, identifier=identifier, ca_bundle=connection.ca_bundle)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
-
-    async def execute(
-        self,
-        code: str,
-        *,
-        identifier: str | None = None,
-        timeout: int = 60,
-        output_limit: int | None = None,
-        operation_id: str | None = None,
-    ) -> Result:
-        """Run `code` and wait for it, at most `timeout` seconds. Code that fails is a Result with status Failed."""
-        return await self._send(
-            calls.execute(code, identifier or self.identifier, timeout, output_limit, operation_id, False)
-        )
-
-    async def start(
-        self, code: str, *, identifier: str | None = None, timeout: int = 60, operation_id: str | None = None
-    ) -> Result:
-        """Begin to run `code`; ask `execution` for the result by the id of what this returns."""
-        return await self._send(calls.execute(code, identifier or self.identifier, timeout, None, operation_id, True))
-
-    async def execution(self, execution_id: str, *, identifier: str | None = None) -> Result:
-        return await self._send(calls.execution(execution_id, identifier or self.identifier))
 
     async def list_files(
         self, directory: str = "", *, is_recursive: bool = False, identifier: str | None = None
@@ -143,6 +90,3 @@ class AsyncClient:
     async def test_egress(self, host: str, port: int = 443) -> EgressTest:
         """What the pool's egress list does with a host, and why; the name is resolved, nothing is connected to."""
         return await self._send(calls.test_egress(host, port))
-
-    async def _send(self, call: calls.Call[T]) -> T:
-        return call.read(calls.check(await self._http.request(**call.arguments(self.endpoint))))

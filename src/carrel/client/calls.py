@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Result, Session
+from carrel.client.results import Result, Summary, parse_result
+from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Session
 
 API_VERSION = "2025-10-02-preview"
 GRACE_S = (
     15.0  # what a call may take beyond the execution's own limit: queueing, a cold session, the way there and back
 )
+_TURN_S = 220.0 + GRACE_S  # what takes its turn behind code may wait as long as code may run
 
 T = TypeVar("T")
 
@@ -49,29 +51,86 @@ def check(response: httpx.Response) -> httpx.Response:
     raise ApiError(response.status_code, code, fields[1] or "", fields[2], fields[3])
 
 
-def execute(
-    code: str,
-    identifier: str,
+def code(
+    text: str,
+    *,
     timeout: float,
-    output_limit: int | None,
-    operation_id: str | None,
-    is_asynchronous: bool,
-) -> Call[Result]:
+    output_limit: int | None = None,
+    variables: Mapping[str, Any] | None = None,
+    return_variables: Sequence[str] = (),
+    is_asynchronous: bool = False,
+) -> dict[str, Any]:
+    """The body that runs code. What is not asked for is not in it: other servers of this API do not know it."""
     body: dict[str, Any] = {
         "codeInputType": "Inline",
         "executionType": "Asynchronous" if is_asynchronous else "Synchronous",
-        "code": code,
+        "code": text,
         "timeoutInSeconds": timeout,
+        "outputStreamsMaxLength": output_limit,
+        "variables": None if variables is None else dict(variables),
+        "returnVariables": list(return_variables) or None,
     }
-    if output_limit is not None:
-        body["outputStreamsMaxLength"] = output_limit
+    return _given(body)
+
+
+def command(
+    line: str | Sequence[str], *, timeout: float, output_limit: int | None, shell_type: str, stdin: str | None
+) -> dict[str, Any]:
+    """The body that runs a command: text for a shell, or a program with its arguments."""
+    is_line = isinstance(line, str)
+    body: dict[str, Any] = {
+        "shellCommand": line if is_line else None,
+        "execCommandAndArgs": None if is_line else list(line),
+        "shellType": shell_type if is_line else None,
+        "stdin": stdin,
+        "timeoutInSeconds": timeout,
+        "outputStreamsMaxLength": output_limit,
+    }
+    return _given(body)
+
+
+def execute(body: dict[str, Any], identifier: str, operation_id: str | None) -> Call[Result]:
     headers = {"operation-id": operation_id} if operation_id else {}
-    options = {"json": body, "headers": headers, "timeout": timeout + GRACE_S}
+    waits = body.get("executionType") != "Asynchronous"
+    options = {"json": body, "headers": headers, "timeout": (body["timeoutInSeconds"] if waits else 60) + GRACE_S}
     return Call("POST", "executions", _result, {"identifier": identifier}, options)
 
 
 def execution(execution_id: str, identifier: str) -> Call[Result]:
     return Call("GET", f"executions/{quote(execution_id, safe='')}", _result, {"identifier": identifier})
+
+
+def executions(identifier: str, skip: int) -> Call[tuple[list[Summary], bool]]:
+    """One page, and whether there are more."""
+
+    def read(reply: httpx.Response) -> tuple[list[Summary], bool]:
+        body = reply.json()
+        return [Summary.parse(each) for each in body["value"]], bool(body.get("nextLink"))
+
+    return Call("GET", "executions", read, {"identifier": identifier, "skip": str(skip)})
+
+
+def cancel(execution_id: str, identifier: str) -> Call[Result]:
+    where = f"executions/{quote(execution_id, safe='')}/cancel"
+    return Call("POST", where, _result, {"identifier": identifier})
+
+
+def cancel_all(identifier: str) -> Call[int]:
+    return Call("POST", "session/cancel", lambda reply: int(reply.json()["canceled"]), {"identifier": identifier})
+
+
+def restart(identifier: str) -> Call[Session]:
+    return Call("POST", "session/restart", lambda reply: Session.parse(reply.json()), {"identifier": identifier})
+
+
+def variables(names: Sequence[str], identifier: str) -> Call[dict[str, Any]]:
+    query = {"identifier": identifier, "name": ",".join(names)}
+    return Call("GET", "session/variables", lambda reply: dict(reply.json()), query, {"timeout": _TURN_S})
+
+
+def set_variables(values: Mapping[str, Any], identifier: str) -> Call[None]:
+    options = {"json": dict(values), "timeout": _TURN_S}
+    return Call("PUT", "session/variables", _nothing, {"identifier": identifier}, options)
 
 
 def list_files(identifier: str, directory: str, is_recursive: bool) -> Call[list[File]]:
@@ -160,6 +219,10 @@ def test_egress(host: str, port: int) -> Call[EgressTest]:
     return Call("POST", ".carrel/egress/test", lambda reply: EgressTest.parse(reply.json()), options=options)
 
 
+def _given(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if value is not None}
+
+
 def _split(path: str) -> tuple[str, str]:
     directory, _, name = path.rpartition("/")
     return directory, name
@@ -170,7 +233,7 @@ def _at(identifier: str, directory: str) -> dict[str, str]:
 
 
 def _result(reply: httpx.Response) -> Result:
-    return Result.parse(reply.json())
+    return parse_result(reply.json())
 
 
 def _file(reply: httpx.Response) -> File:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -20,79 +19,6 @@ class ApiError(Exception):
         self.message = message
         self.target = target
         self.trace = trace
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What an execution used, measured outside the interpreter. None where the server cannot tell; `sources` says whose word each is."""
-
-    wall_ms: float | None = None
-    cpu_ms: float | None = None
-    peak_memory_bytes: int | None = None
-    written_bytes: int | None = None
-    printed_bytes: int | None = None
-    sources: dict[str, str] = field(default_factory=dict)  # by the attributes' names
-
-    @classmethod
-    def parse(cls, body: dict[str, Any]) -> Self:
-        names = {
-            "wall_ms": "wallMs",
-            "cpu_ms": "cpuMs",
-            "peak_memory_bytes": "peakMemoryBytes",
-            "written_bytes": "writtenBytes",
-            "printed_bytes": "printedBytes",
-        }
-        told = body.get("sources") or {}
-        sources = {name: told[key] for name, key in names.items() if told.get(key)}
-        return cls(**{name: body.get(key) for name, key in names.items()}, sources=sources)
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """An execution. `result` is the last expression's value: a JSON value, "" where there was none; None stands for None."""
-
-    id: str
-    identifier: str
-    status: str  # NotStarted, Running, Succeeded or Failed
-    stdout: str
-    stderr: str
-    result: Any
-    duration_ms: int
-    outcome: str = ""  # ok, error, timeout, interrupted, memory, processes, disk, killed or exited; "" where the server does not say
-    usage: Usage = Usage()
-
-    @property
-    def is_ok(self) -> bool:
-        return self.status == "Succeeded"
-
-    @property
-    def is_finished(self) -> bool:
-        return self.status not in {"NotStarted", "Running"}
-
-    @property
-    def image(self) -> bytes | None:
-        """The bytes of the image that the value is, if it is one: code can return a dictionary that only looks like it."""
-        if not isinstance(self.result, dict) or self.result.get("type") != "image":
-            return None
-        try:
-            return base64.b64decode(self.result["base64_data"])
-        except (KeyError, TypeError, ValueError):
-            return None
-
-    @classmethod
-    def parse(cls, body: dict[str, Any]) -> Self:
-        result = body.get("result") or {}
-        return cls(
-            id=body["id"],
-            identifier=body["identifier"],
-            status=body["status"],
-            stdout=result.get("stdout", ""),
-            stderr=result.get("stderr", ""),
-            result=result.get("executionResult", ""),
-            duration_ms=result.get("executionTimeInMilliseconds", 0),
-            outcome=result.get("outcome", ""),
-            usage=Usage.parse(result.get("usage") or {}),
-        )
 
 
 @dataclass(frozen=True, slots=True)

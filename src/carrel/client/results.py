@@ -1,0 +1,158 @@
+"""What an execution came to, parsed from replies at the door."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an execution used, measured outside the interpreter. None where the server cannot tell; `sources` says whose word each is."""
+
+    wall_ms: float | None = None
+    cpu_ms: float | None = None
+    peak_memory_bytes: int | None = None
+    written_bytes: int | None = None
+    printed_bytes: int | None = None
+    sources: dict[str, str] = field(default_factory=dict)  # by the attributes' names
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        names = {
+            "wall_ms": "wallMs",
+            "cpu_ms": "cpuMs",
+            "peak_memory_bytes": "peakMemoryBytes",
+            "written_bytes": "writtenBytes",
+            "printed_bytes": "printedBytes",
+        }
+        told = body.get("sources") or {}
+        sources = {name: told[key] for name, key in names.items() if told.get(key)}
+        return cls(**{name: body.get(key) for name, key in names.items()}, sources=sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Something displayed: the same thing in one or more MIME types. Text is text, an image base64, a JSON type its value."""
+
+    data: dict[str, Any]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def image(self, mime: str = "image/png") -> bytes | None:
+        """The bytes of a type that is kept as base64; None where the output does not have it."""
+        return _from_base64(self.data.get(mime))
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        return cls(body["data"], body.get("metadata") or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An execution. `result` is the last expression's value: a JSON value, "" where there was none; None stands for None.
+
+    From `outputs` on, the fields are Carrel's: another server of this API leaves them as they are here.
+    """
+
+    id: str
+    identifier: str
+    status: str  # NotStarted, Running, Succeeded, Failed or Canceled
+    stdout: str
+    stderr: str
+    result: Any
+    duration_ms: int
+    # ok, error, timeout, canceled, interrupted, memory, processes, disk, killed or exited; "" where the server does not say
+    outcome: str = ""
+    usage: Usage = Usage()
+    outputs: tuple[Output, ...] = ()  # everything displayed, in order
+    dropped_outputs: int = 0  # displays over the limits
+    variables: dict[str, Any] = field(default_factory=dict)  # of those asked for, what there is
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == "Succeeded"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.status not in {"NotStarted", "Running"}
+
+    @property
+    def image(self) -> bytes | None:
+        """The bytes of the image that the value is, if it is one: code can return a dictionary that only looks like it."""
+        if not isinstance(self.result, dict) or self.result.get("type") != "image":
+            return None
+        return _from_base64(self.result.get("base64_data"))
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        return cls(**_result_fields(body))
+
+
+@dataclass(frozen=True, slots=True)
+class ShellResult(Result):
+    """A command of the shell. `status` is the exit code as text once it is over; it has no `result`."""
+
+    @property
+    def exit_code(self) -> int | None:
+        """128 + N of one that signal N ended, -1 where there was none (a timeout); None while it runs and where it was canceled."""
+        return int(self.status) if _is_exit_code(self.status) else None
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status == "0"
+
+    @classmethod
+    def of(cls, result: Result) -> Self:
+        return cls(**{each.name: getattr(result, each.name) for each in fields(result)})
+
+
+def parse_result(body: dict[str, Any]) -> Result:
+    """A ShellResult where the status is an exit code."""
+    return ShellResult.parse(body) if _is_exit_code(body["status"]) else Result.parse(body)
+
+
+def _is_exit_code(status: str) -> bool:
+    return status.removeprefix("-").isdigit()
+
+
+def _result_fields(body: dict[str, Any]) -> dict[str, Any]:
+    result = body.get("result") or {}
+    return {
+        "id": body["id"],
+        "identifier": body["identifier"],
+        "status": body["status"],
+        "stdout": result.get("stdout", ""),
+        "stderr": result.get("stderr", ""),
+        "result": result.get("executionResult", ""),
+        "duration_ms": result.get("executionTimeInMilliseconds", 0),
+        "outcome": result.get("outcome", ""),
+        "usage": Usage.parse(result.get("usage") or {}),
+        "outputs": tuple(Output.parse(each) for each in result.get("outputs") or ()),
+        "dropped_outputs": result.get("droppedOutputs", 0),
+        "variables": result.get("variables") or {},
+    }
+
+
+def _from_base64(text: Any) -> bytes | None:
+    try:
+        return base64.b64decode(text) if text else None
+    except (TypeError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """An execution in the list of a session's: how it stands, without what it printed and returned."""
+
+    id: str
+    status: str
+    is_asynchronous: bool
+    outcome: str
+    duration_ms: int
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        is_asynchronous = body["executionType"].lower() == "asynchronous"
+        duration_ms = body.get("executionTimeInMilliseconds", 0)
+        return cls(body["id"], body["status"], is_asynchronous, body.get("outcome") or "", duration_ms)
