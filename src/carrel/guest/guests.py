@@ -1,48 +1,57 @@
 """Which program an interpreter is: the one place where runtimes differ in how they begin, whatever the level.
 
-A *forked* runtime is a module of this package: `preload(modules)` makes a process its template, and a child calls `after_fork()` and
-`run(control)`, which does not return. Any other runtime is a program of the image's, which a confined child becomes by exec; what it is
-told stands in the control protocol (docs/reference/guests.md), on descriptor 3.
+A *forked* runtime is a module of this package, `interpreter` or `commander`: its template has done what can be done before a session is
+there, and a child goes on from there. Any other runtime is a program of the image's, which a confined child becomes by exec; what it
+is told stands in the control protocol (docs/reference/guests.md), on descriptor 3.
 
 `python -m carrel.guest.guests RUNTIME [PROGRAM …] FD` does it in a fresh process, for the level that has no templates.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from carrel.guest import linux
 
 CONTROL = 3
-FORKED = {"python": "carrel.guest.interpreter", "shell": "carrel.guest.commander"}
+FORKED = ("python", "shell")
 
 
-def _module(runtime: str) -> Any:
-    """Imported when it is needed: one runtime's guest must cost another's sandbox nothing."""
-    return importlib.import_module(FORKED[runtime])
+# Guests are imported where they are needed: one runtime's must cost another's sandboxes nothing.
 
 
 def prepare(runtime: str, preload: list[str]) -> None:
-    """Make this process one that interpreters of `runtime` are forked from. Raises ImportError and RuntimeError as `preload` does."""
-    if runtime in FORKED:
-        _module(runtime).preload(preload)
+    """Make this process one that interpreters of `runtime` are forked from. Raises ImportError and RuntimeError, as imports do."""
+    if runtime == "python":
+        from carrel.guest import interpreter
+
+        interpreter.preload(preload)
+    elif runtime == "shell":
+        from carrel.guest import commander
+
+        commander.preload()
 
 
 def become(runtime: str, program: Sequence[str], control: int = CONTROL) -> NoReturn:
     """Be an interpreter. Called in a process that is confined, with its streams on 0, 1 and 2, and never returns."""
-    if runtime in FORKED:
-        guest = _module(runtime)
-        os.set_inheritable(control, False)
-        guest.after_fork()
-        guest.run(socket.socket(fileno=control))
-        os._exit(1)
-    _execute(list(program), control)
+    if runtime not in FORKED:
+        _execute(list(program), control)
+    os.set_inheritable(control, False)
+    if runtime == "python":
+        from carrel.guest import interpreter
+
+        interpreter.after_fork()
+        interpreter.run(socket.socket(fileno=control))
+    else:
+        from carrel.guest import commander
+
+        commander.run(socket.socket(fileno=control))
+    os._exit(1)  # neither returns
 
 
 def _execute(program: list[str], control: int) -> NoReturn:
