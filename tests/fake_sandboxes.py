@@ -34,6 +34,9 @@ class Agent:
         self.files: dict[str, bytes] = {}
         self.aborted: list[int] = []
         self.ran: list[str] = []
+        self.environments: list[Header] = []
+        self.opened: Header = {}  # of the last run
+        self._given: dict[int, dict[str, object]] = {}
         self._socket = sock
         self._mute = mute
         self._sending = threading.Lock()
@@ -98,6 +101,9 @@ class Agent:
     def _body(self, number: int, header: Header, payload: bytes) -> None:
         opened, body = self._bodies[number]
         if "end" not in header:
+            if header["data"] == "variables":
+                self._given[number] = json.loads(payload)
+                return
             body += payload
             if opened["op"] == "upload":
                 if len(body) > 40 * MAX_PAYLOAD:
@@ -107,8 +113,17 @@ class Agent:
                     self.send({"s": number, "credit": len(payload)})
             return
         del self._bodies[number]
-        if opened["op"] == "execute":
-            run = (number, bytes(body).decode(), self._generation)
+        if opened["op"] == "environment":
+            self.environments.append(json.loads(body))
+            self.send({"s": number, "end": 1})
+        elif opened["op"] == "execute":
+            self.opened = opened
+            self._variables |= {name: str(value) for name, value in self._given.pop(number, {}).items()}
+            code = bytes(body).decode()
+            if opened["kind"] == "shell":  # a command is lines like any code here, and so is a program's first argument
+                command = json.loads(code)
+                code = command["command"] if "command" in command else command["argv"][0]
+            run = (number, code, self._generation)
             threading.Thread(target=self._run, args=run, daemon=True).start()
         else:
             self.files[opened["path"]] = bytes(body)
@@ -137,6 +152,9 @@ class Agent:
     def _op_interrupt(self, number: int, header: Header) -> None:
         self._interrupted.set()
         self.send({"s": number, "end": 1})
+
+    def _op_environment(self, number: int, header: Header) -> None:
+        self._bodies[number] = (header, bytearray())
 
     # -- code
 
@@ -173,6 +191,20 @@ class Agent:
         document = json.dumps({"kind": "scalar", "json": json.loads(text), "text": ""}).encode()
         for piece in chunks(document):
             self.send({"s": number, "data": "value"}, piece)
+
+    def _display(self, number: int, text: str, generation: int) -> None:
+        pieces = list(chunks(text.encode()))
+        for piece in pieces[:-1]:
+            self.send({"s": number, "data": "display", "more": 1}, piece)
+        self.send({"s": number, "data": "display"}, pieces[-1])
+
+    def _returned(self, number: int, text: str, generation: int) -> None:
+        for piece in chunks(text.encode()):
+            self.send({"s": number, "data": "variables"}, piece)
+
+    def _exit(self, number: int, text: str, generation: int) -> str:
+        self.send({"s": number, "end": 1, "outcome": "error" if int(text) else "ok", "exit": int(text)})
+        return "nothing"
 
     def _document(self, number: int, text: str, generation: int) -> None:
         self.send({"s": number, "data": "value"}, text.encode())
@@ -280,6 +312,9 @@ _WORDS: dict[str, Callable[[Agent, int, str, int], str | None]] = {
     "error": Agent._error,
     "value": Agent._value,
     "document": Agent._document,
+    "display": Agent._display,
+    "returned": Agent._returned,
+    "exit": Agent._exit,
     "set": Agent._set,
     "get": Agent._get,
     "sleep": Agent._sleep,

@@ -20,7 +20,7 @@ from carrel.host import codec
 from carrel.host.door import bind
 from carrel.host.hostlink import HostLink
 from carrel.host.service import Service
-from carrel.models import MIB, ExecutionSpec, Level, PoolSpec, Status, Value, ValueKind
+from carrel.models import MIB, ExecutionSpec, Level, Outcome, Output, PoolSpec, ShellCommand, Status, Value, ValueKind
 from carrel.sessions.keeper import Keeper
 from fake_sandboxes import Agent, FakeBackend
 
@@ -117,7 +117,7 @@ async def test_an_error_keeps_its_class_its_headers_and_the_connection(link: Hos
             await link.open("python", "one-more")
     assert "There are already '5' active sessions" in caught.value.message
     assert 1 <= int(caught.value.headers["Retry-After"]) <= 60
-    assert len(link._idle) == 1
+    assert len(link._lines.idle) == 1
 
 
 # ---- code
@@ -175,7 +175,7 @@ async def test_a_cancelled_caller_leaves_the_execution_running(link: HostLink, k
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    assert not link._idle, "a connection in the middle of a call is not used again"
+    assert not link._lines.idle, "a connection in the middle of a call is not used again"
 
     assert (await link.execution("python", "alice", "op")).status is Status.RUNNING
     await asyncio.sleep(0.1)
@@ -234,7 +234,7 @@ async def test_files_cross_both_ways(link: HostLink, keeper: Keeper) -> None:
         async with link.download("python", "alice", "a/b.bin"):
             pass
     assert (await link.list_files("python", "alice", "", True))[1] == []
-    assert len(link._idle) == 1
+    assert len(link._lines.idle) == 1
 
 
 async def test_a_long_listing(link: HostLink, keeper: Keeper, backend: FakeBackend) -> None:
@@ -359,3 +359,71 @@ async def test_a_request_that_is_none_ends_nothing_else(keeper: Keeper, path: Pa
     link = HostLink(path)
     assert (await link.open("python", "alice")).is_new
     await link.close()
+
+
+# ---- more of executions: displays, variables, commands, events, cancel, restart
+
+
+async def test_displays_variables_and_exit_codes_cross_whole(
+    link: HostLink, keeper: Keeper, backend: FakeBackend
+) -> None:
+    """In both directions: what is given to an execution, and what comes back with it."""
+    picture = {"image/svg+xml": "x" * 600_000, "application/json": {"a": [1, None]}}
+    code = f"print one\ndisplay {json.dumps({'data': picture, 'metadata': {'w': 1}})}\nget\nreturned " + '{"y": [1.5]}'
+    spec = ExecutionSpec(code, variables={"x": "given"}, wanted=("y", "z"))
+    _, execution = await link.execute("python", "alice", spec)
+
+    assert execution.outputs == (Output(picture, {"w": 1}),) and execution.dropped_outputs == 0
+    assert (execution.stdout, execution.variables) == ("onegiven", {"y": [1.5]})
+    opened = agent(backend, keeper).opened
+    assert (opened["kind"], opened["get"]) == ("code", ["y", "z"])
+
+    for command in (ShellCommand("print x\nexit 3"), ShellCommand(argv=("print x\nexit 3", "y"), stdin="in")):
+        _, failed = await link.execute("python", "alice", ExecutionSpec("", shell=command))
+        assert (failed.exit_code, failed.status, failed.stdout) == (3, Status.FAILED, "x")
+        assert agent(backend, keeper).opened["kind"] == "shell" and failed.variables is None
+
+
+async def test_events_come_in_order_while_the_code_runs(link: HostLink) -> None:
+    """Each as it is written, then the result, which holds all of it again."""
+    code = 'print a\nsleep 0.1\ndisplay {"data": {"text/plain": "d"}}\nprint b\nsleep 0.1\nvalue 1'
+    seen = []
+    async with link.stream("python", "alice", ExecutionSpec(code)) as stream:
+        assert stream.session.is_new
+        async for event in stream:
+            seen.append((event.kind, event.text, time.monotonic()))
+            last = event
+
+    assert [each[:2] for each in seen] == [("stdout", "a"), ("display", ""), ("stdout", "b"), ("result", "")]
+    assert seen[1][2] - seen[0][2] > 0.08 and seen[3][2] - seen[2][2] > 0.08
+    assert last.execution == await link.execution("python", "alice", stream.id)
+    async with link.follow("python", "alice", stream.id, after=1) as again:
+        assert [event.kind async for event in again] == ["display", "stdout", "result"]
+
+
+async def test_an_execution_is_canceled_and_a_session_restarted(link: HostLink) -> None:
+    running = asyncio.create_task(link.execute("python", "alice", ExecutionSpec("sleep 30", operation_id="op")))
+    await asyncio.sleep(0.05)
+    canceled = await link.cancel("python", "alice", "op")
+    assert (canceled.status, canceled.outcome) == (Status.CANCELED, Outcome.CANCELED)
+    assert (await running)[1] == canceled == await link.cancel("python", "alice", "op")
+    assert await link.cancel_all("python", "alice") == 0
+
+    await link.execute("python", "alice", ExecutionSpec("set 1"))
+    assert (await link.restart("python", "alice")).identifier == "alice"
+    assert (await link.execute("python", "alice", ExecutionSpec("get")))[1].stdout == "unset"
+    listed, total = await link.executions("python", "alice", skip=1, limit=10)
+    assert total == 3 and [each.status for each in listed] == [Status.SUCCEEDED] * 2 and listed[1].stdout == ""
+
+
+async def test_an_environment_is_given_once(link: HostLink, keeper: Keeper, backend: FakeBackend) -> None:
+    """At the session's creation; after a restart the new interpreter has it too."""
+    await link.open("python", "alice", {"NAME": "wert €"})
+    assert not (await link.open("python", "alice", {"NAME": "wert €"})).is_new
+    await link.restart("python", "alice")
+
+    assert agent(backend, keeper).environments == [{"NAME": "wert €"}] * 2
+    for other in ({}, {"NAME": "other"}):
+        with pytest.raises(errors.SessionExists):
+            await link.open("python", "alice", other)
+    await link.open("python", "alice")

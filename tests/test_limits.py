@@ -14,7 +14,7 @@ from carrel.guest import values
 from carrel.models import MIB, PoolSpec
 from carrel.pool_settings import FIELDS
 from carrel.server import upload
-from carrel.sessions import executions, link, session
+from carrel.sessions import link, runner, store
 from carrel.wire import executions as wire
 from carrel.wire import names
 
@@ -104,15 +104,15 @@ def test_every_limit_of_a_process_is_on_the_page() -> None:
 
 
 def test_the_fixed_limits_are_the_codes() -> None:
-    assert session.CODE_BYTES == wire.MAX_CODE_BYTES == int(row("code of a call")[1].split()[0]) * MIB
+    assert runner.CODE_BYTES == wire.MAX_CODE_BYTES == int(row("code of a call")[1].split()[0]) * MIB
     assert row("an uploaded file")[1] == f"{upload.MAX_CONTENT:,} bytes"
     assert f"{wire.NEW_STREAM:,} characters" in row("stdout, stderr")[1]
     assert f"goes to {wire.MAX_STREAM:,}" in row("stdout, stderr")[1]
-    shown = [session.VALUE_CAP // MIB, values.MAX_TEXT // MIB, values.MAX_JSON // MIB, values.MAX_DEPTH]
+    shown = [runner.VALUE_CAP // MIB, values.MAX_TEXT // MIB, values.MAX_JSON // MIB, values.MAX_DEPTH]
     assert [int(number) for number in re.findall(r"\d+", row("the value")[1])] == shown
-    assert row("calls that wait for a session")[1] == str(session.QUEUE)
+    assert row("calls that wait for a session")[1] == str(runner.QUEUE)
     assert row("calls under way in a session")[1] == str(link.MAX_STREAMS)
-    assert row("results kept of a session")[1] == f"{executions.KEPT} and {executions.KEPT_BYTES // MIB} MiB"
+    assert row("results kept of a session")[1] == f"{store.KEPT} and {store.KEPT_BYTES // MIB} MiB"
     lengths = f"{names.MAX_PATH_BYTES:,} bytes, {names.MAX_SEGMENT_BYTES} a name, {names.MAX_DEPTH} levels"
     assert row("a path")[1] == lengths
 

@@ -18,13 +18,14 @@ from carrel.backends.base import Death
 from carrel.backends.network import Network
 from carrel.guest.frames import Decoder, FrameError, Header, encode
 from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, Status, Usage
-from carrel.sessions import link, session
+from carrel.sessions import link, runner
 from carrel.sessions.channel import Channel
-from carrel.sessions.executions import KEPT, TIMED_OUT, Record, Store, cut
+from carrel.sessions.executions import TIMED_OUT, Order, Record, cut
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.room import short
 from carrel.sessions.session import Session
 from carrel.sessions.states import SANDBOX, SESSION, SessionEvent, SessionState, TransitionError, step
+from carrel.sessions.store import KEPT, Store
 from fake_sandboxes import FakeBackend
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +39,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder's steps in a fraction of their seconds."""
-    monkeypatch.setattr(session, "GRACE_S", 0.4)
+    monkeypatch.setattr(runner, "GRACE_S", 0.4)
     monkeypatch.setattr(link, "ANSWER_S", 1.0)
     monkeypatch.setattr(link, "FILE_S", 1.0)
 
@@ -163,22 +164,28 @@ def test_a_message_of_ours_fits_into_the_limit() -> None:
     assert cut(b"", 4096, "why") == b"why"
 
 
+def record_of(operation_id: str, *, is_asynchronous: bool = False) -> Record:
+    spec = ExecutionSpec("", operation_id=operation_id, is_asynchronous=is_asynchronous)
+    return Record(spec, Order.of(spec), 0.0)
+
+
 def test_the_store_forgets_the_oldest_results_first_and_never_a_running_one() -> None:
     store = Store()
-    running = Record(ExecutionSpec("", operation_id="running"), b"", 0.0)
+    running = record_of("running")
     store.add(running)
     for number in range(KEPT + 1):
-        record = Record(ExecutionSpec("", operation_id=f"op-{number}"), b"", 0.0)
+        record = record_of(f"op-{number}")
         store.add(record)
-        record.finish(Outcome.OK, Usage(), b"", b"", b"")
+        record.finish(Outcome.OK, Usage())
         store.finished(record)
 
     assert store.get("op-0") is None and store.get("op-1") is not None
     assert store.get("running") is running
 
-    large = Record(ExecutionSpec("", operation_id="large"), b"", 0.0)
+    large = record_of("large")
     store.add(large)
-    large.finish(Outcome.OK, Usage(), b"x" * (65 * MIB), b"", b"")
+    large.value = b"x" * (65 * MIB)
+    large.finish(Outcome.OK, Usage())
     store.finished(large)
     assert store.get("op-100") is None and store.get("large") is large and store.get("running") is running
 

@@ -88,6 +88,12 @@ class ExecutionMissing(CarrelError):
     code, status = "ExecutionNotFound", 404
 
 
+class SessionExists(CarrelError):
+    """The identifier's session lives already, and not as it was asked for."""
+
+    code, status = "SessionExists", 409
+
+
 class ExecutionConflict(CarrelError):
     """An operation-id seen before, with another request."""
 

@@ -68,11 +68,16 @@ class PoolSpec:
     packages_index: str = ""  # the simple-API address that pip uses; "": pip's own default
     packages_wheels: str = ""  # a folder of the host's whose wheels can be installed without a network
     maximum_execution: int = 220
+    maximum_asynchronous: int = 220  # of a call that nobody waits for
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked
     asked: Level | None = None  # the level that the operator named; None for "auto"
     minimum: Level = Level.RESTRICTED  # the pool is refused rather than served below it
     isolation: Level = Level.NAMESPACE  # what it runs at; of "auto" the first choice, until the host has tried it
+
+    def longest(self, *, is_asynchronous: bool) -> int:
+        """The most seconds that a call may ask for."""
+        return self.maximum_asynchronous if is_asynchronous else self.maximum_execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +156,11 @@ class Status(StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
+    CANCELED = "Canceled"
+
+    @property
+    def is_over(self) -> bool:
+        return self not in (Status.NOT_STARTED, Status.RUNNING)
 
 
 class Outcome(StrEnum):
@@ -159,6 +169,7 @@ class Outcome(StrEnum):
     OK = "ok"
     ERROR = "error"  # any exception that has no word of its own here
     TIMEOUT = "timeout"
+    CANCELED = "canceled"  # a caller asked for its end, whatever came of it until then
     INTERRUPTED = "interrupted"
     MEMORY = "memory"  # killed by the kernel at the memory limit, or a MemoryError
     PROCESSES = "processes"  # no further process or thread could be started
@@ -197,14 +208,38 @@ class Value:
 
 
 @dataclass(frozen=True, slots=True)
+class ShellCommand:
+    """A command in a fresh process: text for a shell, or the program and its arguments."""
+
+    command: str | None = None
+    argv: tuple[str, ...] | None = None
+    shell: str = "bash"
+    stdin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionSpec:
-    """A request to run code. `stream_limit` is the most characters of stdout, and of stderr, that are kept."""
+    """A request to run code, or a command in its place. `stream_limit` is the most characters of stdout, and of stderr, that are kept.
+
+    `variables` are set before the code runs, those of the `wanted` names that can be shown as JSON come back with its end.
+    """
 
     code: str
     timeout: float = 60.0
     is_asynchronous: bool = False
     operation_id: str | None = None
     stream_limit: int = 4096
+    shell: ShellCommand | None = None  # then `code` is ""
+    variables: Mapping[str, Any] | None = None
+    wanted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Something displayed: the same thing in one or more MIME types, text as text (base64 where it is bytes), JSON types as JSON."""
+
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +254,10 @@ class Execution:
     queued_ms: int = 0  # waiting for earlier calls of the session
     outcome: Outcome | None = None  # None until it is over
     usage: Usage | None = None
+    outputs: tuple[Output, ...] = ()  # in the order in which they were displayed
+    dropped_outputs: int = 0  # displays that were over a limit, or no displays
+    variables: Mapping[str, Any] | None = None  # of those asked for, what there is; None where none were asked for
+    exit_code: int | None = None  # of a command that came to its end
 
     @property
     def wall_ms(self) -> int:

@@ -25,12 +25,10 @@ from typing import Any
 
 from carrel.guest import frames
 from carrel.guest.child import Interpreter, kill_others, reap
+from carrel.guest.codeops import COLLECTED, CodeOperations
 from carrel.guest.fileops import FileOperations
 from carrel.guest.paths import FileError, translated
-from carrel.guest.run import Run
 
-MAX_CODE = 8 * 1024 * 1024
-_COLLECTED = 64 * 1024
 _INBOX = 64 * 1024
 _MESSAGE = 400  # characters of an error's text: it may name a path, and a path may be 4,096 bytes long
 
@@ -48,8 +46,7 @@ class Agent:
         self._interpreter: Interpreter | None = None
         self._attaching: int | None = None  # the stream that waits for the interpreter's ready
         self._last_words = b""  # of an interpreter that is not ready yet
-        self._run: Run | None = None
-        self._code: dict[int, tuple[frames.Header, bytearray]] = {}
+        self._code = CodeOperations(self)
         self._files = FileOperations(data, self)
 
     # The loop
@@ -65,15 +62,23 @@ class Agent:
         self._selector.register(self._channel, selectors.EVENT_READ, self._on_channel)
         try:
             while True:
-                for key, mask in self._selector.select(0 if self._files.has_sendable else self._patience()):
+                for key, mask in self._selector.select(self._rest()):
                     key.data(mask)
                 self._look()
+                self._code.send_due()
                 self._files.send_some()
                 self.flush()
         except (EOFError, ConnectionError, frames.FrameError):
             return
         finally:
             self._empty()
+
+    def _rest(self) -> float | None:
+        """How long the loop sleeps, None for as long as nothing happens."""
+        if self._files.has_sendable:
+            return 0
+        mine, due = self._patience(), self._code.patience
+        return mine if due is None else due if mine is None else min(mine, due)
 
     # What differs where the agent makes its interpreters itself
 
@@ -99,7 +104,7 @@ class Agent:
     def flush(self) -> None:
         """All small pieces in one send; large ones as they are, since putting them together is a copy."""
         pieces, self._out = self._out, []
-        if any(len(piece) > _COLLECTED for piece in pieces):
+        if any(len(piece) > COLLECTED for piece in pieces):
             for piece in pieces:
                 self._channel.sendall(piece)
         elif pieces:
@@ -129,7 +134,7 @@ class Agent:
             if "op" in header:
                 self._begin(stream, header)
             elif "data" in header:
-                self._on_body(stream, payload)
+                self._on_body(stream, header, payload)
             elif "credit" in header:
                 self._files.on_credit(stream, int(header["credit"]))
             elif "abort" in header:
@@ -156,7 +161,7 @@ class Agent:
 
     def _drop(self, stream: int) -> None:
         """Forget a stream and what it holds."""
-        self._code.pop(stream, None)
+        self._code.drop(stream)
         self._files.drop(stream)
 
     # The interpreter
@@ -169,6 +174,7 @@ class Agent:
         descriptors, self._descriptors = self._descriptors, []
         interpreter = self._make_interpreter(descriptors)
         self._interpreter, self._attaching, self._last_words = interpreter, stream, b""
+        self._code.attach(interpreter)
         self._selector.register(interpreter.control, selectors.EVENT_READ, self._on_control)
         self._selector.register(interpreter.ended, selectors.EVENT_READ, lambda _: self._on_death(interpreter))
         for name, fd in interpreter.outputs.items():
@@ -184,11 +190,12 @@ class Agent:
             for fd in watched:
                 with contextlib.suppress(KeyError):
                     self._selector.unregister(fd)
+            self._code.detach()
             self._interpreter.close()
             self._interpreter = None
 
     def _reset(self, stream: int, _header: frames.Header) -> None:
-        self._finish_run()
+        self._code.finish()
         self._detach()
         self._empty()
         self.send(stream, end=1)
@@ -198,27 +205,8 @@ class Agent:
             self._interpreter.signal(signal.SIGINT)
         self.send(stream, end=1)
 
-    def _execute(self, stream: int, header: frames.Header) -> None:
-        self._code[stream] = (header, bytearray())
-
-    def _start_run(self, stream: int) -> None:
-        header, code = self._code.pop(stream)
-        if self._run is not None:
-            self.fail(stream, "TooManyRequests", "Code is running already.")
-            return
-        self._run = Run(stream, header)
-        if self._interpreter is None:
-            self._finish_run()
-            return
-        for name in self._interpreter.outputs:
-            for _late in self._interpreter.drain(name):
-                pass  # printed after the last call's end by what it left running: nobody's output
-        self._run.start(self._interpreter)
-        pieces = list(frames.chunks(code)) or [memoryview(b"")]
-        for piece in pieces[:-1]:
-            self._interpreter.send({"run": stream, "more": 1}, piece)
-        self._interpreter.send({"run": stream}, pieces[-1])
-        self._watch_control()
+    def _run(self, stream: int, header: frames.Header) -> None:
+        self._code.begin(stream, header)
 
     def _watch_control(self) -> None:
         if self._interpreter is not None:
@@ -246,13 +234,8 @@ class Agent:
         if "ready" in header and self._attaching is not None:
             self.send(self._attaching, end=1)
             self._attaching = None
-            return
-        run = self._run
-        if run is not None and header.get("value") == run.stream:
-            self._pass_on("value", payload)
-        if run is not None and header.get("done") == run.stream and self._interpreter is not None:
-            run.done(header, self._interpreter)
-            self._finish_run()
+        else:
+            self._code.on_frame(header, payload)
 
     def _output_reader(self, name: str) -> Callable[[int], None]:
         def read(_mask: int) -> None:
@@ -261,40 +244,16 @@ class Agent:
                 return
             data = interpreter.read_output(name)
             if data:
-                self._pass_on(name, data)
+                self._on_output(name, data)
             elif data == b"":
                 self._selector.unregister(interpreter.outputs[name])
 
         return read
 
-    def _pass_on(self, name: str, data: bytes) -> None:
-        """Output of the run to the host, as far as its cap goes; without a run it is nobody's.
-
-        Collected into large frames: code that writes byte by byte must not make as many frames for a host that serves everybody.
-        """
-        run = self._run
+    def _on_output(self, name: str, data: bytes) -> None:
         if self._attaching is not None:
             self._last_words = (self._last_words + data)[-_MESSAGE:]
-        if run is None or not run.is_started:
-            return
-        if run.take(name, data) >= _COLLECTED:
-            self._send_pending(run, name)
-
-    def _send_pending(self, run: Run, name: str) -> None:
-        for piece in frames.chunks(run.pending[name]):
-            self.send(run.stream, bytes(piece), data=name)
-        run.pending[name] = bytearray()
-
-    def _finish_run(self) -> None:
-        if self._run is not None:
-            if self._interpreter is not None:
-                for name in self._interpreter.outputs:
-                    for data in self._interpreter.drain(name):
-                        self._pass_on(name, data)
-            for name in self._run.pending:
-                self._send_pending(self._run, name)
-            self.send(self._run.stream, **self._run.end)
-            self._run = None
+        self._code.on_output(name, data)
 
     def _on_death(self, interpreter: Interpreter) -> None:
         if interpreter is not self._interpreter:
@@ -309,28 +268,24 @@ class Agent:
             text = f"The interpreter ended before it was ready. {said}".strip()
             self.fail(self._attaching, "SessionAllocationFailed", text)
             self._attaching = None
-        elif self._run is None:
+        elif not self._code.is_running:
             self.send(0, event="died")
         interpreter.note_end()
-        if self._run is not None:
-            self._run.died(interpreter)
-        self._finish_run()
+        self._code.died(interpreter)
         self._detach()
 
     # Bodies
 
-    def _on_body(self, stream: int, payload: bytes) -> None:
-        if stream not in self._code:
+    def _on_body(self, stream: int, header: frames.Header, payload: bytes) -> None:
+        if self._code.has(stream):
+            self._code.on_body(stream, header, payload)
+        else:
             self._files.on_body(stream, payload)
-            return
-        code = self._code[stream][1]
-        code += payload
-        if len(code) > MAX_CODE:
-            self.fail(stream, "ContentTooLarge", f"Code is over {MAX_CODE} bytes.")
 
     def _on_body_end(self, stream: int) -> None:
-        if stream in self._code:
-            self._start_run(stream)
+        if self._code.has(stream):
+            self._code.on_end(stream)
+            self._watch_control()
         else:
             self._files.on_end(stream)
 
@@ -339,7 +294,8 @@ class Agent:
         "attach": _attach,
         "reset": _reset,
         "interrupt": _interrupt,
-        "execute": _execute,
+        "execute": _run,
+        "environment": _run,
     }
 
 

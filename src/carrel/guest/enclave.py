@@ -109,14 +109,14 @@ class EnclaveAgent(agent.Agent):
             time.sleep(0.01)
 
     def _patience(self) -> float | None:
-        return _LOOK_S if self._run is not None else None
+        return _LOOK_S if self._code.is_running else None
 
     def _look(self) -> None:
         """End the interpreter and all it has started where the sandbox holds more than the pool allows.
 
         All: a bomb of processes that are small each would be lit again by the next one of them.
         """
-        if self._run is None or self._base is None or time.monotonic() < self._next_look:
+        if not self._code.is_running or self._base is None or time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + _LOOK_S
         if _used() - self._base > self._memory_bytes:

@@ -195,7 +195,7 @@ class Warden(agent.Agent):
     # Limits that no kernel counts here for a session as a whole
 
     def _patience(self) -> float | None:
-        return _LOOK_S if self._run is not None else _IDLE_LOOK_S
+        return _LOOK_S if self._code.is_running else _IDLE_LOOK_S
 
     def _look(self) -> None:
         now = time.monotonic()

@@ -6,11 +6,13 @@ The host passes on what a sandbox printed and returned without looking at it; it
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from typing import Any
 
 from carrel.errors import RequestInvalid
 from carrel.guest.frames import Header
+from carrel.host import outputs
 from carrel.models import (
     Condition,
     EgressAddress,
@@ -24,6 +26,7 @@ from carrel.models import (
     Outcome,
     PoolStatus,
     SessionView,
+    ShellCommand,
     Status,
     Usage,
     Value,
@@ -112,22 +115,33 @@ def verdict_from(fields: Header) -> EgressVerdict:
 
 
 def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:
-    """The request to run code, and the code."""
+    """The request to run something, and what is to run with its variables behind it."""
     try:
         code = spec.code.encode()
     except UnicodeEncodeError as error:
         raise RequestInvalid("The code holds characters that are no valid Unicode.", target="code") from error
+    variables = b"" if spec.variables is None else json_to(dict(spec.variables))
     header = {
         "timeout": spec.timeout,
         "is_asynchronous": spec.is_asynchronous,
         "operation_id": spec.operation_id,
         "stream_limit": spec.stream_limit,
+        "wanted": spec.wanted,
     }
-    return header, code
+    if spec.shell is not None:
+        code, header = json_to(dataclasses.asdict(spec.shell)), {**header, "shell": 1}
+    return {"fields": header, "size": len(code)}, code + variables
 
 
-def spec_from(fields: Header, code: bytes) -> ExecutionSpec:
-    return ExecutionSpec(code=code.decode(), **fields)
+def spec_from(header: Header, body: bytes) -> tuple[ExecutionSpec, bytes]:
+    """What spec_to made; the variables stay the JSON that they are, since the host passes them on."""
+    code, variables = body[: header["size"]], body[header["size"] :]
+    fields = {**header["fields"], "wanted": tuple(header["fields"]["wanted"])}
+    if fields.pop("shell", None):
+        shell = json.loads(code)
+        argv = None if shell["argv"] is None else tuple(shell["argv"])
+        return ExecutionSpec("", shell=ShellCommand(**{**shell, "argv": argv}), **fields), variables
+    return ExecutionSpec(code.decode(), **fields), variables
 
 
 def usage_to(usage: Usage) -> Header:
@@ -141,11 +155,12 @@ def usage_to(usage: Usage) -> Header:
     }
 
 
-def execution_from(identifier: str, fields: Header, output: bytes) -> Execution:
-    """`output` is stdout, stderr and value, one after the other."""
-    first, second, _ = fields["sizes"]
-    stdout, stderr = output[:first], output[first : first + second]
-    value, is_readable = value_from(output[first + second :])
+def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Execution:
+    """`output` is stdout, stderr, value, variables and the displays, one after the other; none where it was not asked for."""
+    parts = _cut(output, [*fields.get("sizes", (0, 0, 0, 0)), *fields.get("displays", ())])
+    stdout, stderr, document, variables, *displays = parts
+    value, is_readable = value_from(document)
+    given = [display for display in map(outputs.display_from, displays) if display is not None]
     return Execution(
         id=fields["id"],
         identifier=identifier,
@@ -157,7 +172,16 @@ def execution_from(identifier: str, fields: Header, output: bytes) -> Execution:
         queued_ms=fields["queued_ms"],
         outcome=None if fields["outcome"] is None else Outcome(fields["outcome"]),
         usage=None if fields["usage"] is None else Usage(**fields["usage"]),
+        outputs=tuple(given),
+        dropped_outputs=fields.get("dropped", 0) + len(displays) - len(given),
+        variables=outputs.variables_from(variables) if fields.get("wanted") else None,
+        exit_code=fields["exit_code"],
     )
+
+
+def _cut(data: bytes, sizes: list[int]) -> list[bytes]:
+    stops = list(itertools.accumulate(sizes))
+    return [data[stop - size : stop] for stop, size in zip(stops, sizes, strict=True)]
 
 
 def value_from(document: bytes) -> tuple[Value, bool]:
@@ -165,7 +189,7 @@ def value_from(document: bytes) -> tuple[Value, bool]:
     if not document:
         return Value(), True
     try:
-        fields: Any = _STRICT.decode(document.decode())
+        fields: Any = outputs.STRICT.decode(document.decode())
         kind, text = ValueKind(fields["kind"]), fields.get("text", "")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Value(), False
@@ -173,13 +197,6 @@ def value_from(document: bytes) -> tuple[Value, bool]:
     if not isinstance(text, str) or not _fits(kind, held):
         return Value(), False
     return Value(kind, held, text), True
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-_STRICT = json.JSONDecoder(parse_constant=_refuse)
 
 
 def _fits(kind: ValueKind, held: Any) -> bool:

@@ -7,8 +7,10 @@ pauses and the other side's writes wait. An asyncio Protocol rather than streams
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from asyncio.trsock import TransportSocket
 from collections import deque
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from carrel.guest.frames import Decoder, FrameError, Header, encode, head
@@ -33,6 +35,7 @@ class Connection(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._drainer: asyncio.Future[None] | None = None
         self._is_paused = False
+        self._on_lost: Callable[[], None] | None = None
         self.is_lost = False
 
     # -- asyncio.Protocol --------------------------------------------------------------------------------------------
@@ -57,6 +60,8 @@ class Connection(asyncio.Protocol):
         self.is_lost = True
         _wake(self._reader)
         _wake(self._drainer)
+        if self._on_lost is not None:
+            self._on_lost()
 
     def pause_writing(self) -> None:
         self._is_paused = True
@@ -108,6 +113,17 @@ class Connection(asyncio.Protocol):
                 self._drainer = None
         if self.is_lost:
             raise ConnectionLost
+
+    @contextlib.contextmanager
+    def calling_when_lost(self, tell: Callable[[], None]) -> Iterator[None]:
+        """For whoever has nothing to write or to read at present. `tell` is called at once where it is lost already."""
+        if self.is_lost:
+            tell()
+        self._on_lost = tell
+        try:
+            yield
+        finally:
+            self._on_lost = None
 
     @property
     def socket(self) -> TransportSocket:

@@ -8,18 +8,17 @@ see its call to the end (cancelled, or an upload that failed half-way) is closed
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from carrel import errors
-from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
+from carrel.guest.frames import Header, chunks
 from carrel.host import codec
-from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
+from carrel.host.events import Event, Stream, events
+from carrel.host.line import Lines, content, with_body
 from carrel.models import (
     ANYTHING,
     Condition,
@@ -32,8 +31,7 @@ from carrel.models import (
     SessionView,
 )
 
-KEPT = 64  # idle connections
-CONNECT_S = 5.0
+__all__ = ["Download", "Event", "HostLink", "Stream"]
 
 
 @dataclass(slots=True)
@@ -54,13 +52,11 @@ class HostLink:
     """All calls raise carrel.errors.*; HostUnavailable where nobody serves at `path`, or it went away during the call."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._idle: list[_Line] = []
+        self._lines = Lines(path)
 
     async def close(self) -> None:
         """Let the idle connections go. Calls under way end on their own."""
-        while self._idle:
-            self._idle.pop().close()
+        self._lines.close()
 
     # -- pools and sessions ------------------------------------------------------------------------------------------
 
@@ -82,9 +78,15 @@ class HostLink:
         answer, _ = await self._call({"op": "test_egress", "pool": pool, "target": target})
         return codec.verdict_from(answer["verdict"])
 
-    async def open(self, pool: str, identifier: str) -> SessionView:
-        """The identifier's session, allocated if it has none; counts as use."""
-        answer, _ = await self._call(_request("open", pool, identifier))
+    async def open(self, pool: str, identifier: str, environment: Mapping[str, str] | None = None) -> SessionView:
+        """The identifier's session, allocated if it has none; counts as use.
+
+        `environment` holds for as long as the session lives. Raises SessionExists where it lives already with another one (none, too).
+        """
+        request, body = _request("open", pool, identifier), b""
+        if environment is not None:
+            request, body = {**request, "environment": 1}, codec.json_to(dict(environment))
+        answer, _ = await self._call(request, body)
         return codec.view_from(answer["session"])
 
     async def session(self, pool: str, identifier: str) -> SessionView:
@@ -114,6 +116,44 @@ class HostLink:
         answer, output = await self._call(_request("execution", pool, identifier, id=execution_id))
         return codec.execution_from(identifier, answer["execution"], output)
 
+    async def executions(self, pool: str, identifier: str, skip: int, limit: int) -> tuple[list[Execution], int]:
+        """Some of those that the session knows, in the order in which they were asked for, without output; and how many there are."""
+        answer, body = await self._call(_request("executions", pool, identifier, skip=skip, limit=limit))
+        return [codec.execution_from(identifier, fields) for fields in codec.json_from(body)], answer["total"]
+
+    def stream(self, pool: str, identifier: str, spec: ExecutionSpec) -> AbstractAsyncContextManager[Stream]:
+        """Run code, and be told what comes of it while it comes. Leaving early leaves the execution running."""
+        fields, code = codec.spec_to(spec)
+        return self._events(_request("stream", pool, identifier, spec=fields), code)
+
+    def follow(
+        self, pool: str, identifier: str, execution_id: str, after: int = 0
+    ) -> AbstractAsyncContextManager[Stream]:
+        """The events of an execution, also of one that is over; those after the one of that number. Raises ExecutionMissing."""
+        return self._events(_request("follow", pool, identifier, id=execution_id, after=after))
+
+    async def cancel(self, pool: str, identifier: str, execution_id: str) -> Execution:
+        """End an execution that waits or runs; as it is when it is over, which it may have been before. Raises ExecutionMissing."""
+        answer, output = await self._call(_request("cancel", pool, identifier, id=execution_id))
+        return codec.execution_from(identifier, answer["execution"], output)
+
+    async def cancel_all(self, pool: str, identifier: str) -> int:
+        """End all executions of a session that wait or run; how many that were. Raises SessionNotFound."""
+        answer, _ = await self._call(_request("cancel_all", pool, identifier))
+        return int(answer["count"])
+
+    async def restart(self, pool: str, identifier: str) -> SessionView:
+        """A fresh interpreter: variables are lost, what runs or waits is canceled, files and environment stay. Raises SessionNotFound."""
+        answer, _ = await self._call(_request("restart", pool, identifier))
+        return codec.view_from(answer["session"])
+
+    @contextlib.asynccontextmanager
+    async def _events(self, request: Header, payload: bytes = b"") -> AsyncIterator[Stream]:
+        async with self._lines.open() as line:
+            line.write(*with_body(request, payload))
+            start, _ = await line.read_answer()
+            yield Stream(codec.view_from(start["session"]), start["id"], events(line, request["identifier"]))
+
     # -- files -------------------------------------------------------------------------------------------------------
 
     async def list_files(
@@ -121,7 +161,7 @@ class HostLink:
     ) -> tuple[SessionView, list[FileInfo]]:
         """What is below `directory`; nothing where that does not exist."""
         request = _request("list", pool, identifier, path=directory, recursive=recursive)
-        async with self._line() as line:
+        async with self._lines.open() as line:
             line.write((request, b""))
             files: list[FileInfo] = []
             while True:  # page by page: a full listing is megabytes
@@ -164,7 +204,7 @@ class HostLink:
         condition: Condition = ANYTHING,
     ) -> tuple[SessionView, FileInfo]:
         """Store a file, whole or not at all. What iterating `content` raises aborts it and comes out here. Raises ConditionNotMet."""
-        async with self._line() as line:
+        async with self._lines.open() as line:
             demands = codec.condition_to(condition)
             line.write((_request("upload", pool, identifier, path=path, body=1, **demands), b""))
             line.owes_body = True
@@ -187,18 +227,18 @@ class HostLink:
 
     @contextlib.asynccontextmanager
     async def _download(self, request: Header) -> AsyncIterator[Download]:
-        async with self._line() as line:
+        async with self._lines.open() as line:
             line.write((request, b""))
             info, _ = await line.read_answer()
             session, file = codec.view_from(info["session"]), codec.file_from(info["file"])
-            yield Download(session, file, info["start"], info["length"], _content(line))
+            yield Download(session, file, info["start"], info["length"], content(line))
 
     # -- connections -------------------------------------------------------------------------------------------------
 
     async def _call(self, request: Header, payload: bytes = b"") -> tuple[Header, bytes]:
         """One call whose answer is small, or at least wanted whole."""
-        async with self._line() as line:
-            line.write(*_with_body(request, payload))
+        async with self._lines.open() as line:
+            line.write(*with_body(request, payload))
             header, data = await line.read_answer()
             if "end" in header:
                 return header, data
@@ -208,73 +248,6 @@ class HostLink:
                 pieces.append(data)
             return header, b"".join(pieces)
 
-    @contextlib.asynccontextmanager
-    async def _line(self) -> AsyncIterator[_Line]:
-        """A connection for one call: kept afterwards if the call was seen to its end, closed if not."""
-        line = self._idle.pop() if self._idle else None
-        while line is not None and line.is_lost:  # the host was restarted meanwhile
-            line = self._idle.pop() if self._idle else None
-        if line is None:
-            line = await self._connect()
-        line.is_answered = line.owes_body = False
-        try:
-            yield line
-        finally:
-            if line.is_answered and not line.owes_body and not line.is_lost and len(self._idle) < KEPT:
-                self._idle.append(line)
-            else:
-                line.close()
-
-    async def _connect(self) -> _Line:
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                _, line = await asyncio.get_running_loop().create_unix_connection(_Line, str(self._path))
-        except OSError as error:  # TimeoutError is one
-            raise _unavailable() from error
-        return line
-
-
-class _Line(Connection):
-    """A connection as its client sees it."""
-
-    is_answered = False  # the call's last frame was read
-    owes_body = False  # the host waits for the rest of the request
-
-    async def read_answer(self) -> Frame:
-        """The next frame of the answer. Raises what the host reports, HostUnavailable where it is gone."""
-        try:
-            header, payload = await self.read()
-        except ConnectionLost:
-            raise _unavailable() from None
-        self.is_answered = "end" in header or "error" in header
-        if "error" in header:
-            raise errors.from_dict(header["error"])
-        return header, payload
-
-    async def send(self, chunk: memoryview) -> None:
-        """A piece of the body. Where the host is gone, `read_answer` says so, or what it said before."""
-        self.write(({"data": 1}, chunk))
-        with contextlib.suppress(ConnectionLost):
-            await self.drain()
-
 
 def _request(op: str, pool: str, identifier: str, **args: Any) -> Header:
     return {"op": op, "pool": pool, "identifier": identifier, **args}
-
-
-def _with_body(request: Header, payload: bytes) -> list[OutFrame]:
-    if len(payload) <= MAX_PAYLOAD:
-        return [(request, payload)]
-    return [({**request, "body": 1}, b""), *(({"data": 1}, chunk) for chunk in chunks(payload)), ({"end": 1}, b"")]
-
-
-async def _content(line: _Line) -> AsyncIterator[bytes]:
-    while True:
-        header, payload = await line.read_answer()
-        if "end" in header:
-            return
-        yield payload
-
-
-def _unavailable() -> errors.HostUnavailable:
-    return errors.HostUnavailable("The session host is not available.", headers={"Retry-After": "1"})

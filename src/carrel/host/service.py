@@ -12,71 +12,22 @@ import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from carrel import errors
-from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
+from carrel.guest.frames import MAX_PAYLOAD
 from carrel.host import codec, door
-from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
+from carrel.host.call import Call
+from carrel.host.code_calls import CodeCalls, seen
+from carrel.host.connection import Connection, ConnectionLost
 from carrel.models import FileInfo
-from carrel.sessions.executions import Record
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
 
-STALL_S = 120.0  # a gateway that neither sends nor reads for this long has forgotten the call
-
 log = logging.getLogger(__name__)
-
-
-class _Call:
-    """One request being answered."""
-
-    def __init__(self, connection: Connection, header: Header, payload: bytes) -> None:
-        self.header = header
-        self._connection = connection
-        self._first = payload
-        self._owes_body = "body" in header
-
-    @property
-    def pool(self) -> str:
-        return str(self.header["pool"])
-
-    @property
-    def identifier(self) -> str:
-        return str(self.header["identifier"])
-
-    async def body(self) -> AsyncIterator[bytes]:
-        """What the caller sends, as it comes. Raises ConnectionLost where it ends before its end."""
-        if self._first:
-            yield self._first
-        while self._owes_body:
-            yield await self._piece()
-
-    async def skip_body(self) -> None:
-        while self._owes_body:
-            await self._piece()
-
-    async def _piece(self) -> bytes:
-        frame: Frame = await _in_time(self._connection.read())
-        self._owes_body = "end" not in frame[0]
-        return frame[1]
-
-    async def send(self, header: Header, payload: bytes | memoryview = b"") -> None:
-        """A frame that is not the last. Raises ConnectionLost."""
-        self._connection.write((header, payload))
-        await _in_time(self._connection.drain())
-
-    def end(self, header: Header, payload: bytes = b"") -> None:
-        """The last frame, with as much of the payload before it as does not fit in."""
-        pieces = list(chunks(payload)) if len(payload) > MAX_PAYLOAD else [memoryview(payload)]
-        frames: list[OutFrame] = [({"data": 1}, piece) for piece in pieces[:-1]]
-        self._connection.write(*frames, ({"end": 1, **header}, pieces[-1]))
-
-    def fail(self, error: errors.CarrelError) -> None:
-        self._connection.write(({"error": errors.to_dict(error)}, b""))
 
 
 class Service:
@@ -92,7 +43,7 @@ class Service:
         self._tasks = Tasks()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
-        self._ops: dict[str, Callable[[_Call], Awaitable[None]]] = {
+        self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
             "egress": self._egress,
             "set_egress": self._set_egress,
@@ -101,8 +52,6 @@ class Service:
             "session": self._session,
             "sessions": self._sessions,
             "end": self._end,
-            "execute": self._execute,
-            "execution": self._execution,
             "list": self._list,
             "stat": self._stat,
             "delete": self._delete,
@@ -110,6 +59,7 @@ class Service:
             "rename": self._rename,
             "upload": self._upload,
             "download": self._download,
+            **CodeCalls(keeper).ops,
         }
 
     async def __aenter__(self) -> Self:
@@ -144,12 +94,12 @@ class Service:
             with contextlib.suppress(ConnectionLost, TimeoutError):
                 while True:
                     header, payload = await connection.read()
-                    await self._answer(_Call(connection, header, payload))
+                    await self._answer(Call(connection, header, payload))
         finally:
             self._connections.discard(connection)
             connection.close()
 
-    async def _answer(self, call: _Call) -> None:
+    async def _answer(self, call: Call) -> None:
         try:
             await self._ops[call.header["op"]](call)
         except errors.CarrelError as error:
@@ -165,99 +115,88 @@ class Service:
 
     # -- pools and sessions ------------------------------------------------------------------------------------------
 
-    async def _pools(self, call: _Call) -> None:
+    async def _pools(self, call: Call) -> None:
         call.end({"pools": [codec.pool_to(status) for status in self._keeper.pools()]})
 
-    async def _egress(self, call: _Call) -> None:
+    async def _egress(self, call: Call) -> None:
         call.end({"egress": codec.egress_to(await self._keeper.egress(call.pool))})
 
-    async def _set_egress(self, call: _Call) -> None:
+    async def _set_egress(self, call: Call) -> None:
         allow = codec.json_from(b"".join([piece async for piece in call.body()]))
         call.end({"egress": codec.egress_to(await self._keeper.set_egress(call.pool, allow))})
 
-    async def _test_egress(self, call: _Call) -> None:
+    async def _test_egress(self, call: Call) -> None:
         verdict = await self._keeper.test_egress(call.pool, str(call.header["target"]))
         call.end({"verdict": codec.egress_to(verdict)})
 
-    async def _open(self, call: _Call) -> None:
+    async def _open(self, call: Call) -> None:
+        environment = (
+            codec.json_from(b"".join([piece async for piece in call.body()])) if "environment" in call.header else None
+        )
         session, is_new = await self._allocate(call)
-        session.touch()
-        call.end(_seen(session, is_new))
+        if environment is None:
+            session.touch()
+        else:
+            await session.set_environment(environment, is_new=is_new)
+        call.end(seen(session, is_new))
 
-    async def _session(self, call: _Call) -> None:
-        call.end(_seen(self._keeper.find(call.pool, call.identifier), False))
+    async def _session(self, call: Call) -> None:
+        call.end(seen(self._keeper.find(call.pool, call.identifier), False))
 
-    async def _sessions(self, call: _Call) -> None:
+    async def _sessions(self, call: Call) -> None:
         views, total = self._keeper.sessions(call.pool, int(call.header["skip"]), int(call.header["limit"]))
         call.end({"total": total}, codec.json_to([codec.view_to(view) for view in views]))
 
-    async def _end(self, call: _Call) -> None:
+    async def _end(self, call: Call) -> None:
         self._keeper.end(call.pool, call.identifier)
         call.end({})
 
-    # -- code --------------------------------------------------------------------------------------------------------
-
-    async def _execute(self, call: _Call) -> None:
-        code = b"".join([piece async for piece in call.body()])
-        spec = codec.spec_from(call.header["spec"], code)
-        session, is_new = await self._allocate(call)
-        record = session.submit(spec)
-        if not spec.is_asynchronous:
-            await record.done()
-        _end_with(call, record, _seen(session, is_new))
-
-    async def _execution(self, call: _Call) -> None:
-        session = self._keeper.find(call.pool, call.identifier)
-        record = session.execution(str(call.header["id"]))
-        session.touch()
-        _end_with(call, record, {})
-
     # -- files -------------------------------------------------------------------------------------------------------
 
-    async def _list(self, call: _Call) -> None:
+    async def _list(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         files = await session.list_files(str(call.header["path"]), bool(call.header["recursive"]))
         for page in _pages(files):
             await call.send({"data": 1}, page)
-        call.end(_seen(session, is_new))
+        call.end(seen(session, is_new))
 
-    async def _stat(self, call: _Call) -> None:
+    async def _stat(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         file = await session.stat(str(call.header["path"]))
-        call.end({**_seen(session, is_new), "file": codec.file_to(file)})
+        call.end({**seen(session, is_new), "file": codec.file_to(file)})
 
-    async def _delete(self, call: _Call) -> None:
+    async def _delete(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         await session.delete_file(str(call.header["path"]), codec.condition_from(call.header))
-        call.end(_seen(session, is_new))
+        call.end(seen(session, is_new))
 
-    async def _make_directory(self, call: _Call) -> None:
+    async def _make_directory(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         file, is_made = await session.make_directory(str(call.header["path"]))
-        call.end({**_seen(session, is_new), "file": codec.file_to(file), "is_made": is_made})
+        call.end({**seen(session, is_new), "file": codec.file_to(file), "is_made": is_made})
 
-    async def _rename(self, call: _Call) -> None:
+    async def _rename(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         path, to, overwrite = str(call.header["path"]), str(call.header["to"]), bool(call.header["overwrite"])
         file = await session.rename(path, to, overwrite, codec.condition_from(call.header))
-        call.end({**_seen(session, is_new), "file": codec.file_to(file)})
+        call.end({**seen(session, is_new), "file": codec.file_to(file)})
 
-    async def _upload(self, call: _Call) -> None:
+    async def _upload(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         file = await session.upload(str(call.header["path"]), call.body(), codec.condition_from(call.header))
-        call.end({**_seen(session, is_new), "file": codec.file_to(file)})
+        call.end({**seen(session, is_new), "file": codec.file_to(file)})
 
-    async def _download(self, call: _Call) -> None:
+    async def _download(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         offset, length = call.header["offset"], call.header["length"]
         async with session.download(str(call.header["path"]), offset, length) as reading:
             start = {"file": codec.file_to(reading.file), "start": reading.start, "length": reading.length}
-            await call.send({**_seen(session, is_new), **start})
+            await call.send({**seen(session, is_new), **start})
             async for chunk in reading.chunks:
                 await call.send({"data": 1}, chunk)
         call.end({})
 
-    async def _allocate(self, call: _Call) -> tuple[Session, bool]:
+    async def _allocate(self, call: Call) -> tuple[Session, bool]:
         return await self._keeper.session(call.pool, call.identifier)
 
 
@@ -273,24 +212,6 @@ class _Accepted(Connection):
         self._made(self)
 
 
-def _seen(session: Session, is_new: bool) -> Header:
-    return {"session": codec.view_to(session.seat.view(is_new))}
-
-
-def _end_with(call: _Call, record: Record, header: Header) -> None:
-    """The execution as it stands; stdout, stderr and value travel one after the other."""
-    fields = {
-        "id": record.id,
-        "is_asynchronous": record.spec.is_asynchronous,
-        "status": record.status,
-        "queued_ms": record.queued_ms,
-        "outcome": record.outcome,
-        "usage": None if record.usage is None else codec.usage_to(record.usage),
-        "sizes": [len(record.stdout), len(record.stderr), len(record.value)],
-    }
-    call.end({**header, "execution": fields}, record.stdout + record.stderr + record.value)
-
-
 def _pages(files: Iterable[FileInfo]) -> Iterator[bytes]:
     """The listing as JSON arrays; half a frame each, so that one more entry fits however long its path is."""
     page: list[bytes] = []
@@ -303,8 +224,3 @@ def _pages(files: Iterable[FileInfo]) -> Iterator[bytes]:
         page.append(entry)
         size += len(entry) + 1
     yield b"[" + b",".join(page) + b"]"
-
-
-async def _in_time(step: Awaitable[Any]) -> Any:
-    async with asyncio.timeout(STALL_S):
-        return await step

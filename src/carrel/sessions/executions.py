@@ -7,47 +7,91 @@ others no time. Whoever shows them decodes and checks them (host/codec.py).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import json
 import signal
 import uuid
-from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from carrel.backends.base import Death, Metered
-from carrel.errors import CarrelError, ExecutionConflict
+from carrel.errors import CarrelError, SessionBusy
+from carrel.guest.frames import Header
 from carrel.models import MIB, ExecutionSpec, Outcome, Status, Usage
+from carrel.sessions.transcript import Transcript
 
-KEPT = 100  # finished executions of a session
-KEPT_BYTES = 64 * MIB
+WATCHERS = 64  # of one execution at a time
 TIMED_OUT = "Request timed out waiting for code execution to complete"  # Azure's words; clients look for them
 RESTARTED = "Kernel restarted"
+CANCELED = "The execution was canceled"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A request to run something, as it goes to the agent. `variables` is a JSON object, or nothing."""
+
+    code: bytes
+    variables: bytes
+    fields: Header
+
+    @classmethod
+    def of(cls, spec: ExecutionSpec) -> Order:
+        """`spec`, whose texts may hold halves of surrogate pairs."""
+        code = spec.code.encode("utf-8", "surrogatepass")
+        variables = b"" if spec.variables is None else _json(spec.variables)
+        fields: Header = {"kind": "code"}
+        if (shell := spec.shell) is not None:
+            what = {"command": shell.command} if shell.argv is None else {"argv": shell.argv}
+            stdin = {} if shell.stdin is None else {"stdin": shell.stdin}
+            code, fields = _json({**what, "shell": shell.shell, **stdin}), {"kind": "shell"}
+        return cls(code, variables, fields | ({"get": list(spec.wanted)} if spec.wanted else {}))
 
 
 class Record:
-    """One execution. Waited for by any number of callers; goes on without them."""
+    """One execution. Waited for by any number of callers, watched by a few; goes on without them."""
 
-    def __init__(self, spec: ExecutionSpec, code: bytes, now: float) -> None:
+    def __init__(self, spec: ExecutionSpec, order: Order, now: float) -> None:
         self.id = spec.operation_id or str(uuid.uuid4())
         self.spec = spec
-        self.code = code
-        self.digest = _digest(spec, code)
+        self.order: Order | None = order  # until it is over
+        self.digest = _digest(spec, order)
         self.status = Status.NOT_STARTED
-        self.stdout = self.stderr = self.value = b""
+        self.transcript = Transcript(spec.stream_limit)
+        self.value = self.variables = b""
+        self.dropped = 0
+        self.exit_code: int | None = None
         self.wall_ms = 0.0
         self.queued_ms = 0
         self.outcome: Outcome | None = None
         self.usage: Usage | None = None
         self.metered = Metered()
+        self._stderr: bytes | None = None  # where it is not what the code wrote
         self._error: CarrelError | None = None
         self._at = now
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
     def is_over(self) -> bool:
-        return self.status in (Status.SUCCEEDED, Status.FAILED)
+        return self.status.is_over
+
+    @property
+    def stdout(self) -> bytes:
+        return self.transcript.text("stdout") if self.is_over else b""
+
+    @property
+    def stderr(self) -> bytes:
+        if self._stderr is not None:
+            return self._stderr
+        return self.transcript.text("stderr") if self.is_over else b""
+
+    @property
+    def displays(self) -> list[bytes]:
+        return self.transcript.displays() if self.is_over else []
 
     @property
     def size(self) -> int:
-        return len(self.stdout) + len(self.stderr) + len(self.value)
+        return self.transcript.size + len(self.value) + len(self.variables)
 
     def start(self, now: float) -> None:
         self.status = Status.RUNNING
@@ -57,16 +101,20 @@ class Record:
         """The code has ended: what comes before the result is known does not count."""
         self.wall_ms, self.metered = max(0.0, round((now - self._at) * 1000, 3)), metered
 
-    def finish(self, outcome: Outcome, usage: Usage, stdout: bytes, stderr: bytes, value: bytes) -> None:
-        self.status = Status.SUCCEEDED if outcome is Outcome.OK else Status.FAILED
+    def finish(self, outcome: Outcome, usage: Usage, ending: str = "") -> None:
+        """It is over. `ending` is a last line of ours; value, variables and the rest are set before."""
+        self.status = _STATUS.get(outcome, Status.FAILED)
         self.outcome, self.usage = outcome, usage
-        self.stdout, self.stderr, self.value = stdout, stderr, value
+        if ending:
+            self._stderr = cut(self.transcript.text("stderr"), self.spec.stream_limit, ending)
+        self.transcript.close(ending)
         self._release()
 
     def lose(self, error: CarrelError) -> None:
         """The session ended before the execution did."""
         if not self.is_over:
             self.status, self._error = Status.FAILED, error
+            self.transcript.close()
             self._release()
 
     async def done(self) -> None:
@@ -75,50 +123,35 @@ class Record:
             waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
+        self.check()
+
+    def check(self) -> None:
+        """Raises SessionLost where the session ended before it was over."""
         if self._error is not None:
             raise self._error
 
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever there is more to read, or it is over. Raises SessionBusy for one watcher too many."""
+        watchers, event = self.transcript.watchers, asyncio.Event()
+        if len(watchers) >= WATCHERS:
+            raise SessionBusy("Too many readers follow this execution.", headers={"Retry-After": "1"})
+        watchers.add(event)
+        try:
+            yield event
+        finally:
+            watchers.discard(event)
+
     def _release(self) -> None:
-        self.code = b""
+        self.order = None
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        self.transcript.wake()
 
 
-class Store:
-    """A session's executions by id: those that wait or run, and of the finished ones as many as fit."""
-
-    def __init__(self) -> None:
-        self._records: dict[str, Record] = {}
-        self._finished: deque[Record] = deque()  # oldest first
-        self._finished_bytes = 0
-
-    def get(self, identifier: str) -> Record | None:
-        return self._records.get(identifier)
-
-    def repeated(self, record: Record) -> Record | None:
-        """The stored execution of which `record` is a repeat. Raises ExecutionConflict where only the id is the same."""
-        known = self._records.get(record.id)
-        if known is not None and known.digest != record.digest:
-            raise ExecutionConflict("This operation-id was used in this session before, with another request.")
-        return known
-
-    def add(self, record: Record) -> None:
-        self._records[record.id] = record
-
-    def finished(self, record: Record) -> None:
-        """Count it in, and let the oldest ones go where they are too many or too large together."""
-        self._finished.append(record)
-        self._finished_bytes += record.size
-        while len(self._finished) > KEPT or (self._finished_bytes > KEPT_BYTES and len(self._finished) > 1):
-            oldest = self._finished.popleft()
-            self._finished_bytes -= oldest.size
-            del self._records[oldest.id]
-
-    def lose(self, error: CarrelError) -> None:
-        for record in self._records.values():
-            record.lose(error)
+_STATUS = {Outcome.OK: Status.SUCCEEDED, Outcome.CANCELED: Status.CANCELED}
 
 
 def cut(output: bytes | bytearray, limit: int, ending: str = "") -> bytes:
@@ -151,10 +184,15 @@ def _signal_name(number: int) -> str:
     return f"{name} ({signal.strsignal(number)})"
 
 
-def _digest(spec: ExecutionSpec, code: bytes) -> bytes:
-    digest = hashlib.blake2b(code, digest_size=16)
-    digest.update(f"{spec.timeout} {spec.is_asynchronous} {spec.stream_limit}".encode())
+def _digest(spec: ExecutionSpec, order: Order) -> bytes:
+    digest = hashlib.blake2b(order.code, digest_size=16)
+    digest.update(b"%d:%b" % (len(order.code), order.variables))
+    digest.update(f"{order.fields} {spec.timeout} {spec.is_asynchronous} {spec.stream_limit}".encode())
     return digest.digest()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _ms(seconds: float) -> int:

@@ -18,7 +18,9 @@ from carrel.guest.frames import FrameError, Header, chunks, encode
 from carrel.models import Condition, FileInfo
 from carrel.sessions import checks
 from carrel.sessions.channel import Channel
-from carrel.sessions.streams import LISTING_BYTES, Download, Listing, Run, Stream, Upload
+from carrel.sessions.executions import Order
+from carrel.sessions.streams import LISTING_BYTES, Caps, Download, Listing, Run, Stream, Upload
+from carrel.sessions.transcript import Transcript
 
 ANSWER_S = 5.0  # control calls
 FILE_S = 30.0  # file calls: how long an agent may do nothing visible
@@ -89,15 +91,26 @@ class AgentLink:
 
     # -- code --------------------------------------------------------------------------------------------------------
 
-    def execute(self, code: bytes, stream_cap: int, value_cap: int, on_end: Callable[[], None]) -> Run:
+    def execute(self, order: Order, caps: Caps, transcript: Transcript, on_end: Callable[[], None]) -> Run:
         """Send code to run; `on_end` is called when the returned stream is over. Raises SessionLost."""
-        run = self._open(Run(self._next, stream_cap, value_cap, on_end))
+        run = self._open(Run(self._next, caps, transcript, on_end))
         number = run.number
-        request = [encode({"s": number, "op": "execute", "stream_cap": stream_cap, "value_cap": value_cap})]
-        request += [encode({"s": number, "data": 1}, chunk) for chunk in chunks(code)]
+        limits = {"stream_cap": caps.text, "value_cap": caps.value, "display_cap": caps.displays}
+        request = [encode({"s": number, "op": "execute", **limits, **order.fields})]
+        request += [encode({"s": number, "data": 1}, chunk) for chunk in chunks(order.code)]
+        request += [encode({"s": number, "data": "variables"}, chunk) for chunk in chunks(order.variables)]
         request.append(encode({"s": number, "end": 1}))
         self._channel.send(b"".join(request))
         return run
+
+    async def environment(self, document: bytes) -> None:
+        """Give the interpreter the session's environment, a JSON object. What is sent to run afterwards has it."""
+        stream = self._open(Stream(self._next))
+        request = [encode({"s": stream.number, "op": "environment"})]
+        request += [encode({"s": stream.number, "data": 1}, chunk) for chunk in chunks(document)]
+        request.append(encode({"s": stream.number, "end": 1}))
+        self._channel.send(b"".join(request))
+        await self._finish(stream, ANSWER_S)
 
     def forget(self, stream: Stream) -> None:
         """Expect nothing more of `stream`; what still comes is dropped."""

@@ -1,8 +1,9 @@
 """The lives of a session and of a sandbox, each as one table: what is not in a table cannot happen.
 
 A session exists from the moment a sandbox is assigned to its identifier. At most one execution runs in it; one that overruns its
-deadline is interrupted, and where that does not help, or where the interpreter died, the interpreter is replaced (RESTARTING) while
-variables are lost and files stay. A sandbox belongs to one session only and is never used again, so its life has no way back.
+deadline or is canceled is interrupted, and where that does not help, where the interpreter died, or where a caller wants a fresh one, the
+interpreter is replaced (RESTARTING) while variables are lost and files stay. A sandbox belongs to one session only and is never used
+again, so its life has no way back.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TypeVar
 class SessionState(StrEnum):
     IDLE = "idle"  # the interpreter waits for code
     RUNNING = "running"  # one execution is under way
-    INTERRUPTING = "interrupting"  # it is past its deadline: told to stop, within a grace period
+    INTERRUPTING = "interrupting"  # it is past its deadline, or canceled: told to stop, within a grace period
     RESTARTING = "restarting"  # a fresh interpreter is being made; calls wait
     ENDED = "ended"  # for good; the identifier's next call allocates another session
 
@@ -24,7 +25,8 @@ class SessionEvent(StrEnum):
     RUN = "run"
     FINISHED = "finished"
     OVERRAN = "overran"
-    LOST = "lost"  # the interpreter died, or does not stop
+    CANCELED = "canceled"
+    LOST = "lost"  # the interpreter died, does not stop, or is not wanted any longer
     RESTARTED = "restarted"
     ENDED = "ended"
 
@@ -47,6 +49,7 @@ SESSION: Mapping[tuple[SessionState, SessionEvent], SessionState] = {
     (SessionState.IDLE, SessionEvent.LOST): SessionState.RESTARTING,
     (SessionState.RUNNING, SessionEvent.FINISHED): SessionState.IDLE,
     (SessionState.RUNNING, SessionEvent.OVERRAN): SessionState.INTERRUPTING,
+    (SessionState.RUNNING, SessionEvent.CANCELED): SessionState.INTERRUPTING,
     (SessionState.RUNNING, SessionEvent.LOST): SessionState.RESTARTING,
     (SessionState.INTERRUPTING, SessionEvent.FINISHED): SessionState.IDLE,
     (SessionState.INTERRUPTING, SessionEvent.LOST): SessionState.RESTARTING,

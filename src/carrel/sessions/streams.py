@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from carrel.errors import CarrelError
 from carrel.guest.frames import INITIAL_CREDIT, FrameError, Header
 from carrel.models import FileInfo
 from carrel.sessions import checks
+from carrel.sessions.transcript import Transcript
 
+MAX_DISPLAYS = 100  # of an execution
+MAX_EXIT = 255
 LISTING_BYTES = 64 * 1024 * 1024  # 32,768 entries with long names in deep folders
 OUTCOMES = frozenset({"ok", "error", "died", "interrupted"})
 _COUNTS = ("printed", "written", "cpu_us", "code", "signal")
@@ -70,16 +74,32 @@ class Stream:
             self._waiter.set_result(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Bytes that an execution's streams may have: each text, value and variables each, all displays together."""
+
+    text: int
+    value: int
+    displays: int
+
+
 class Run(Stream):
     """An execution. `on_end` is called as soon as it is over, in place of a consumer that would have to wake up first."""
 
-    def __init__(self, number: int, stream_cap: int, value_cap: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, number: int, caps: Caps, transcript: Transcript, on_end: Callable[[], None]) -> None:
         super().__init__(number)
-        self.output = {"stdout": bytearray(), "stderr": bytearray(), "value": bytearray()}
-        self._caps = {"stdout": stream_cap, "stderr": stream_cap, "value": value_cap}
+        self.value = bytearray()
+        self.variables = bytearray()
+        self._transcript = transcript
+        self._left = {"stdout": caps.text, "stderr": caps.text, "display": caps.displays}
+        self._left |= {"value": caps.value, "variables": caps.value}
+        self._display = bytearray()  # one that is coming
+        self._displays = 0
         self._on_end = on_end
         self.outcome = ""  # until it is over, and where the agent could not run it
         self.cause = ""  # of an error, as the interpreter names it
+        self.dropped = 0  # displays over the caps
+        self.status: int | None = None  # a command's exit code, as the guest says
         self.printed: int | None = None  # the agent's counts
         self.written: int | None = None
         self.cpu_us: int | None = None
@@ -88,18 +108,38 @@ class Run(Stream):
 
     def data(self, header: Header, payload: bytes) -> None:
         kind: Any = header.get("data")
-        held = self.output.get(kind) if isinstance(kind, str) else None
-        if held is None or not payload:
+        if not isinstance(kind, str) or kind not in self._left or not payload:
             raise FrameError("an execution sent what is no output")
-        held += payload
-        if len(held) > self._caps[kind]:
+        self._left[kind] -= len(payload)
+        if self._left[kind] < 0:
             raise FrameError(f"more {kind} than its cap")
+        match kind:
+            case "value":
+                self.value += payload
+            case "variables":
+                self.variables += payload
+            case "display":
+                self._take_display(payload, is_last="more" not in header)
+            case _:
+                self._transcript.add(kind, payload)
+
+    def _take_display(self, payload: bytes, *, is_last: bool) -> None:
+        self._display += payload
+        if not is_last:
+            return
+        self._displays += 1
+        if self._displays > MAX_DISPLAYS:
+            raise FrameError("more displays than there may be")
+        self._transcript.display(bytes(self._display))
+        self._display.clear()
 
     def end(self, header: Header) -> None:
         outcome, self.cause = checks.word(header, "outcome", OUTCOMES), checks.word(header, "cause", CAUSES)
         self.printed, self.written, self.cpu_us, self.exit_code, self.signal = (
             checks.integer(header, name) if name in header else None for name in _COUNTS
         )
+        self.dropped = checks.integer(header, "dropped") if "dropped" in header else 0
+        self.status = checks.integer(header, "exit", MAX_EXIT) if "exit" in header else None
         super().end(header)
         self.outcome = outcome
         self._on_end()

@@ -1,0 +1,17 @@
+"""What a session knows of its pool."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from carrel.models import SessionView
+
+
+class Seat(Protocol):
+    """The session's place in its pool. While calls are under way, executions without a caller included, it does not expire."""
+
+    def begin(self) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def view(self, is_new: bool = False) -> SessionView: ...

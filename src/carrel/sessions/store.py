@@ -1,0 +1,98 @@
+"""A session's executions by id: those that wait or run, and of the finished ones as many as fit.
+
+What nobody waited for is kept until somebody has read it, whatever else is finished meanwhile. So that this has a bound, no further
+asynchronous execution is taken while too much of it is unread.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+from carrel.errors import CarrelError, ExecutionConflict
+from carrel.models import MIB
+from carrel.sessions.executions import Record
+
+KEPT = 100  # finished executions of a session
+KEPT_BYTES = 64 * MIB
+UNREAD_BYTES = 2 * KEPT_BYTES  # what was taken before it was too much may still come to more; past this the oldest go
+
+log = logging.getLogger(__name__)
+
+
+class _Shelf:
+    """Finished executions, oldest first, and their bytes."""
+
+    def __init__(self) -> None:
+        self.records: OrderedDict[str, Record] = OrderedDict()
+        self.size = 0
+
+    def put(self, record: Record) -> None:
+        self.records[record.id] = record
+        self.size += record.size
+
+    def take(self, identifier: str | None = None) -> Record | None:
+        """The one with that id, the oldest for None; None where it is not here."""
+        record = self.records.pop(next(iter(self.records)) if identifier is None else identifier, None)
+        if record is not None:
+            self.size -= record.size
+        return record
+
+
+class Store:
+    def __init__(self) -> None:
+        self._records: dict[str, Record] = {}  # in the order in which they were asked for
+        self._finished = _Shelf()
+        self._unread = _Shelf()  # of those that nobody waited for
+
+    def get(self, identifier: str) -> Record | None:
+        return self._records.get(identifier)
+
+    def repeated(self, record: Record) -> Record | None:
+        """The stored execution of which `record` is a repeat. Raises ExecutionConflict where only the id is the same."""
+        known = self._records.get(record.id)
+        if known is not None and known.digest != record.digest:
+            raise ExecutionConflict("This operation-id was used in this session before, with another request.")
+        return known
+
+    @property
+    def is_full_of_unread(self) -> bool:
+        return len(self._unread.records) >= KEPT or self._unread.size >= KEPT_BYTES
+
+    def add(self, record: Record) -> None:
+        self._records[record.id] = record
+
+    def finished(self, record: Record) -> None:
+        """Count it in, and let the oldest ones go where they are too many or too large together."""
+        if not record.spec.is_asynchronous:
+            self._keep(record)
+            return
+        self._unread.put(record)
+        while self._unread.size > UNREAD_BYTES and len(self._unread.records) > 1:
+            log.warning("a session's unread results are too large together; the oldest is forgotten")
+            self._forget(self._unread)
+
+    def read(self, record: Record) -> None:
+        """Somebody has its result now."""
+        if self._unread.take(record.id) is not None:
+            self._keep(record)
+
+    def page(self, skip: int, limit: int) -> tuple[list[Record], int]:
+        """Some of them, in the order in which they were asked for, and how many there are."""
+        records = list(self._records.values())
+        return records[skip : skip + limit], len(records)
+
+    def lose(self, error: CarrelError) -> None:
+        for record in self._records.values():
+            record.lose(error)
+
+    def _keep(self, record: Record) -> None:
+        shelf = self._finished
+        shelf.put(record)
+        while len(shelf.records) > KEPT or (shelf.size > KEPT_BYTES and len(shelf.records) > 1):
+            self._forget(shelf)
+
+    def _forget(self, shelf: _Shelf) -> None:
+        oldest = shelf.take()
+        if oldest is not None:
+            del self._records[oldest.id]
