@@ -13,7 +13,6 @@ our user id, so one may kill or stop this process: the host then makes another, 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -25,7 +24,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from carrel.guest import causes, commands, frames
+from carrel.guest import commands, frames
 from carrel.guest.requests import Environment, Run, requests
 
 MAX_ENVIRONMENT = 256 * 1024  # bytes, kept from one command to the next; execve takes 2 MiB with the arguments
@@ -41,7 +40,7 @@ _ABSENT = b'{"kind":"absent"}'
 
 class Commander:
     def __init__(self) -> None:
-        self._environment = dict(os.environb)
+        self._environment = commands.environment()
         self._folder = os.getcwd()  # noqa: PTH109
         self._wakeup, signal_end = socket.socketpair()
         self._wakeup.setblocking(False)
@@ -71,7 +70,7 @@ class Commander:
             if value is None:
                 self._environment.pop(key, None)
             elif not _NAME.fullmatch(name) or "\0" in text:
-                _say(f"{name[:100]!r} cannot be a variable of the environment, and was left out")
+                commands.say(f"{name[:100]!r} cannot be a variable of the environment, and was left out")
             else:
                 self._environment[key] = text.encode("utf-8", "surrogatepass")
 
@@ -86,8 +85,7 @@ class Commander:
             failed = "interrupted" if was_interrupted else "error"
             done["outcome"] = failed if done["exit"] else "ok"
         except commands.Unstartable as error:
-            _say(str(error))
-            done |= {"outcome": "error", "exit": error.code, **_cause(error.errno)}
+            done |= commands.refusal(error)
         if request.wanted:
             self._tell(control, request)
         control.sendall(frames.encode({"value": number, **done}, _ABSENT))
@@ -190,23 +188,12 @@ class _Kept:
                 if len(self._data) > MAX_ENVIRONMENT:
                     break
         if len(self._data) > MAX_ENVIRONMENT:
-            _say(f"the environment is over {MAX_ENVIRONMENT} bytes, and was left as it was before the command")
+            commands.say(f"the environment is over {MAX_ENVIRONMENT} bytes, and was left as it was before the command")
             return None
         if not self._data.endswith(b"\0"):
             return None
         pairs = (entry.partition(b"=") for entry in bytes(self._data[:-1]).split(b"\0"))
         return {name: value for name, equals, value in pairs if name and equals and name not in _NOT_KEPT}
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, f"carrel: {text}\n".encode("utf-8", "replace"))
-
-
-def _cause(number: int) -> dict[str, str]:
-    """Which limit kept a command from starting, if one did. It is the fork that says EAGAIN here, as nothing else can."""
-    cause = {errno.ENOMEM: causes.MEMORY, errno.EAGAIN: causes.PROCESSES, errno.ENOSPC: causes.DISK}.get(number)
-    return {} if cause is None else {"cause": cause}
 
 
 def preload() -> None:

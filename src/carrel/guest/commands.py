@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from carrel.guest import causes, frames
+
 SHELLS = ("bash", "sh")
 INTERRUPT_S = 0.5  # from SIGINT to SIGKILL: within the host's own grace period, so that the guest and its state stay
 NOT_FOUND, NOT_EXECUTABLE, UNKNOWN = 127, 126, 255
@@ -37,6 +39,7 @@ _fcntl, _loads, _sleep, _monotonic, _temporary = (
     time.monotonic,
     tempfile.TemporaryFile,
 )
+_environ = os.environb
 _OPEN, _DUP2 = os.POSIX_SPAWN_OPEN, os.POSIX_SPAWN_DUP2
 _DEFAULT = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
@@ -144,7 +147,7 @@ def _arguments(
 
 def _shell(name: bytes) -> bytes:
     """Found without the command's own PATH: `export PATH=` must not be the end of every later command."""
-    own = os.environb.get(b"PATH", b"")
+    own = _environ.get(b"PATH", b"")
     program = _which(name, own + b":" + _SHELL_PATH)
     if program is None:
         raise Unstartable(NOT_FOUND, f"{name.decode()}: this image has no such shell", errno.ENOENT)
@@ -193,6 +196,26 @@ def _input(stdin: bytes | None) -> Iterator[Action]:
         file.flush()
         file.seek(0)
         yield (_DUP2, file.fileno(), 0)
+
+
+def refusal(error: Unstartable) -> frames.Header:
+    """What is answered for a command that did not start, once it is said on stderr.
+
+    With the limit that kept it from starting, if one did: it is the fork that says EAGAIN here, as nothing else can.
+    """
+    say(str(error))
+    cause = {errno.ENOMEM: causes.MEMORY, errno.EAGAIN: causes.PROCESSES, errno.ENOSPC: causes.DISK}.get(error.errno)
+    return {"outcome": "error", "exit": error.code, **({} if cause is None else {"cause": cause})}
+
+
+def say(text: str) -> None:
+    with suppress(OSError):
+        _write(2, f"carrel: {text}\n".encode("utf-8", "replace"))
+
+
+def environment() -> dict[bytes, bytes]:
+    """This process's own."""
+    return dict(_environ)
 
 
 def wait(pid: int) -> int:

@@ -1,16 +1,30 @@
-"""Where a cell's value and what it displays end up: kept on the shell for the caller, or printed as text."""
+"""Where a cell's value and what it displays end up: kept on the shell for the caller, told as outputs, or printed as text.
+
+An output is a MIME bundle: one thing in several types, of which a reader takes the richest that it can show. Beside what IPython finds
+in an object (its `_repr_html_` and its kind) a DataFrame has its rows as data (tables.py), and a matplotlib figure its axes (charts.py).
+"""
 
 from __future__ import annotations
 
+import base64
+import re
+import sys
 from itertools import islice
 from typing import Any
 
+from IPython.core import formatters  # type: ignore[import-not-found]
 from IPython.core.displayhook import DisplayHook  # type: ignore[import-not-found]
 from IPython.core.displaypub import DisplayPublisher  # type: ignore[import-not-found]
 
 from carrel.guest import values
 
 FORMATS = {"image/png": "png", "image/jpeg": "jpeg"}
+MAX_BUNDLE = 8 * 1024 * 1024  # bytes of JSON; past it the largest representation is left out, then the next
+MAX_METADATA = 64 * 1024
+MAX_TYPES = 32
+
+_MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.IGNORECASE)
+_TEXT = "text/plain"
 
 
 class Hook(DisplayHook):  # type: ignore[misc]
@@ -39,11 +53,55 @@ class Publisher(DisplayPublisher):  # type: ignore[misc]
     def publish(self, data: dict[str, Any], metadata: object = None, **_options: object) -> None:
         if (shown := image(data)) is not None:
             self.shell.image = shown
-        elif "text/plain" in data:
-            print(data["text/plain"])
+        elif _TEXT in data:
+            print(data[_TEXT])
+        self.shell.show(data, metadata)
 
     def clear_output(self, wait: bool = False) -> None:
         """What is written cannot be taken back."""
+
+
+class _Extra:
+    """A representation beside the text and the image. One that fails is shown, and the cell has not failed: the others are there."""
+
+    parent: Any
+
+    def __call__(self, thing: object) -> Any:
+        shell = self.parent.parent
+        before = shell.failure
+        try:
+            return super().__call__(thing)  # type: ignore[misc]
+        finally:
+            shell.failure = before
+
+
+_EXTRAS = [
+    type(f"Extra{base.__name__}", (_Extra, base), {})
+    for base in (
+        formatters.HTMLFormatter,
+        formatters.MarkdownFormatter,
+        formatters.SVGFormatter,
+        formatters.LatexFormatter,
+        formatters.JSONFormatter,
+    )
+]
+
+
+class Formatter(formatters.DisplayFormatter):  # type: ignore[misc]
+    """IPython's, with the extras in its place."""
+
+    def use_extras(self) -> None:
+        for made in (extra(parent=self) for extra in _EXTRAS):
+            self.formatters[made.format_type] = made
+        self.active_types = [
+            _TEXT,
+            *FORMATS,
+            *(made.format_type for made in self.formatters.values() if _is_extra(made)),
+        ]
+
+
+def _is_extra(formatter: object) -> bool:
+    return isinstance(formatter, _Extra)
 
 
 def image(data: dict[str, Any]) -> values.Document | None:
@@ -51,6 +109,67 @@ def image(data: dict[str, Any]) -> values.Document | None:
         if content := data.get(mime):
             return values.image(image_format, content)
     return None
+
+
+def bundle(data: dict[str, Any], metadata: object) -> bytes | None:
+    """The JSON of an output: {"data": {type: content}, "metadata": {…}}. None where nothing is left that can be shown.
+
+    What is too large or is not what its type says is left out, and named in the metadata.
+    """
+    parts: dict[str, bytes] = {}
+    dropped = []
+    for mime, content in islice(dict.items(data), MAX_TYPES):
+        if issubclass(type(mime), str) and _MIME.fullmatch(mime) and content is not None:
+            try:
+                parts[mime] = values.encode(_content(mime, content))
+            except (values.NotJson, ValueError):
+                dropped.append(mime)
+    if "image/png" in parts:
+        parts.pop("image/jpeg", None)  # the same picture once more, as PIL gives it
+    while parts and sum(map(len, parts.values())) > MAX_BUNDLE:
+        largest = max(parts, key=lambda mime: len(parts[mime]))
+        del parts[largest]
+        dropped.append(largest)
+    if not parts:
+        return None
+    about = _metadata(metadata)
+    if dropped:
+        about["carrel"] = {"leftOut": dropped}
+    inside = b",".join(b"%s:%s" % (values.encode(mime), content) for mime, content in parts.items())
+    return b'{"data":{%s},"metadata":%s}' % (inside, values.encode(about))
+
+
+def _content(mime: str, content: Any) -> Any:
+    """As the type has it in JSON: text as text, bytes in base64, JSON as it is. Raises NotJson."""
+    kind = type(content)
+    if issubclass(kind, (bytes, bytearray, memoryview)):
+        return base64.b64encode(content).decode("ascii")
+    if issubclass(kind, str):
+        text = str.__str__(content)
+        if mime == _TEXT:
+            return values.cut(text)
+        return text.replace("\n", "") if mime in FORMATS else text
+    if mime == "application/json" or mime.endswith("+json"):
+        return values.JsonCopy(MAX_BUNDLE, has_null_for_nan=True).convert(content)
+    raise values.NotJson
+
+
+def _metadata(metadata: object) -> dict[str, Any]:
+    if issubclass(type(metadata), dict):
+        try:
+            converted: dict[str, Any] = values.JsonCopy(MAX_METADATA).convert(metadata)
+        except (values.NotJson, ValueError):
+            return {}
+        return converted
+    return {}
+
+
+def will_be_shown(value: object) -> bool:
+    """Whether this is a figure that pyplot shows at the cell's end anyway: the expression itself is not one more output then."""
+    helpers, backend = sys.modules.get("matplotlib._pylab_helpers"), sys.modules.get("matplotlib_inline.backend_inline")
+    if helpers is None or backend is None or not getattr(backend.show, "_draw_called", False):
+        return False
+    return any(manager.canvas.figure is value for manager in helpers.Gcf.get_all_fig_managers())
 
 
 def is_plot_handle(value: object, depth: int = 0) -> bool:

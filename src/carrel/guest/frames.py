@@ -17,6 +17,7 @@ MAX_PAYLOAD = 256 * 1024
 INITIAL_CREDIT = 1024 * 1024  # bytes a sender may have under way on one stream before the receiver grants more
 
 _TO_JSON = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps makes an encoder for each call
+_FROM_JSON = json.JSONDecoder().decode  # and bound here: user code may put another in the place of json.loads
 _LENGTHS = struct.Struct(">II")
 
 Header = dict[str, Any]
@@ -73,7 +74,7 @@ class Decoder:
 
 def _header(text: bytes) -> Header:
     try:
-        header = json.loads(text.decode())  # given bytes, it would first look for their encoding
+        header = _FROM_JSON(text.decode())
     except (ValueError, RecursionError) as error:
         raise FrameError("frame header is not JSON") from error
     if not isinstance(header, dict):

@@ -4,8 +4,8 @@ It lives in one of two ways. A template calls `preload` once and forks; each chi
 template, `python -m carrel.guest.interpreter FD` does all of it in a fresh process. stdout and stderr are the agent's pipes on 1 and 2;
 they are flushed before a run is reported done.
 
-User code shares this process and may break anything in it. Two things are kept apart from it all the same: SIGINT, which interrupts
-user code and is ignored while the loop has the word, and forked children of user code, which must never answer for their parent.
+User code shares this process and may break anything in it. What upkeep.py can mend is mended before each run. Forked children of user
+code must never answer for their parent.
 """
 
 from __future__ import annotations
@@ -18,83 +18,52 @@ import io
 import os
 import random
 import shutil
-import signal
 import site
 import socket
 import struct
 import sys
 import tempfile
+import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
-from carrel.guest import causes, frames, values
+from carrel.guest import causes, commands, frames, values, variables
+from carrel.guest.requests import Environment, Run, requests
 from carrel.guest.shell import Shell, flush
 from carrel.guest.threads import SINGLE_THREADED
+from carrel.guest.upkeep import Interrupts, Streams, children_can_be_waited_for, unsignalled
 
 FONT_CACHE = "share/matplotlib"  # below the image: built with it, read by `preload`
 
 _WARM_UP = ("1 + 1", "[x for x in ['warm', 'up']]", "raise ValueError('warm up')", "if:", "%time 1", "import asyncio")
-_READ = 64 * 1024
+_getpid, _environ = os.getpid, os.environ  # whatever user code makes of `os`
 
 
-class _Interrupts:
-    """SIGINT raises KeyboardInterrupt while `armed`, and is dropped at any other time.
+class _Answers:
+    """What goes back to the agent: frames that no signal cuts in half, from whichever thread."""
 
-    A flag and not signal.signal around each run: changing the handler while a signal is pending makes CPython print a complaint.
-    """
+    def __init__(self, control: socket.socket) -> None:
+        self._sendall, self._lock, self._pid = control.sendall, threading.RLock(), os.getpid()
+        self.number: int | None = None  # of the run under way
 
-    def __init__(self) -> None:
-        self.armed = False
+    @property
+    def is_ours(self) -> bool:
+        """False in a child that user code forked: it must not speak for its parent."""
+        return _getpid() == self._pid
 
-    def install(self) -> None:
-        """Before each run, since user code may have set a handler of its own or blocked the signal."""
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-    def disarm(self) -> None:
-        while True:  # a second signal may come while the first one's exception is under way
-            try:
-                self.armed = False
-                return
-            except KeyboardInterrupt:
-                continue
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.armed:
-            raise KeyboardInterrupt
-
-
-class _Streams:
-    """The process's own sys.stdout and sys.stderr, put back before each run."""
-
-    def __init__(self) -> None:
-        self._stdout, self._stderr = _stream(1), _stream(2)
-        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]  # noqa: SIM115
-
-    def install(self) -> None:
-        if not _is_usable(self._stdout):
-            self._stdout = _stream(1)
-        if not _is_usable(self._stderr):
-            self._stderr = _stream(2)
-        sys.stdout = sys.__stdout__ = self._stdout  # type: ignore[misc]
-        sys.stderr = sys.__stderr__ = self._stderr  # type: ignore[misc]
-
-
-def _stream(fd: int) -> io.TextIOWrapper:
-    """Text to a descriptor that stays open whatever becomes of the stream. Whole lines go out at once, so that what a child process or
-    a C library writes comes in the right order."""
-    raw = open(fd, "wb", closefd=False)  # noqa: SIM115 - lives as long as the process
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
-
-
-def _is_usable(stream: io.TextIOWrapper) -> bool:
-    try:
-        return not stream.closed
-    except ValueError:  # detached
-        return False
+    def send(self, name: str, document: bytes, **last: Any) -> None:
+        """`document` in as many frames as it takes; the header of the last one says the rest."""
+        if self.number is None or not self.is_ours:
+            return
+        *pieces, end = frames.chunks(document)
+        with unsignalled(), self._lock:
+            for piece in pieces:
+                self._sendall(frames.encode({name: self.number, "more": 1}, piece))
+            self._sendall(frames.encode({name: self.number, **last}, end))
 
 
 class Interpreter:
@@ -105,7 +74,7 @@ class Interpreter:
         sys.argv = [""]
         if "" not in sys.path:
             sys.path.insert(0, "")  # modules in the working directory can be imported
-        self._streams, self._interrupts = _Streams(), _Interrupts()
+        self._streams, self._interrupts = Streams(), Interrupts()
         self._streams.install()
         self.shell: Shell = Shell.instance()
         atexit.unregister(self.shell.atexit_operations)  # nothing to store or to clear
@@ -113,14 +82,18 @@ class Interpreter:
 
     def serve(self, control: socket.socket) -> None:
         """Answer runs until the agent closes `control` or the code ends the process. Does not return."""
-        self._pid = os.getpid()
+        self._answers, self._folder = _Answers(control), os.getcwd()  # noqa: PTH109 - as the environment has it
+        self.shell.tell = partial(self._answers.send, "display")
         self._interrupts.install()
         _add_user_site()
         control.sendall(frames.encode({"ready": 1}))
         self._rehearse()
         with contextlib.suppress(OSError):  # user code closed the socket, or the agent is gone
-            for number, code in _runs(control):
-                self._answer(control, number, code)
+            for request in requests(control):
+                if isinstance(request, Environment):
+                    _set_environment(request.variables)
+                else:
+                    self._answer(request)
         os._exit(0)
 
     def _rehearse(self) -> None:
@@ -129,28 +102,35 @@ class Interpreter:
         self._value()
         self.shell.execution_count = 1
 
-    def _answer(self, control: socket.socket, number: int, code: str) -> None:
-        outcome, failure = self._run(code)
-        if os.getpid() != self._pid:
+    def _answer(self, request: Run) -> None:
+        self._answers.number, self._found = request.number, b"{}"
+        done = self._run_command(request) if request.kind == "shell" else self._run_code(request)
+        if request.wanted:
+            self._answers.send("variables", self._found)
+        self._answers.send("value", self._value(), done=request.number, **done)
+        self._answers.number = None
+
+    def _run_code(self, request: Run) -> frames.Header:
+        outcome, failure = self._run(request)
+        if not self._answers.is_ours:
             os._exit(_status(self.shell))  # a child that user code forked has come to the end of its cell
         if self.shell.leaving is not None:
             _leave(self.shell.leaving)
-        done: frames.Header = {"value": number, "done": number, "outcome": outcome}
+        done: frames.Header = {"outcome": outcome}
         if failure is not None and (cause := _cause(failure)):
             done["cause"] = cause
-        *pieces, last = frames.chunks(self._value())
-        for piece in pieces:
-            control.sendall(frames.encode({"value": number}, piece))
-        control.sendall(frames.encode(done, last))
+        return done
 
-    def _run(self, code: str) -> tuple[str, BaseException | None]:
+    def _run(self, request: Run) -> tuple[str, BaseException | None]:
         """Run one cell; all of its output is out when this returns."""
         self._streams.install()
         self._interrupts.install()
         failure: BaseException | None = None
         try:
             self._interrupts.armed = True
-            self.shell.run(code)
+            self._put(request.variables)
+            self.shell.run(request.body.decode("utf-8", "surrogatepass"))
+            self._get(request.wanted)
             self._interrupts.armed = False
             failure = self.shell.failure
         except BaseException as error:
@@ -164,6 +144,45 @@ class Interpreter:
         if failure is None:
             return "ok", None
         return "interrupted" if isinstance(failure, KeyboardInterrupt) else "error", failure
+
+    def _put(self, given: Mapping[str, Any]) -> None:
+        for problem in variables.put(self.shell.user_ns, given) if given else ():
+            print(f"carrel: {problem}", file=sys.stderr)
+
+    def _get(self, wanted: tuple[str, ...]) -> None:
+        if wanted:
+            self._found, problems = variables.get(self.shell.user_ns, wanted)
+            for problem in problems:
+                print(f"carrel: {problem}", file=sys.stderr)
+
+    def _run_command(self, request: Run) -> frames.Header:
+        """A command of the session, in a process of its own; variables are set and told all the same."""
+        self._streams.install()
+        self._interrupts.install()
+        self._put(request.variables)
+        flush()
+        done: frames.Header
+        try:
+            with children_can_be_waited_for():
+                code, was_interrupted = self._wait_for(commands.parse(request.body))
+            done = {"outcome": "ok" if code == 0 else "interrupted" if was_interrupted else "error", "exit": code}
+        except commands.Unstartable as error:
+            done = commands.refusal(error)
+        importlib.invalidate_caches()  # a `pip install` is seen by the next import
+        self._get(request.wanted)
+        flush()
+        return done
+
+    def _wait_for(self, command: commands.Command) -> tuple[int, bool]:
+        pid = commands.start(command, commands.environment(), self._folder)
+        try:
+            self._interrupts.armed = True
+            code = commands.wait(pid)
+            self._interrupts.armed = False
+            return code, False
+        except BaseException as error:  # a handler of user code's may raise anything
+            self._interrupts.disarm()
+            return commands.interrupt(pid), isinstance(error, KeyboardInterrupt)
 
     def _value(self) -> bytes:
         value, self.shell.value, self.shell.image = self.shell.value, values.ABSENT, None
@@ -268,15 +287,10 @@ def main() -> None:
     run(control)
 
 
-def _runs(control: socket.socket) -> Iterator[tuple[int, str]]:
-    """The runs that the agent asks for; ends with the socket."""
-    decoder, code = frames.Decoder(), bytearray()
-    while data := control.recv(_READ):
-        for header, payload in decoder.feed(data):
-            code += payload
-            if not header.get("more"):
-                yield header["run"], code.decode("utf-8", "surrogatepass")
-                code.clear()
+def _set_environment(given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        with contextlib.suppress(ValueError):  # a name or text that none can have
+            _environ[name] = value
 
 
 def _status(shell: Shell) -> int:

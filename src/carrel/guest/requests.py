@@ -1,4 +1,4 @@
-"""What the agent asks of a guest, put together from the frames of the control socket (their form is in docs/decisions/0023)."""
+"""What the agent asks of a guest, put together from the frames of the control socket (docs/reference/guests.md)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from carrel.guest import frames
 
+_loads = json.loads  # whatever user code makes of it
 _READ = 64 * 1024
 _KINDS = ("run", "variables", "env")
 
@@ -31,9 +32,9 @@ class Run(NamedTuple):
 
 def requests(control: socket.socket) -> Iterator[Run | Environment]:
     """One after the other as they come; ends with the socket."""
-    decoder, variables = frames.Decoder(), {}
+    decoder, receive, variables = frames.Decoder(), control.recv, {}
     bodies = {name: bytearray() for name in _KINDS}
-    while data := control.recv(_READ):
+    while data := receive(_READ):
         for header, payload in decoder.feed(data):
             name = next(name for name in _KINDS if name in header)
             bodies[name] += payload
@@ -42,9 +43,9 @@ def requests(control: socket.socket) -> Iterator[Run | Environment]:
             body = bytes(bodies[name])
             bodies[name].clear()
             if name == "env":
-                yield Environment(json.loads(body))
+                yield Environment(_loads(body))
             elif name == "variables":
-                variables = json.loads(body)
+                variables = _loads(body)
             else:
                 wanted = tuple(header.get("get", ()))
                 yield Run(header["run"], header.get("kind", "code"), body, variables, wanted)

@@ -19,7 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -72,6 +72,7 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self.failure: BaseException | None = None
         self.leaving: int | None = None  # the exit status that the code asked for
         self.last_is_call = False
+        self.tell: Callable[[bytes], None] | None = None  # takes what is displayed, a MIME bundle's JSON, as it happens
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(
             displayhook_class=displays.Hook,
@@ -83,7 +84,6 @@ class Shell(InteractiveShell):  # type: ignore[misc]
             input_transformer_manager=_Transformers(),
         )
         self.loop_runner = self._run_on_loop
-        self.display_formatter.active_types = ["text/plain", *displays.FORMATS]
         self.set_hook("show_in_pager", page.as_hook(_print_page))
         builtins.input = _refuse_input
         getpass.getpass = _refuse_input
@@ -132,9 +132,11 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     def _formatted(self, value: object) -> values.Document:
         """An image where the object has one, else its text. ABSENT where it has displayed itself, or its failure has been shown."""
-        data, _metadata = self.display_formatter.format(value)
+        data, metadata = self.display_formatter.format(value)
         if self.failure is not None or not data:
             return values.ABSENT
+        if set(data) != {"text/plain"} and not displays.will_be_shown(value):
+            self.show(data, metadata)
         return displays.image(data) or values.text(data.get("text/plain") or repr(value))
 
     def _prefer_image(self) -> None:
@@ -217,7 +219,18 @@ class Shell(InteractiveShell):  # type: ignore[misc]
 
     system_raw = system_piped = system
 
+    def show(self, data: dict[str, Any], metadata: object) -> None:
+        """Tell of something displayed; after what was printed before it."""
+        if self.tell is not None and (document := displays.bundle(data, metadata)) is not None:
+            flush()
+            self.tell(document)
+
     # What it leaves out
+
+    def init_display_formatter(self) -> None:
+        self.display_formatter = displays.Formatter(parent=self)
+        self.display_formatter.use_extras()
+        self.configurables.append(self.display_formatter)
 
     def init_ipython_dir(self, ipython_dir: object) -> None:
         """No files."""

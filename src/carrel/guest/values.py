@@ -20,11 +20,12 @@ MAX_TEXT = 1024 * 1024  # characters of pretty text
 MAX_JSON = 8 * 1024 * 1024  # bytes of a container's or a string's JSON
 MAX_DEPTH = 64  # deeper containers go as text; also what stops a cycle
 
+_json_dumps = json.dumps  # before user code can put another in its place
 _CUT = "\n… (cut)"
 
 
-class _NotJson(Exception):
-    """The container holds something that JSON does not, or too much of it."""
+class NotJson(Exception):
+    """The value holds something that JSON does not, or too much of it."""
 
 
 def is_plain(value: object) -> bool:
@@ -39,8 +40,8 @@ def document(value: object, pretty: Callable[[object], str]) -> Document:
         return {"kind": "scalar", "json": plain}
     shown = text(pretty(value))
     try:
-        return {**shown, "kind": "container", "json": _Container().convert(value)}
-    except _NotJson:
+        return {**shown, "kind": "container", "json": JsonCopy().convert(value)}
+    except NotJson:
         return shown
 
 
@@ -54,7 +55,7 @@ def image(image_format: str, content: bytes | str) -> Document:
     return {"kind": "image", "json": {"type": "image", "format": image_format, "base64_data": encoded}}
 
 
-def encode(value: Document) -> bytes:
+def encode(value: Any) -> bytes:
     """As it goes over the wire. Lone surrogates, which UTF-8 does not have, make it escape everything; so it cannot fail."""
     try:
         return _dumps(value, ensure_ascii=False).encode("utf-8")
@@ -62,8 +63,8 @@ def encode(value: Document) -> bytes:
         return _dumps(value, ensure_ascii=True).encode("ascii")
 
 
-def _dumps(value: Document, *, ensure_ascii: bool) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=ensure_ascii, allow_nan=False)
+def _dumps(value: Any, *, ensure_ascii: bool) -> str:
+    return _json_dumps(value, separators=(",", ":"), ensure_ascii=ensure_ascii, allow_nan=False)
 
 
 def cut(text: str) -> str:
@@ -123,15 +124,18 @@ def _numpy(value: Any) -> tuple[bool, Any]:
             return False, None
 
 
-class _Container:
-    """A JSON-able copy of a list, tuple or dict. Raises _NotJson as soon as that is known to be impossible or too large."""
+class JsonCopy:
+    """JSON-able copies of what is plain, `size` bytes of them at the most. Raises NotJson as soon as that is known to be impossible.
 
-    def __init__(self) -> None:
-        self._left = MAX_JSON
+    A NaN and its kind are strings, as in a value; or null, as in a specification that others read.
+    """
+
+    def __init__(self, size: int = MAX_JSON, *, has_null_for_nan: bool = False) -> None:
+        self._left, self._has_null_for_nan = size, has_null_for_nan
 
     def convert(self, value: object, depth: int = 0) -> Any:
         if depth > MAX_DEPTH:
-            raise _NotJson
+            raise NotJson
         kind = type(value)
         if issubclass(kind, list):
             return self._array(list.__iter__(value), depth)  # type: ignore[arg-type]
@@ -141,7 +145,9 @@ class _Container:
             return self._object(value, depth)  # type: ignore[arg-type]
         is_scalar, plain = scalar(value)
         if not is_scalar:
-            raise _NotJson
+            raise NotJson
+        if self._has_null_for_nan and issubclass(kind, float) and not isinstance(plain, float):
+            plain = None
         self._spend(_size(plain))
         return plain
 
@@ -154,16 +160,25 @@ class _Container:
         self._spend(2)
         for key, item in dict.items(value):
             if not issubclass(type(key), str):
-                raise _NotJson
+                raise NotJson
             plain = str.__str__(key)
             self._spend(_size(plain) + 1)
             converted[plain] = self.convert(item, depth + 1)
         return converted
 
+    def attempt(self, value: object) -> Any:
+        """As `convert`; what did not work out takes nothing of the rest."""
+        left = self._left
+        try:
+            return self.convert(value)
+        except NotJson:
+            self._left = left
+            raise
+
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise _NotJson
+            raise NotJson
 
 
 def _size(plain: Any) -> int:
