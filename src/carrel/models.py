@@ -126,6 +126,24 @@ def pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Software:
+    """What an image brings: names with versions, read from what was built. `runtime` is its definition's word."""
+
+    runtime: str
+    runtimes: tuple[tuple[str, str], ...] = ()
+    packages: tuple[tuple[str, str], ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image as a pool uses it. `reference` is its name and which build of it: NAME@HASH."""
+
+    reference: str
+    software: Software
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStatus:
     """A pool as it stands now."""
 

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from carrel.backends import debian, interpreters, nodejs, userland, uv
+from carrel.backends import debian, interpreters, manifests, nodejs, userland, uv
 from carrel.backends.definitions import GUEST, LOCK, Definition
 from carrel.backends.interpreters import Interpreter, Progress
 from carrel.errors import SandboxStartFailed
@@ -61,6 +61,7 @@ def construct(parts: Parts, place: Path, progress: Progress) -> None:
         shutil.copytree(definition.folder / GUEST, place / GUEST)
     _make_neutral(place, interpreter)
     interpreters.open_to_all(place)
+    manifests.write(definition, interpreter, parts.archives, place)
     progress(f"built image {definition.name} in {time.monotonic() - began:.0f} s")
 
 

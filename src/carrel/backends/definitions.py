@@ -24,6 +24,7 @@ from carrel.backends import uv
 from carrel.errors import SandboxStartFailed
 
 LOCK, NODE_MANIFEST, NODE_LOCK, GUEST = "requirements.lock", "package.json", "package-lock.json", "guest"
+REGISTERED = "definitions"  # below the images: copies of the folders that users gave
 OWN_GUESTS = ("python", "shell")  # runtimes whose guest is Carrel's own
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 _WORD = re.compile(r"[a-z][a-z0-9+-]{0,30}")
@@ -82,6 +83,21 @@ def is_name(name: str) -> bool:
 def built_in() -> list[str]:
     """The images that came with Carrel."""
     return sorted(path.parent.name for path in uv.DEFINITIONS.glob("*/image.toml"))
+
+
+def own(images: Path) -> list[str]:
+    """The images that were registered here, by `carrel image build`."""
+    return sorted(path.parent.name for path in (images / REGISTERED).glob("*/image.toml"))
+
+
+def find(name: str, images: Path) -> Definition:
+    """What came with Carrel, or was registered here. Raises SandboxStartFailed with what there is."""
+    if name in built_in():
+        return read(name, uv.DEFINITIONS / name)
+    if is_name(name) and (images / REGISTERED / name / "image.toml").is_file():
+        return read(name, images / REGISTERED / name)
+    there_are = ", ".join(sorted({*built_in(), *own(images)}))
+    raise SandboxStartFailed(f"there is no image {name!r}; there are: {there_are} (carrel image build makes others)")
 
 
 def read(name: str, folder: Path) -> Definition:

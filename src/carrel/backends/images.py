@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,15 +20,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from carrel.backends import debian, definitions, interpreters, uv
+from carrel.backends import debian, definitions, interpreters, manifests
 from carrel.backends.construction import FONT_CACHE, Parts, construct
 from carrel.backends.definitions import Definition
 from carrel.backends.interpreters import Interpreter, Progress
+from carrel.backends.manifests import IMAGE
 from carrel.errors import SandboxStartFailed
-
-IMAGE = Path("/opt/carrel/image")
+from carrel.models import Software
 
 _FORMAT = "3"  # part of every hash: raise it when what is built changes and no lock does
+_SHAPE = "2"  # the same of images alone
+_DIGEST = re.compile(r"[0-9a-f]{12}")
 _BUILDING = ".building-"
 _inspected = cache(interpreters.inspect)  # a third of a second, and each image asks
 
@@ -42,8 +45,14 @@ class Image:
     interpreter: Interpreter
     preload: tuple[str, ...]
     environment: Mapping[str, str]
-    runtime: str = "python"
-    guest: tuple[str, ...] = ()
+    runtime: str
+    guest: tuple[str, ...]
+    software: Software
+
+    @property
+    def reference(self) -> str:
+        """The name and which build of it: leads to this very image as long as it is there."""
+        return f"{self.name}@{self.root.name.removeprefix(self.name + '-')}"
 
     @property
     def python(self) -> Path:
@@ -93,30 +102,54 @@ def facts(python: Path | None = None) -> interpreters.Facts:
     return _inspected(python or Path(sys.executable))
 
 
-def names() -> list[str]:
-    """The images that came with Carrel."""
-    return definitions.built_in()
+def ensure(reference: str, images: Path, progress: Progress, python: Path | None = None) -> Image:
+    """The image of a name, built first where it is not there yet (a minute or two), or the very one of a reference (NAME@HASH).
 
-
-def ensure(name: str, images: Path, progress: Progress, python: Path | None = None) -> Image:
-    """The image, built first where it is not there yet (a minute or two). `python` is the CPython to build on, by default the running one.
-
-    Blocks; safe to call from several processes at once. Raises SandboxStartFailed with the reason and the last words of uv or npm.
+    `python` is the CPython to build on, by default the running one. Blocks; safe to call from several processes at once. Raises
+    SandboxStartFailed with the reason and the last words of uv, npm or apt.
     """
-    if name not in names():
-        raise SandboxStartFailed(f"there is no image {name!r}; there are: {', '.join(names())}")
-    definition = definitions.read(name, uv.DEFINITIONS / name)
+    name, _, digest = reference.partition("@")
+    if digest:
+        return load(images, name, digest)
+    return ensure_from(definitions.find(name, images), images, progress, python)
+
+
+def ensure_from(definition: Definition, images: Path, progress: Progress, python: Path | None = None) -> Image:
+    """The same of a definition that lies anywhere."""
     parts = Parts(definition, _interpreter(images, progress, python), _archives(definition, images, progress), images)
     root = _root(parts)
     if not root.is_dir():
         with build(images, root, progress) as place:
             if place is not None:
                 construct(parts, place, progress)
-    return _image(definition, root, parts.interpreter)
+    return _image(root)
+
+
+def load(images: Path, name: str, digest: str) -> Image:
+    """The image NAME@DIGEST. Raises SandboxStartFailed where there is none."""
+    if not definitions.is_name(name) or not _DIGEST.fullmatch(digest):
+        raise SandboxStartFailed(f"{name}@{digest} is no reference to an image")
+    return _image(images / f"{name}-{digest}")
+
+
+def hold(root: Path) -> int:
+    """Mark an image as in use, for as long as the descriptor is open: `store.remove` leaves it alone. Raises OSError."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _root(parts: Parts) -> Path:
-    inputs = [parts.definition.digest, parts.interpreter.root.name, *(archive.sha256 for archive in parts.archives)]
+    inputs = [
+        _SHAPE,
+        parts.definition.digest,
+        parts.interpreter.root.name,
+        *(archive.sha256 for archive in parts.archives),
+    ]
     return parts.images / f"{parts.definition.name}-{_digest(*map(str.encode, inputs))}"
 
 
@@ -134,16 +167,17 @@ def _archives(definition: Definition, images: Path, progress: Progress) -> tuple
         return debian.choose(definition, images, progress)
 
 
-def _image(definition: Definition, root: Path, interpreter: Interpreter) -> Image:
-    guest = tuple(str(IMAGE / word) if (root / word).is_file() else word for word in definition.guest)
+def _image(root: Path) -> Image:
+    found = manifests.read(root)
     return Image(
-        definition.name,
+        found.name,
         root,
-        interpreter,
-        definition.preload,
-        dict(definition.environment),
-        definition.runtime,
-        guest,
+        Interpreter(root.parent / found.interpreter, found.python),
+        found.preload,
+        found.environment,
+        found.runtime,
+        found.guest,
+        found.software,
     )
 
 

