@@ -20,7 +20,7 @@ from carrel.backends.base import Death, Meter, NoMeter, Usage
 from carrel.backends.network import Network
 from carrel.errors import SandboxStartFailed
 from carrel.guest.frames import INITIAL_CREDIT, MAX_PAYLOAD, Decoder, Header, chunks, encode
-from carrel.models import Level, PoolSpec
+from carrel.models import ImageInfo, Level, PoolSpec, Software
 
 
 class _Killed(Exception):
@@ -373,6 +373,7 @@ class FakeBackend:
     how_they_die: Death = field(default_factory=Death)
     interpreter_failure: str | None = None
     failures: list[str] = field(default_factory=list)
+    image_failures: list[str] = field(default_factory=list)
     alive: dict[str, FakeSandbox] = field(default_factory=dict)
     made: int = 0
     prepared: list[str] = field(default_factory=list)
@@ -380,6 +381,11 @@ class FakeBackend:
 
     async def start(self) -> None:
         self.is_closed = False
+
+    async def image(self, name: str) -> ImageInfo:
+        if self.image_failures:
+            raise SandboxStartFailed(self.image_failures.pop(0))
+        return ImageInfo(name, Software("python"))
 
     async def prepare(self, pool: PoolSpec) -> None:
         self.prepared.append(pool.image)

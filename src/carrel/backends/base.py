@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from carrel.backends.network import Network
-from carrel.models import Level, PoolSpec
+from carrel.models import ImageInfo, Level, PoolSpec
 
 START_S, RESTART_S = 30.0, 5.0  # where nothing is slower than a fork
 
@@ -132,6 +132,11 @@ class Backend(Protocol):
 
     async def start(self) -> None:
         """Get ready (cell block, sweep of an earlier crash). Raises SandboxStartFailed with the reason and what to do."""
+        ...
+
+    async def image(self, name: str) -> ImageInfo:
+        """What an image's name means now, built first where it is missing; it stays while this backend lives. Called by the room before
+        `prepare`, whose pool has the reference in place of the name. Raises SandboxStartFailed."""
         ...
 
     async def prepare(self, pool: PoolSpec) -> None:

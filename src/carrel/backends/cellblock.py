@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 
 from carrel.backends import policy
 from carrel.backends.fdsocket import FdSocket, Message
 from carrel.backends.meter import CgroupMeter
+from carrel.backends.references import References
 from carrel.backends.spawning import Launcher, Progress, Spawner
 from carrel.backends.templates import Rotation, Template, Templates, started
 from carrel.errors import SandboxStartFailed
@@ -32,6 +33,7 @@ class CellBlock:
         self._spawner: Spawner | None = None
         self._init: FdSocket | None = None
         self._templates = Templates(rotation, self._start_by_key)
+        self.images = References(self._ask_for_image, self._hold_image)
         self.cgroup_version: int | None = None
         self.own_ids = 0  # how many ids there are for sessions to have one each: 1 to this
         self.no_ids_reason = ""
@@ -49,6 +51,7 @@ class CellBlock:
 
         Another start must give what the first one gave, by which the level was chosen and its weaknesses told: none is served on less.
         """
+        self.images.forget()
         self._spawner = await Spawner.start(self._launcher)
         self.cgroup_version, self.slot = self._spawner.facts["cgroups"], self._spawner.facts["slot"]
         await self._spawner.ask_aside({"op": "image", "name": None}, progress=self._progress)
@@ -87,9 +90,11 @@ class CellBlock:
         """The template that makes agents, started where there is none."""
         return self._templates.hold("")
 
-    def image(self, name: str) -> AbstractAsyncContextManager[Template]:
+    @contextlib.asynccontextmanager
+    async def image(self, name: str) -> AsyncIterator[Template]:
         """The template of an image, started where there is none; the image is built where it is missing."""
-        return self._templates.hold(name)
+        async with self._templates.hold(await self.images.pin(name)) as template:
+            yield template
 
     async def prepare(self, image: str) -> None:
         """Have both templates running that a sandbox needs."""
@@ -105,12 +110,14 @@ class CellBlock:
     async def _start_by_key(self, key: str) -> Template:
         return await (self._start_image(key) if key else self._start_template("bare", {}))
 
-    async def describe(self, image: str) -> Message:
-        """What is to be known of an image, which is built first where it is missing: what `host/builds.py` answers."""
-        return await self.spawner.ask_aside({"op": "image", "name": image}, progress=self._progress)
+    async def _ask_for_image(self, name: str) -> Message:
+        return await self.spawner.ask_aside({"op": "image", "name": name}, progress=self._progress)
+
+    async def _hold_image(self, folder: str) -> None:
+        await self.spawner.ask({"op": "hold", "image": folder})
 
     async def _start_image(self, name: str) -> Template:
-        image = await self.describe(name)
+        image = await self.images.describe(name)
         request = {key: image[key] for key in ("image", "preload", "runtime", "guest")}
         request["writable"] = policy.TEMPLATE_WRITABLE
         return await self._start_template("image", request, {**image["environment"], **SINGLE_THREADED})

@@ -27,7 +27,7 @@ from carrel.backends.spawning import Launcher, Progress, ended
 from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
 from carrel.guest import frames
-from carrel.models import Level, Network, PoolSpec
+from carrel.models import ImageInfo, Level, Network, PoolSpec
 
 _CREATE_S = 30  # a sentry, on a busy machine
 _TRIAL_S = 10  # the same, to find out which platform works
@@ -50,7 +50,6 @@ class GvisorBackend:
     def __init__(self, launcher: Launcher, progress: Progress = lambda _line: None) -> None:
         self.block = CellBlock(launcher, progress, lambda _exit: None, Rotation())
         self._starting = asyncio.Lock()
-        self._images: dict[str, Message] = {}
         self._live: dict[int, GvisorSandbox] = {}
         self._free_ids = list(reversed(bundle.FIRST_IDS))
         self._count = 0
@@ -79,7 +78,7 @@ class GvisorBackend:
 
     async def _find_platform(self) -> str:
         """The first that starts a sandbox. Only trying tells: names and device files prove nothing."""
-        image = await self._image(_TRIAL.image)
+        image = await self.block.images.describe(_TRIAL.image)
         failures = []
         for platform in bundle.PLATFORMS:
             self.platform, sandbox = platform, self._sandbox(_TRIAL)
@@ -95,19 +94,21 @@ class GvisorBackend:
                 await asyncio.shield(sandbox.kill())
         raise SandboxStartFailed(f"runsc starts no sandbox here ({'; '.join(failures)})")
 
-    async def _image(self, name: str) -> Message:
-        if name not in self._images:
-            self._images[name] = await self.block.describe(name)
-        return self._images[name]
+    async def image(self, name: str) -> ImageInfo:
+        await self._revive()
+        return await self.block.images.resolve(name)
 
-    async def prepare(self, pool: PoolSpec) -> None:
-        if pool.network is not Network.NONE:
-            raise SandboxStartFailed("Level gvisor has no network yet: set EgressDisabled, or use level namespace.")
+    async def _revive(self) -> None:
         async with self._starting:
             if not self.block.is_alive:  # the spawner or init died, and with it every sandbox
                 await self.block.close()
                 await self._start_block()
-        await self._image(pool.image)
+
+    async def prepare(self, pool: PoolSpec) -> None:
+        if pool.network is not Network.NONE:
+            raise SandboxStartFailed("Level gvisor has no network yet: set EgressDisabled, or use level namespace.")
+        await self._revive()
+        await self.block.images.describe(pool.image)
         if pool.packages_wheels:
             await self.block.prepare_wheels(pool.name)
 
@@ -115,7 +116,7 @@ class GvisorBackend:
         await self.prepare(pool)
         sandbox = self._sandbox(pool)
         try:
-            await sandbox.enclose(await self._image(pool.image), _CREATE_S)
+            await sandbox.enclose(await self.block.images.describe(pool.image), _CREATE_S)
         except BaseException:
             await asyncio.shield(sandbox.kill())
             raise

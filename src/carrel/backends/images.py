@@ -108,10 +108,10 @@ def ensure(reference: str, images: Path, progress: Progress, python: Path | None
     `python` is the CPython to build on, by default the running one. Blocks; safe to call from several processes at once. Raises
     SandboxStartFailed with the reason and the last words of uv, npm or apt.
     """
-    name, _, digest = reference.partition("@")
-    if digest:
+    if "@" in reference:
+        name, _, digest = reference.partition("@")
         return load(images, name, digest)
-    return ensure_from(definitions.find(name, images), images, progress, python)
+    return ensure_from(definitions.find(reference, images), images, progress, python)
 
 
 def ensure_from(definition: Definition, images: Path, progress: Progress, python: Path | None = None) -> Image:

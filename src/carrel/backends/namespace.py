@@ -26,7 +26,7 @@ from carrel.backends.spawning import Launcher, Progress, ended
 from carrel.backends.templates import Rotation
 from carrel.errors import SandboxStartFailed
 from carrel.guest.sandbox import JOINED
-from carrel.models import Level, PoolSpec
+from carrel.models import ImageInfo, Level, PoolSpec
 from carrel.models import Network as Egress
 
 _CREATE_S = 20
@@ -79,11 +79,18 @@ class NamespaceBackend:
         if self._block.cgroup_version is None and self._watcher is None:
             self._watcher = asyncio.create_task(watcher.watch(lambda: self._live.values(), self._block))
 
-    async def prepare(self, pool: PoolSpec) -> None:
+    async def image(self, name: str) -> ImageInfo:
+        await self._revive()
+        return await self._block.images.resolve(name)
+
+    async def _revive(self) -> None:
         async with self._starting:
             if not self._block.is_alive:  # the spawner or init died, and with it every sandbox
                 await self._block.close()
                 await self._start_block()
+
+    async def prepare(self, pool: PoolSpec) -> None:
+        await self._revive()
         await self._block.prepare(pool.image)
         if pool.packages_wheels:
             await self._block.prepare_wheels(pool.name)

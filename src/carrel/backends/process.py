@@ -23,7 +23,7 @@ from carrel.backends import guestlib, images, policy
 from carrel.backends.base import RESTART_S, START_S, Death, KilledOnce, Meter, NoMeter, Usage
 from carrel.errors import SandboxStartFailed
 from carrel.guest.threads import SINGLE_THREADED
-from carrel.models import Level, Network, PoolSpec
+from carrel.models import ImageInfo, Level, Network, PoolSpec
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from carrel.guest import alone; alone.main(sys.argv[2:])"
 _BOOT_GUEST = "import sys; sys.path.insert(0, sys.argv.pop(1)); from carrel.guest import guests; guests.main()"
@@ -37,7 +37,8 @@ class ProcessBackend:
 
     def __init__(self, state: Path, image_folder: Path, progress: Callable[[str], None] = lambda _line: None) -> None:
         self._state, self._image_folder, self._progress = state, image_folder, progress
-        self._images: dict[str, images.Image] = {}
+        self._images: dict[str, images.Image] = {}  # by name, as it was last asked for, and by reference
+        self._held: dict[str, int] = {}
         self._live: set[ProcessSandbox] = set()
         self._library = Path()
         self._count = 0
@@ -52,14 +53,22 @@ class ProcessBackend:
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier server that was killed
         folder.mkdir(parents=True)
 
+    async def image(self, name: str) -> ImageInfo:
+        found = await asyncio.to_thread(images.ensure, name, self._image_folder, self._progress)
+        if found.reference not in self._held:
+            try:
+                self._held[found.reference] = images.hold(found.root)
+            except OSError as error:
+                raise SandboxStartFailed(f"the image {found.reference} is being removed") from error
+        self._images[name] = self._images[found.reference] = found
+        return ImageInfo(found.reference, found.software)
+
     async def prepare(self, pool: PoolSpec) -> None:
         if pool.network is Network.LISTED:
             reason = "Level 'process' cannot hold code to an egress list: it has the server's own network."
             raise SandboxStartFailed(reason)
         if pool.image not in self._images:
-            self._images[pool.image] = await asyncio.to_thread(
-                images.ensure, pool.image, self._image_folder, self._progress
-            )
+            await self.image(pool.image)
 
     async def create(self, pool: PoolSpec) -> ProcessSandbox:
         self._count += 1
@@ -76,6 +85,8 @@ class ProcessBackend:
 
     async def close(self) -> None:
         await asyncio.gather(*(sandbox.kill() for sandbox in list(self._live)))
+        while self._held:
+            os.close(self._held.popitem()[1])
         shutil.rmtree(self._state / "run" / "process", ignore_errors=True)
 
 

@@ -17,10 +17,11 @@ from carrel.backends import confinement
 from carrel.backends.base import RESTART_S, START_S, Death, KilledOnce, Meter, NoMeter, Usage
 from carrel.backends.confinement import Machine
 from carrel.backends.fdsocket import FdSocket, Message
+from carrel.backends.references import References
 from carrel.backends.spawning import Launcher, Progress, Spawner, ended
 from carrel.backends.templates import Rotation, Template, Templates, started
 from carrel.errors import SandboxStartFailed
-from carrel.models import Level, Network, PoolSpec
+from carrel.models import ImageInfo, Level, Network, PoolSpec
 
 _CREATE_S = 20
 _END_S = 3  # a warden, to kill its session and leave
@@ -39,6 +40,7 @@ class RestrictedBackend:
     ) -> None:
         self._launcher, self._progress = launcher, progress
         self.templates = Templates(rotation, self._start_template)
+        self.images = References(self._ask_for_image, self._hold_image)
         self.machine = Machine(has_own_ids=False, landlock=0)
         self._spawner: Spawner | None = None
         self._starting = asyncio.Lock()
@@ -56,6 +58,7 @@ class RestrictedBackend:
         await self._start()
 
     async def _start(self) -> None:
+        self.images.forget()
         self._spawner = await Spawner.start(self._launcher)
         answer, (end,) = await self._spawner.ask({"op": "wardens"})
         with socket.socket(fileno=end) as sweep:
@@ -71,14 +74,21 @@ class RestrictedBackend:
             raise SandboxStartFailed("The level has not been started.")
         return self._spawner
 
-    async def prepare(self, pool: PoolSpec) -> None:
-        if pool.network is not Network.NONE:
-            raise SandboxStartFailed("Level restricted has no network: set EgressDisabled, or use level namespace.")
+    async def image(self, name: str) -> ImageInfo:
+        await self._revive()
+        return await self.images.resolve(name)
+
+    async def _revive(self) -> None:
         async with self._starting:
             if not self.spawner.is_alive:  # and with it all templates and wardens
                 await self._end_all()
                 await self._start()
-        async with self.templates.hold(pool.image):
+
+    async def prepare(self, pool: PoolSpec) -> None:
+        if pool.network is not Network.NONE:
+            raise SandboxStartFailed("Level restricted has no network: set EgressDisabled, or use level namespace.")
+        await self._revive()
+        async with self.templates.hold(await self.images.pin(pool.image)):
             return
 
     async def create(self, pool: PoolSpec) -> RestrictedSandbox:
@@ -106,8 +116,14 @@ class RestrictedBackend:
         if self.machine.has_own_ids and is_empty:
             self._free.insert(0, number)
 
+    async def _ask_for_image(self, name: str) -> Message:
+        return await self.spawner.ask_aside({"op": "image", "name": name}, progress=self._progress)
+
+    async def _hold_image(self, folder: str) -> None:
+        await self.spawner.ask({"op": "hold", "image": folder})
+
     async def _start_template(self, image: str) -> Template:
-        await self.spawner.ask_aside({"op": "image", "name": image}, progress=self._progress)
+        await self.images.describe(image)
         request = {"op": "warden-template", "image": image}
         return await started("the template", lambda descriptors: self.spawner.ask(request, descriptors))
 
@@ -139,7 +155,7 @@ class RestrictedSandbox(KilledOnce):
         self._notes = FdSocket(ours, "the warden", self._on_note)
         request = {**confinement.session(self._pool, self._backend.machine, self._number), "child": [self._number, 0]}
         with theirs, self._warden_end:
-            async with self._backend.templates.hold(self._pool.image) as template:
+            async with self._backend.templates.hold(await self._backend.images.pin(self._pool.image)) as template:
                 self._warden = await template.fork(request, [self._warden_end.fileno(), theirs.fileno()], _CREATE_S)
         await self._notes.first(_CREATE_S)
 

@@ -7,25 +7,30 @@ answer tells the host what it has to tell templates; no path of this machine is 
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from carrel.backends import guestlib, images, wheels
+from carrel.backends import guestlib, images, references, wheels
 from carrel.backends.interpreters import Progress
 from carrel.errors import SandboxStartFailed
 from carrel.host.parts import Answer, Offspring, Operation, Request
+from carrel.models import Software
+
+_MAX_SOFTWARE = 32 * 1024  # of a message's 64
 
 
 class Builds:
     def __init__(self, folder: Path, wheels: Mapping[str, str], offspring: Offspring) -> None:
         self._folder, self._wheels, self._offspring = folder, wheels, offspring
+        self._held: dict[str, int] = {}
 
     @property
     def operations(self) -> Mapping[str, Operation]:
-        return {"image": self._image, "wheels": self._copy_wheels}
+        return {"image": self._image, "hold": self._hold, "wheels": self._copy_wheels}
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -36,13 +41,22 @@ class Builds:
         images.facts()  # here, so that every child that is forked has it, and the cell block's start
         return {}, [self._offspring.aside(partial(_build, self._folder, request["name"]))]
 
+    def _hold(self, request: Request, _descriptors: list[int]) -> Answer:
+        """Mark the built image (the name of its folder) as in use until this process ends: nobody removes it meanwhile."""
+        name = str(request["image"])
+        if name not in self._held:
+            self._held[name] = images.hold(self._folder / Path(name).name)
+        return {}, []
+
     def _copy_wheels(self, request: Request, _descriptors: list[int]) -> Answer:
         """The wheels of `pool`, from the folder that its definition names."""
         source = Path(self._wheels[request["pool"]])
         return {}, [self._offspring.aside(partial(_copy_wheels, source, self._folder))]
 
     def close(self) -> None:
-        pass
+        for fd in self._held.values():
+            os.close(fd)
+        self._held = {}
 
 
 def _build(folder: Path, name: str | None, host: socket.socket) -> None:
@@ -58,9 +72,19 @@ def _build(folder: Path, name: str | None, host: socket.socket) -> None:
             "environment": dict(image.environment),
             "runtime": image.runtime,
             "guest": image.guest,
+            "reference": image.reference,
+            "software": _software(image.software),
         }
 
     _report(build, host)
+
+
+def _software(software: Software) -> Request:
+    """As much of it as a message holds."""
+    fields = references.software_to(software)
+    while len(json.dumps(fields)) > _MAX_SOFTWARE:
+        fields["packages"] = fields["packages"][: len(fields["packages"]) * 3 // 4]
+    return fields
 
 
 def _copy_wheels(source: Path, folder: Path, host: socket.socket) -> None:

@@ -21,12 +21,14 @@ from carrel.models import (
     Execution,
     ExecutionSpec,
     FileInfo,
+    ImageInfo,
     Level,
     Network,
     Outcome,
     PoolStatus,
     SessionView,
     ShellCommand,
+    Software,
     Status,
     Usage,
     Value,
@@ -99,6 +101,18 @@ def pool_from(fields: Header) -> PoolStatus:
         "weaknesses": tuple(fields["weaknesses"]),
     }
     return PoolStatus(**{**fields, **typed})
+
+
+def image_to(image: ImageInfo | None) -> Header | None:
+    return None if image is None else dataclasses.asdict(image)
+
+
+def image_from(fields: Header | None) -> ImageInfo | None:
+    if fields is None:
+        return None
+    software = fields["software"]
+    pairs = {key: tuple((name, version) for name, version in software[key]) for key in ("runtimes", "packages")}
+    return ImageInfo(fields["reference"], Software(**{**software, **pairs}))
 
 
 def egress_to(policy: EgressPolicy | EgressVerdict) -> Header:

@@ -27,6 +27,7 @@ from carrel.models import (
     Execution,
     ExecutionSpec,
     FileInfo,
+    ImageInfo,
     PoolStatus,
     SessionView,
 )
@@ -63,6 +64,16 @@ class HostLink:
     async def pools(self) -> list[PoolStatus]:
         answer, _ = await self._call({"op": "pools"})
         return [codec.pool_from(fields) for fields in answer["pools"]]
+
+    async def image(self, pool: str) -> ImageInfo | None:
+        """What the pool's sandboxes are made from; None as long as it is being built."""
+        _, body = await self._call({"op": "image", "pool": pool})
+        return codec.image_from(codec.json_from(body))
+
+    async def set_image(self, pool: str, name: str) -> ImageInfo | None:
+        """Move to another image; returns when new sessions get it, which takes as long as building it. Raises RequestInvalid."""
+        _, body = await self._call({"op": "set_image", "pool": pool, "name": name})
+        return codec.image_from(codec.json_from(body))
 
     async def egress(self, pool: str) -> EgressPolicy:
         answer, _ = await self._call({"op": "egress", "pool": pool})

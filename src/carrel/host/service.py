@@ -45,6 +45,8 @@ class Service:
         self._server: asyncio.Server | None = None
         self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
+            "image": self._image,
+            "set_image": self._set_image,
             "egress": self._egress,
             "set_egress": self._set_egress,
             "test_egress": self._test_egress,
@@ -117,6 +119,13 @@ class Service:
 
     async def _pools(self, call: Call) -> None:
         call.end({"pools": [codec.pool_to(status) for status in self._keeper.pools()]})
+
+    async def _image(self, call: Call) -> None:
+        call.end({}, codec.json_to(codec.image_to(self._keeper.image(call.pool))))
+
+    async def _set_image(self, call: Call) -> None:
+        image = await self._keeper.set_image(call.pool, str(call.header["name"]))
+        call.end({}, codec.json_to(codec.image_to(image)))
 
     async def _egress(self, call: Call) -> None:
         call.end({"egress": codec.egress_to(await self._keeper.egress(call.pool))})

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from functools import cache
-from importlib import resources
-
-from packaging.requirements import Requirement
-
 from carrel.errors import PoolNotFound, RequestInvalid
 from carrel.server.call import Call
-from carrel.wire.sessions import Software, encode_metadata, encode_session, encode_sessions
+from carrel.wire.sessions import encode_metadata, encode_session, encode_sessions
 
 _PAGE = 300  # Azure's
 _MAX_SKIP = 1_000_000
@@ -46,26 +39,9 @@ async def metadata(call: Call) -> None:
     """`GET metadata`."""
     for status in await call.link.pools():
         if status.spec.name == call.pool.name:
-            return await call.exchange.reply(200, encode_metadata(status, software(status.spec.image)))
+            image = await call.link.image(call.pool.name)
+            return await call.exchange.reply(200, encode_metadata(status, image))
     raise PoolNotFound("The host does not know this session pool.")
-
-
-@cache
-def software(image: str) -> Software:
-    """What an image holds, by its lock file. Its Python is a copy of the one that runs the server."""
-    lock = resources.files("carrel").joinpath("images", image, "requirements.lock")
-    packages = tuple(sorted(_pinned(lock.read_text("utf-8")))) if lock.is_file() else ()
-    runtime = ("python", ".".join(map(str, sys.version_info[:3])))
-    return Software((runtime,), packages, dict(packages).get("ipython", ""))
-
-
-def _pinned(lock: str) -> Iterator[tuple[str, str]]:
-    """Name and version of what a lock installs on this machine: one for all Pythons may hold a package more than once, with markers."""
-    for line in lock.splitlines():
-        if line[:1].isalnum():
-            requirement = Requirement(line.rstrip("\\ "))
-            if requirement.marker is None or requirement.marker.evaluate():
-                yield requirement.name, str(requirement.specifier).removeprefix("==")
 
 
 def _skip(call: Call) -> int:

@@ -19,8 +19,8 @@ from typing import Self
 
 from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
-from carrel.errors import PoolNotFound, RequestNotSupported, SandboxStartFailed, SessionNotFound
-from carrel.models import EgressPolicy, EgressVerdict, Level, Network, PoolSpec, PoolStatus, SessionView
+from carrel.errors import PoolNotFound, RequestInvalid, RequestNotSupported, SandboxStartFailed, SessionNotFound
+from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network, PoolSpec, PoolStatus, SessionView
 from carrel.sessions.places import Places
 from carrel.sessions.room import Room, short
 from carrel.sessions.session import Session
@@ -95,6 +95,23 @@ class Keeper:
 
     def pools(self) -> list[PoolStatus]:
         return [*(room.status() for room in self._rooms.values()), *self._refused.values()]
+
+    # -- images ------------------------------------------------------------------------------------------------------
+
+    def image(self, pool: str) -> ImageInfo | None:
+        """What the pool's sandboxes are made from; None as long as that is being built. Raises PoolNotFound."""
+        return None if pool in self._refused else self._room(pool).image
+
+    async def set_image(self, pool: str, name: str) -> ImageInfo:
+        """Move a pool to another image, for new sessions and until the host ends. Raises PoolNotFound, RequestInvalid."""
+        if (refused := self._refused.get(pool)) is not None:
+            raise SandboxStartFailed(refused.error or "")
+        try:
+            image = await self._room(pool).set_image(name)
+        except SandboxStartFailed as error:  # as it was before: the pool itself is as well as it was
+            raise RequestInvalid(f"The pool keeps its image: {error.message}", target="image") from error
+        log.info("pool moved to another image", extra={"pool": pool, "image": image.reference})
+        return image
 
     # -- egress ------------------------------------------------------------------------------------------------------
 

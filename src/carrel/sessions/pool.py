@@ -239,8 +239,10 @@ class Pool:
 
     def apply(self, spec: PoolSpec, now: float) -> list[Action]:
         """Another definition: what is not yet anybody's is made again, sessions stay as they are."""
-        if spec == self.spec:
-            return self._refill(now)
+        return self._refill(now) if spec == self.spec else self.renew(spec, now)
+
+    def renew(self, spec: PoolSpec, now: float) -> list[Action]:
+        """The same, also where only what the definition stands for has changed (an image that was built anew)."""
         self.spec = spec
         self._failures, self.error, self._failed_at = 0, None, -math.inf
         return [*self._drop_unused(), *self._refill(now)]

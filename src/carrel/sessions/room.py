@@ -15,7 +15,7 @@ from functools import partial
 
 from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
-from carrel.models import PoolSpec, PoolStatus, SessionView
+from carrel.models import ImageInfo, PoolSpec, PoolStatus, SessionView
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import DELETED
 from carrel.sessions.places import Places
@@ -82,7 +82,8 @@ class Room:
         self._guests: dict[int, Guest] = {}
         self._starts: set[asyncio.Task[None]] = set()
         self._callers: dict[str, list[asyncio.Future[Session]]] = {}
-        self._prepared: PoolSpec | None = None
+        self.image: ImageInfo | None = None  # what the pool's sandboxes are made from, once that is there
+        self._prepared: tuple[PoolSpec, PoolSpec] | None = None  # as it is defined, and with its image's reference
         self._preparing = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -133,6 +134,19 @@ class Room:
     def apply(self, spec: PoolSpec) -> None:
         self._do(self.pool.apply(spec, time.monotonic()))
 
+    async def set_image(self, name: str) -> ImageInfo:
+        """Move to another image, or to the newest build of the same: sandboxes of the new one are got ready, sessions keep theirs.
+
+        Raises SandboxStartFailed where it cannot be built or used; then nothing has changed.
+        """
+        async with self._preparing:
+            image = await self.backend.image(name)
+            if image != self.image or name != self.pool.spec.image:
+                await self._take_image(dataclasses.replace(self.pool.spec, image=name), image)
+                # What else was changed meanwhile stays changed; the next start prepares it, with this image.
+                self._do(self.pool.renew(dataclasses.replace(self.pool.spec, image=name), time.monotonic()))
+            return image
+
     def set_allow(self, allow: tuple[str, ...]) -> None:
         """Another egress list. Nothing that runs is replaced for it, warm or live: the list is not in the sandboxes."""
         self.pool.spec = dataclasses.replace(self.pool.spec, allow=allow)
@@ -174,9 +188,9 @@ class Room:
         try:
             if not self.pool.waiting:
                 await asyncio.sleep(REFILL_PAUSE_S)
-            await self._prepare(spec)
+            pinned = await self._prepare()
             if slot in self.pool.starting:  # still wanted
-                guest = await Guest.start(self.backend, spec)
+                guest = await Guest.start(self.backend, pinned)
         except CarrelError as error:
             reason = error.message
         except OSError as error:
@@ -195,15 +209,25 @@ class Room:
                 self._do(self.pool.started(slot, time.monotonic()))
             self.is_settled.set()
 
-    async def _prepare(self, spec: PoolSpec) -> None:
+    async def _prepare(self) -> PoolSpec:
+        """The pool as it is defined now, with the very image that its name meant when that was applied; ready for starts."""
         async with self._preparing:
-            if self._prepared != spec:
-                await self.backend.prepare(spec)
-                self._prepared = spec
+            spec, last = self.pool.spec, self._prepared
+            if last is None or last[0] != spec:
+                is_same = last is not None and last[0].image == spec.image
+                image = self.image if is_same and self.image else await self.backend.image(spec.image)
+                last = await self._take_image(spec, image)
+            return last[1]
+
+    async def _take_image(self, spec: PoolSpec, image: ImageInfo) -> tuple[PoolSpec, PoolSpec]:
+        pinned = dataclasses.replace(spec, image=image.reference)
+        await self.backend.prepare(pinned)
+        self._prepared, self.image = (spec, pinned), image
+        return self._prepared
 
     async def _prepare_only(self) -> None:
         try:
-            await self._prepare(self.pool.spec)
+            await self._prepare()
         except CarrelError as error:
             self.pool.error = error.message
         finally:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from carrel.errors import CarrelError
-from carrel.models import PoolStatus, SessionView
+from carrel.models import ImageInfo, PoolStatus, SessionView, Software
 from carrel.wire import jsons
 from carrel.wire.times import timestamp
 
-
-@dataclass(frozen=True, slots=True)
-class Software:
-    """What runs in a pool's sessions, for `metadata`: names with versions."""
-
-    runtimes: tuple[tuple[str, str], ...]
-    packages: tuple[tuple[str, str], ...]
-    kernel_version: str
+# `jupyterKernel` is a required field of Azure's; what runs the code stands in it, by the image's runtime.
+_KERNELS = {
+    "python": (
+        "ipython",
+        "https://github.com/ipython/ipython",
+        "IPython's shell, used as a library; runs Python with top-level await and magics",
+    ),
+    "node": ("node", "https://nodejs.org", "Node.js with top-level await; const, let and class may be declared again"),
+    "shell": (
+        "bash",
+        "https://www.gnu.org/software/bash/",
+        "Each command is a fresh process; exported variables are kept",
+    ),
+}
 
 
 def encode_session(view: SessionView) -> bytes:
@@ -28,7 +33,9 @@ def encode_sessions(views: list[SessionView], next_link: str | None) -> bytes:
     return jsons.encode({"sessions": [_session(view) for view in views], "nextLink": next_link})
 
 
-def encode_metadata(status: PoolStatus, software: Software) -> bytes:
+def encode_metadata(status: PoolStatus, image: ImageInfo | None) -> bytes:
+    """`image` is None as long as it is not built."""
+    software = image.software if image else Software("")
     created = timestamp(status.created_at)
     return jsons.encode(
         {
@@ -36,19 +43,23 @@ def encode_metadata(status: PoolStatus, software: Software) -> bytes:
             "preInstalledPackages": _versions(software.packages),
             "createdAt": created,
             "lastUpdatedAt": created,
-            "jupyterKernel": {
-                "name": "ipython",
-                "version": software.kernel_version,
-                "projectUrl": "https://github.com/ipython/ipython",
-                "description": "IPython's shell, used as a library; runs Python with top-level await and magics",
-            },
+            "jupyterKernel": _kernel(software),
             "carrel": {
                 "isolation": status.isolation,
                 "weaknesses": list(status.weaknesses),
                 "error": status.error,
+                "containerType": status.spec.container_type,
+                "image": image.reference if image else None,
             },
         }
     )
+
+
+def _kernel(software: Software) -> dict[str, str]:
+    versions = {**dict(software.packages), **dict(software.runtimes)}
+    plain = (software.runtime, "", software.description)
+    name, url, description = _KERNELS.get(software.runtime, plain)
+    return {"name": name, "version": versions.get(name, ""), "projectUrl": url, "description": description}
 
 
 def encode_error(error: CarrelError, trace_id: str) -> bytes:
