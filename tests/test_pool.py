@@ -11,8 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from carrel.errors import PoolFull, SandboxStartFailed
 from carrel.models import PoolSpec
+from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
 from carrel.sessions.places import Places
-from carrel.sessions.pool import QUIET_S, WAIT_S, Action, Assign, Expire, Fail, Kill, Live, Pool, Start
+from carrel.sessions.pool import QUIET_S, WAIT_S, Pool
 
 IDENTIFIERS = [f"user-{number}" for number in range(8)]
 
@@ -33,6 +34,7 @@ class History(RuleBasedStateMachine):
         self.sessions: dict[str, Live] = {}
         self.waiting: set[str] = set()
         self.calls: dict[str, int] = {}
+        self.told: dict[str, tuple[Live, float]] = {}  # of whose end was told, and their last use then
         self.perform(self.pool.apply(self.pool.spec, self.now))
 
     def perform(self, actions: list[Action]) -> None:
@@ -54,6 +56,12 @@ class History(RuleBasedStateMachine):
                     self.sessions[live.identifier] = live
                     self.calls[live.identifier] = 0
                     self.waiting.discard(live.identifier)
+                case Remind(live):
+                    left = live.last_used_at + self.pool.spec.cooldown - self.now
+                    assert self.calls[live.identifier] == 0, "nobody is told of an end while a call keeps it off"
+                    assert 0 < left <= min(self.pool.spec.notice, self.pool.spec.cooldown / 2)
+                    assert self.told.get(live.identifier) != (live, live.last_used_at), "it is told once"
+                    self.told[live.identifier] = (live, live.last_used_at)
                 case Expire(live):
                     assert self.calls[live.identifier] == 0, "a session does not expire under a call"
                     assert live.last_used_at + self.pool.spec.cooldown <= self.now
@@ -196,6 +204,37 @@ def test_total_of_sandboxes_is_bounded_without_redefinition() -> None:
 
         assert len(pool.starting) + len(pool.warm) + len(pool.live) <= 5
     assert len(pool.live) == 3 and len(pool.warm) == 2
+
+
+def test_an_end_is_told_in_time_and_only_where_it_comes() -> None:
+    """Once for each stretch without use; a call takes it back, and the next stretch is told of anew."""
+    pool = warm_pool(cooldown=300)
+    settle(pool, pool.ask("user", 0.0), 0.0)
+    live = pool.live["user"]
+
+    assert pool.next_at(1.0) <= 270.0
+    pool.tick(200.0)  # the surplus of ready ones goes
+    assert pool.tick(269.0) == []
+    assert pool.tick(270.0) == [Remind(live)]
+    assert pool.tick(271.0) == []
+    pool.begin(live, 280.0)
+    assert pool.tick(1000.0) == []
+    pool.finish(live, 1000.0)
+    assert pool.tick(1269.0) == []
+    assert pool.tick(1270.0) == [Remind(live)]
+    assert pool.tick(1300.0)[0] == Expire(live)
+
+
+def test_a_short_cooldown_is_told_of_at_half_and_none_where_nobody_wants_it() -> None:
+    pool = warm_pool(cooldown=10)
+    settle(pool, pool.ask("user", 0.0), 0.0)
+    assert pool.tick(4.9) == []
+    assert pool.tick(5.0) == [Remind(pool.live["user"])]
+
+    silent = Pool(PoolSpec("p", ready=0, notice=0, cooldown=10))
+    settle(silent, silent.ask("user", 0.0), 0.0)
+    assert silent.next_at(0.0) == 10.0
+    assert silent.tick(9.9) == []
 
 
 def test_a_burst_is_answered_with_more_than_it_took() -> None:

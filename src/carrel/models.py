@@ -69,6 +69,7 @@ class PoolSpec:
     packages_wheels: str = ""  # a folder of the host's whose wheels can be installed without a network
     maximum_execution: int = 220
     maximum_asynchronous: int = 220  # of a call that nobody waits for
+    notice: int = 30  # seconds before an idle session expires that those are told who watch; 0: nobody is
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked
     asked: Level | None = None  # the level that the operator named; None for "auto"
@@ -165,6 +166,24 @@ class SessionView:
     last_used_at: float
     expires_at: float
     is_new: bool = False  # whether the call that returned this view allocated the session
+
+
+class NoticeKind(StrEnum):
+    ALLOCATED = "allocated"
+    EXPIRING = "expiring"  # unless somebody uses it
+    RESTARTED = "restarted"  # a fresh interpreter: the variables are gone, the files are not
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What happened to a session. Numbered from 1 in its pool, as long as the host lives."""
+
+    number: int
+    kind: NoticeKind
+    at: float
+    session: SessionView
+    reason: str = ""  # of an end, to complete "The session ended: …"
 
 
 class Status(StrEnum):
@@ -293,6 +312,23 @@ class FileInfo:
     size: int
     modified_at: float
     etag: str = ""  # another one after each change; "" where nobody asked
+
+
+class ChangeKind(StrEnum):
+    """What a watched directory tells."""
+
+    WATCHING = "watching"  # once: from now on every change is told
+    CREATED = "created"
+    CHANGED = "changed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """`file` is None of WATCHING alone; of one that was removed, its name and kind are all that is known."""
+
+    kind: ChangeKind
+    file: FileInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,10 +75,8 @@ class Agent:
 
     def _rest(self) -> float | None:
         """How long the loop sleeps, None for as long as nothing happens."""
-        if self._files.has_sendable:
-            return 0
-        mine, due = self._patience(), self._code.patience
-        return mine if due is None else due if mine is None else min(mine, due)
+        waits = [each for each in (self._patience(), self._code.patience, self._files.patience) if each is not None]
+        return min(waits) if waits else None
 
     # What differs where the agent makes its interpreters itself
 

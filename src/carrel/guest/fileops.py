@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from typing import Protocol
 
 from carrel.guest import frames
+from carrel.guest.archive import Archive
 from carrel.guest.files import Tree
-from carrel.guest.paths import Condition, FileError
+from carrel.guest.paths import Condition, FileError, translated
 from carrel.guest.uploads import Upload
+from carrel.guest.watch import Watch
 
 # Characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload.
 _PAGE = 64 * 1024
 _CHUNK = frames.MAX_PAYLOAD
+_ARCHIVES, _WATCHES = 4, 4  # at once
 
 
 class Reply(Protocol):
@@ -34,9 +38,52 @@ class Reply(Protocol):
         """Send what is in line."""
 
 
+class Source(Protocol):
+    """What is sent piece by piece, as far as the host's credit goes."""
+
+    name: str  # of its frames
+    least_credit: int  # less than this, and it waits
+
+    @property
+    def wake_at(self) -> float:
+        """When it has something to say next (monotonic); in the past for at once."""
+
+    def read(self, most: int) -> bytes | None:
+        """A piece, b"" for none at the moment, None at the end. Raises FileError."""
+
+    def close(self) -> None: ...
+
+
 class Download:
+    name = "file"
+    least_credit = 1
+    wake_at = 0.0
+
     def __init__(self, fd: int, length: int) -> None:
-        self.fd, self.left, self.credit = fd, length, frames.INITIAL_CREDIT
+        self._fd, self._left = fd, length
+
+    def read(self, most: int) -> bytes | None:
+        if not self._left:
+            return None
+        data = os.read(self._fd, min(most, self._left))
+        if not data:
+            raise FileError("FileConflict", "The file was cut while it was being read.")
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Flow:
+    """A source on a stream."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.credit = source, frames.INITIAL_CREDIT
+
+    @property
+    def can_go_on(self) -> bool:
+        return self.credit >= self.source.least_credit
 
 
 class FileOperations:
@@ -45,7 +92,7 @@ class FileOperations:
     def __init__(self, root: str, reply: Reply) -> None:
         self._tree, self._reply = Tree(root), reply
         self._uploads: dict[int, Upload] = {}
-        self._downloads: dict[int, Download] = {}
+        self._flows: dict[int, Flow] = {}
 
     def begin(self, stream: int, header: frames.Header) -> None:
         """The first frame of a call. Raises KeyError for an operation that there is not."""
@@ -61,34 +108,42 @@ class FileOperations:
             self._reply.send(stream, end=1, file=self._uploads.pop(stream).commit())
 
     def on_credit(self, stream: int, count: int) -> None:
-        if stream in self._downloads:
-            self._downloads[stream].credit += count
+        if stream in self._flows:
+            self._flows[stream].credit += count
 
     def drop(self, stream: int) -> None:
         """Forget a stream and what it holds."""
         if (upload := self._uploads.pop(stream, None)) is not None:
             upload.close()
-        if (download := self._downloads.pop(stream, None)) is not None:
-            os.close(download.fd)
+        if (flow := self._flows.pop(stream, None)) is not None:
+            flow.source.close()
 
     @property
-    def has_sendable(self) -> bool:
-        return any(download.credit > 0 or download.left == 0 for download in self._downloads.values())
+    def patience(self) -> float | None:
+        """How long the loop may sleep for us: not at all while there is something to send."""
+        due = [flow.source.wake_at for flow in self._flows.values() if flow.can_go_on]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def send_some(self) -> None:
-        """One chunk of every download that has credit: between two rounds everything else gets its turn."""
-        for stream, download in list(self._downloads.items()):
-            if download.left == 0:
-                self.drop(stream)
-                self._reply.send(stream, end=1)
-            elif download.credit > 0:
-                data = os.read(download.fd, min(_CHUNK, download.left, download.credit))
-                if not data:
-                    self._reply.fail(stream, "FileConflict", "The file was cut while it was being read.")
-                    continue
-                download.left -= len(data)
-                download.credit -= len(data)
-                self._reply.send(stream, data, data="file")
+        """One piece of every flow that has credit: between two rounds everything else gets its turn."""
+        for stream, flow in list(self._flows.items()):
+            if flow.can_go_on and flow.source.wake_at <= time.monotonic():
+                try:
+                    self._send_piece(stream, flow)
+                except FileError as error:
+                    self._reply.fail(stream, error.code, str(error))
+                except OSError as error:
+                    failure = translated(error, "")
+                    self._reply.fail(stream, failure.code, str(failure))
+
+    def _send_piece(self, stream: int, flow: Flow) -> None:
+        data = flow.source.read(min(_CHUNK, flow.credit))
+        if data is None:
+            self.drop(stream)
+            self._reply.send(stream, end=1)
+        elif data:
+            flow.credit -= len(data)
+            self._reply.send(stream, data, data=flow.source.name)
 
     def _upload(self, stream: int, header: frames.Header) -> None:
         self._uploads[stream] = self._tree.upload(str(header["path"]), _condition(header))
@@ -102,8 +157,25 @@ class FileOperations:
         wanted = header.get("length")
         length = size - offset if wanted is None else min(int(wanted), size - offset)
         os.lseek(fd, offset, os.SEEK_SET)
-        self._downloads[stream] = Download(fd, length)
+        self._flows[stream] = Flow(Download(fd, length))
         self._reply.send(stream, data="info", file=info, start=offset, length=length)
+
+    def _archive(self, stream: int, header: frames.Header) -> None:
+        self._admit(Archive, _ARCHIVES)
+        self._flows[stream] = Flow(Archive(self._tree.open_directory(str(header["path"]))))
+        self._reply.send(stream, data="info")
+
+    def _watch(self, stream: int, header: frames.Header) -> None:
+        self._admit(Watch, _WATCHES)
+        path = str(header["path"])
+        os.close(self._tree.open_directory(path))  # one that is not there is an error, not an empty one
+        self._flows[stream] = Flow(Watch(self._tree, path, bool(header.get("recursive"))))
+        self._reply.send(stream, data="info")
+
+    def _admit(self, kind: type[Archive | Watch], most: int) -> None:
+        """Each holds descriptors, or what it has seen."""
+        if sum(isinstance(flow.source, kind) for flow in self._flows.values()) >= most:
+            raise FileError("TooManyRequests", f"A session has at most {most} of these calls at once.")
 
     def _list(self, stream: int, header: frames.Header) -> None:
         page, size = [], 0
@@ -144,6 +216,8 @@ class FileOperations:
         "delete": _delete,
         "mkdir": _make_directory,
         "rename": _rename,
+        "archive": _archive,
+        "watch": _watch,
     }
 
 

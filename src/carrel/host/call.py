@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from carrel import errors
 from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
-from carrel.host.connection import Connection, Frame, OutFrame
+from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
+
+T = TypeVar("T")
 
 AT_ONCE = 512 * 1024  # bytes of an answer that are written without looking whether they are taken
 STALL_S = 120.0  # a gateway that neither sends nor reads for this long has forgotten the call
@@ -65,6 +67,21 @@ class Call:
             for piece in chunks(part):
                 await self.send({"data": 1}, piece)
         self.end(header)
+
+    async def while_there(self, step: Awaitable[T]) -> T:
+        """What `step` brings, which may take for ever; given up when the caller goes. Raises ConnectionLost."""
+        gone = asyncio.Event()
+        with self.connection.calling_when_lost(gone.set):
+            wanted, leaving = asyncio.ensure_future(step), asyncio.ensure_future(gone.wait())
+            try:
+                await asyncio.wait([wanted, leaving], return_when=asyncio.FIRST_COMPLETED)
+                if gone.is_set():
+                    raise ConnectionLost
+                return await wanted
+            finally:
+                wanted.cancel()
+                leaving.cancel()
+                await asyncio.wait([wanted, leaving])
 
     def fail(self, error: errors.CarrelError) -> None:
         self.connection.write(({"error": errors.to_dict(error)}, b""))

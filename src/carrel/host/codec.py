@@ -14,16 +14,20 @@ from carrel.errors import RequestInvalid
 from carrel.guest.frames import Header
 from carrel.host import outputs
 from carrel.models import (
+    ChangeKind,
     Condition,
     EgressAddress,
     EgressPolicy,
     EgressVerdict,
     Execution,
     ExecutionSpec,
+    FileChange,
     FileInfo,
     ImageInfo,
     Level,
     Network,
+    Notice,
+    NoticeKind,
     Outcome,
     PoolStatus,
     SessionView,
@@ -67,6 +71,23 @@ def file_to(file: FileInfo) -> Header:
 
 def file_from(fields: Header) -> FileInfo:
     return FileInfo(**fields)
+
+
+def change_to(change: FileChange) -> Header:
+    return {"kind": change.kind, "file": None if change.file is None else file_to(change.file)}
+
+
+def change_from(fields: Header) -> FileChange:
+    return FileChange(ChangeKind(fields["kind"]), None if fields["file"] is None else file_from(fields["file"]))
+
+
+def notice_to(notice: Notice) -> Header:
+    fields = {"number": notice.number, "kind": notice.kind, "at": notice.at, "reason": notice.reason}
+    return {**fields, "session": view_to(notice.session)}
+
+
+def notice_from(fields: Header) -> Notice:
+    return Notice(**{**fields, "kind": NoticeKind(fields["kind"]), "session": view_from(fields["session"])})
 
 
 def condition_to(condition: Condition) -> Header:

@@ -1,4 +1,4 @@
-"""What comes of an execution, as a gateway is told while it comes."""
+"""What a gateway is told while it comes: of an execution, and of sessions as such."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 from carrel.host import codec
 from carrel.host.line import Line
 from carrel.host.outputs import display_from
-from carrel.models import Execution, Output, SessionView
+from carrel.models import Execution, Notice, Output, SessionView
 
 Kind = Literal["stdout", "stderr", "display", "result"]
 
@@ -54,3 +54,20 @@ async def events(line: Line, identifier: str) -> AsyncIterator[Event]:
             yield Event(header["number"], header["event"], text=whole.decode("utf-8", "replace"))
         elif (output := display_from(whole)) is not None:
             yield Event(header["number"], "display", output=output)
+
+
+@dataclass(slots=True)
+class Notices:
+    """What happens to sessions: iterate for it. `session` is as it was before, where it is one that was asked for."""
+
+    session: SessionView | None
+    _notices: AsyncIterator[Notice]
+
+    def __aiter__(self) -> AsyncIterator[Notice]:
+        return self._notices
+
+
+async def notices(line: Line) -> AsyncIterator[Notice]:
+    while True:
+        header, _ = await line.read_answer()
+        yield codec.notice_from(header["notice"])

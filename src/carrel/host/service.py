@@ -12,17 +12,16 @@ import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Self
 
 from carrel import errors
-from carrel.guest.frames import MAX_PAYLOAD
 from carrel.host import codec, door
 from carrel.host.call import Call
 from carrel.host.code_calls import CodeCalls, seen
 from carrel.host.connection import Connection, ConnectionLost
-from carrel.models import FileInfo
+from carrel.host.file_calls import FileCalls
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
@@ -54,14 +53,11 @@ class Service:
             "session": self._session,
             "sessions": self._sessions,
             "end": self._end,
-            "list": self._list,
-            "stat": self._stat,
-            "delete": self._delete,
-            "mkdir": self._make_directory,
-            "rename": self._rename,
-            "upload": self._upload,
-            "download": self._download,
+            "keep_alive": self._keep_alive,
+            "notices": self._notices,
+            "delivered": self._delivered,
             **CodeCalls(keeper).ops,
+            **FileCalls(keeper).ops,
         }
 
     async def __aenter__(self) -> Self:
@@ -160,49 +156,28 @@ class Service:
         self._keeper.end(call.pool, call.identifier)
         call.end({})
 
-    # -- files -------------------------------------------------------------------------------------------------------
+    async def _keep_alive(self, call: Call) -> None:
+        session = self._keeper.find(call.pool, call.identifier)
+        session.touch()
+        call.end(seen(session, False))
 
-    async def _list(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        files = await session.list_files(str(call.header["path"]), bool(call.header["recursive"]))
-        for page in _pages(files):
-            await call.send({"data": 1}, page)
-        call.end(seen(session, is_new))
+    # -- notices -----------------------------------------------------------------------------------------------------
 
-    async def _stat(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        file = await session.stat(str(call.header["path"]))
-        call.end({**seen(session, is_new), "file": codec.file_to(file)})
+    async def _notices(self, call: Call) -> None:
+        """Of a session that lives, or of the whole pool; from now on, or from where the pool's webhook has come to. Without end."""
+        bulletin, identifier = self._keeper.bulletin(call.pool), call.header.get("identifier")
+        number = bulletin.delivered if call.header["undelivered"] else bulletin.last
+        first = {} if identifier is None else seen(self._keeper.find(call.pool, identifier), False)
+        await call.send(first)
+        while True:
+            found = await call.while_there(bulletin.after(number, identifier))
+            number = found[-1].number
+            for notice in found:
+                await call.send({"notice": codec.notice_to(notice)})
 
-    async def _delete(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        await session.delete_file(str(call.header["path"]), codec.condition_from(call.header))
-        call.end(seen(session, is_new))
-
-    async def _make_directory(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        file, is_made = await session.make_directory(str(call.header["path"]))
-        call.end({**seen(session, is_new), "file": codec.file_to(file), "is_made": is_made})
-
-    async def _rename(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        path, to, overwrite = str(call.header["path"]), str(call.header["to"]), bool(call.header["overwrite"])
-        file = await session.rename(path, to, overwrite, codec.condition_from(call.header))
-        call.end({**seen(session, is_new), "file": codec.file_to(file)})
-
-    async def _upload(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        file = await session.upload(str(call.header["path"]), call.body(), codec.condition_from(call.header))
-        call.end({**seen(session, is_new), "file": codec.file_to(file)})
-
-    async def _download(self, call: Call) -> None:
-        session, is_new = await self._allocate(call)
-        offset, length = call.header["offset"], call.header["length"]
-        async with session.download(str(call.header["path"]), offset, length) as reading:
-            start = {"file": codec.file_to(reading.file), "start": reading.start, "length": reading.length}
-            await call.send({**seen(session, is_new), **start})
-            async for chunk in reading.chunks:
-                await call.send({"data": 1}, chunk)
+    async def _delivered(self, call: Call) -> None:
+        bulletin = self._keeper.bulletin(call.pool)
+        bulletin.delivered = max(bulletin.delivered, min(int(call.header["number"]), bulletin.last))
         call.end({})
 
     async def _allocate(self, call: Call) -> tuple[Session, bool]:
@@ -219,17 +194,3 @@ class _Accepted(Connection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._made(self)
-
-
-def _pages(files: Iterable[FileInfo]) -> Iterator[bytes]:
-    """The listing as JSON arrays; half a frame each, so that one more entry fits however long its path is."""
-    page: list[bytes] = []
-    size = 0
-    for file in files:
-        entry = codec.json_to(codec.file_to(file))
-        if size + len(entry) > MAX_PAYLOAD // 2:
-            yield b"[" + b",".join(page) + b"]"
-            page, size = [], 0
-        page.append(entry)
-        size += len(entry) + 1
-    yield b"[" + b",".join(page) + b"]"

@@ -12,7 +12,7 @@ from typing import Any
 
 from carrel import errors
 from carrel.guest.frames import FrameError, Header
-from carrel.models import FileInfo
+from carrel.models import ChangeKind, FileChange, FileInfo
 
 MAX_NAME = 255 * 4  # NAME_MAX bytes; four times as many where each is written as an escape
 MAX_DIRECTORY = 4096 * 4
@@ -85,13 +85,30 @@ def file_info(fields: Any) -> FileInfo:
 
 def file_infos(payload: bytes) -> list[FileInfo]:
     """One page of a listing."""
+    return [file_info(fields) for fields in _list(payload)]
+
+
+def _list(payload: bytes) -> list[Any]:
     try:
         page = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        raise FrameError("a page of a listing is not JSON") from error
+        raise FrameError("a page is not JSON") from error
     if not isinstance(page, list):
-        raise FrameError("a page of a listing is not a list")
-    return [file_info(fields) for fields in page]
+        raise FrameError("a page is not a list")
+    return page
+
+
+def file_changes(payload: bytes) -> list[FileChange]:
+    """One page of what a watch has seen."""
+    page = _list(payload)
+    return [_file_change(fields) for fields in page]
+
+
+def _file_change(fields: Any) -> FileChange:
+    if not isinstance(fields, dict):
+        raise FrameError("a change is not an object")
+    kind = ChangeKind(word(fields, "kind", frozenset(ChangeKind)))
+    return FileChange(kind, None if kind is ChangeKind.WATCHING else file_info(fields.get("file")))
 
 
 def error(fields: Any) -> errors.CarrelError:

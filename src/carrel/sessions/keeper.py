@@ -21,6 +21,7 @@ from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
 from carrel.errors import PoolNotFound, RequestInvalid, RequestNotSupported, SandboxStartFailed, SessionNotFound
 from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network, PoolSpec, PoolStatus, SessionView
+from carrel.sessions.bulletin import Bulletin
 from carrel.sessions.places import Places
 from carrel.sessions.room import Room, short
 from carrel.sessions.session import Session
@@ -95,6 +96,10 @@ class Keeper:
 
     def pools(self) -> list[PoolStatus]:
         return [*(room.status() for room in self._rooms.values()), *self._refused.values()]
+
+    def bulletin(self, pool: str) -> Bulletin:
+        """Raises PoolNotFound, also for a pool that is refused: nothing happens there."""
+        return self._room(pool).bulletin
 
     # -- images ------------------------------------------------------------------------------------------------------
 

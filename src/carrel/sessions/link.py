@@ -15,11 +15,22 @@ from typing import Any, TypeVar
 
 from carrel.errors import CarrelError, FileConflict, FilePathInvalid, SessionBusy, SessionEnded, SessionLost
 from carrel.guest.frames import FrameError, Header, chunks, encode
-from carrel.models import Condition, FileInfo
+from carrel.models import Condition, FileChange, FileInfo
 from carrel.sessions import checks
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import Order
-from carrel.sessions.streams import LISTING_BYTES, Caps, Download, Listing, Run, Stream, Upload
+from carrel.sessions.streams import (
+    LISTING_BYTES,
+    Archive,
+    Caps,
+    Download,
+    Flow,
+    Listing,
+    Run,
+    Stream,
+    Upload,
+    Watch,
+)
 from carrel.sessions.transcript import Transcript
 
 ANSWER_S = 5.0  # control calls
@@ -170,28 +181,72 @@ class AgentLink:
         download = self._open(Download(self._next))
         try:
             self._send(download, {"op": "download", "path": path, "offset": offset, "length": length})
-            while download.info is None and not download.is_over:
-                await self._progress(download, FILE_S)
-            if download.error is not None:
-                raise download.error
+            await self._begun(download)
             yield download
         finally:
             self._give_up(download)
 
-    async def read(self, download: Download) -> AsyncIterator[bytes]:
-        """The file's bytes, as fast as they are taken. Raises FileConflict where user code cut the file meanwhile."""
+    @contextlib.asynccontextmanager
+    async def archive(self, path: str) -> AsyncIterator[Archive]:
+        """A directory as a tar stream, to be read with `read`."""
+        self._admit(path)
+        archive = self._open(Archive(self._next))
+        try:
+            self._send(archive, {"op": "archive", "path": path})
+            await self._begun(archive)
+            yield archive
+        finally:
+            self._give_up(archive)
+
+    @contextlib.asynccontextmanager
+    async def watch(self, path: str, recursive: bool) -> AsyncIterator[Watch]:
+        """What changes in a directory, to be read with `changes`; leaving stops the agent's looking."""
+        self._admit(path)
+        watch = self._open(Watch(self._next))
+        try:
+            self._send(watch, {"op": "watch", "path": path, "recursive": recursive})
+            await self._begun(watch)
+            yield watch
+        finally:
+            self._give_up(watch)
+
+    async def _begun(self, flow: Flow) -> None:
+        """Until its first frame is there. Raises what the agent reports instead."""
+        while not flow.is_begun and not flow.is_over:
+            await self._progress(flow, FILE_S)
+        if flow.error is not None:
+            raise flow.error
+
+    async def read(self, flow: Flow) -> AsyncIterator[bytes]:
+        """The bytes, as fast as they are taken. Raises FileConflict where user code cut the file meanwhile."""
         while True:
-            while download.has_chunk:
-                chunk, credit = download.take()
-                if credit and not download.is_over:
-                    self._send(download, {"credit": credit})
-                yield chunk
-            if download.is_over:
+            while flow.has_piece:
+                yield self._take(flow)
+            if flow.is_over:
                 break
-            await self._progress(download, FILE_S)
-        download.answer()
-        if not download.is_complete:
+            await self._progress(flow, FILE_S)
+        flow.answer()
+        if not flow.is_complete:
             raise FileConflict("The file changed while it was read.")
+
+    async def changes(self, watch: Watch) -> AsyncIterator[list[FileChange]]:
+        """As they are seen, until somebody leaves or something fails; silence may be long."""
+        while True:
+            while watch.has_piece:
+                try:
+                    yield checks.file_changes(self._take(watch))
+                except FrameError as error:
+                    self.close(f"its agent broke the protocol ({error})")
+            if watch.is_over:
+                break
+            await watch.changed()
+        watch.answer()
+
+    def _take(self, flow: Flow) -> bytes:
+        piece, credit = flow.take()
+        if credit and not flow.is_over:
+            self._send(flow, {"credit": credit})
+        return piece
 
     # -- streams -----------------------------------------------------------------------------------------------------
 

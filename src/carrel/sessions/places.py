@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from carrel.sessions.pool import Action, Pool
+from carrel.sessions.actions import Action
+from carrel.sessions.pool import Pool
 
 Perform = Callable[[Iterable[Action]], None]
 

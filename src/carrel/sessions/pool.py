@@ -19,10 +19,10 @@ import itertools
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from carrel.errors import PoolFull, SandboxStartFailed
 from carrel.models import PoolSpec
+from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
 
 DEMAND_S = 10.0  # how long one allocation keeps one more sandbox warm
 QUIET_S = 30.0  # surplus warm ones go after this long without an allocation
@@ -33,51 +33,6 @@ BACKOFF_S = 0.5  # after the first failed start; doubled with each, up to:
 BACKOFF_MAX_S = 30.0
 STOPPING = "the service is stopping"
 RETRY_AFTER_S = (1, 60)  # bounds of what a full pool promises
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """A sandbox that is nobody's (any more)."""
-
-    slot: int
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    live: Live
-
-
-@dataclass(frozen=True, slots=True)
-class Expire:
-    """End the session; its sandbox is out of the books already."""
-
-    live: Live
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """Tell those who wait for this identifier why they get no sandbox."""
-
-    identifier: str
-    reason: str
-
-
-Action = Start | Kill | Assign | Expire | Fail
-
-
-@dataclass(eq=False, slots=True)
-class Live:
-    """One session in the books. `calls` are under way now; a session with any does not expire."""
-
-    identifier: str
-    slot: int
-    last_used_at: float
-    calls: int = 0
 
 
 class Pool:
@@ -91,6 +46,7 @@ class Pool:
         self.waiting: dict[str, float] = {}  # identifier -> until when; first come, first served
         self.error: str | None = None  # why the last start failed, until one succeeds
         self._idle: OrderedDict[str, Live] = OrderedDict()  # live without calls, by last use: the first expires first
+        self._untold: OrderedDict[str, Live] = OrderedDict()  # those of them whose end nobody was told of
         self._starts = starts
         self._slots = itertools.count(1)
         self._demand: deque[float] = deque(maxlen=1024)
@@ -155,13 +111,14 @@ class Pool:
         live.last_used_at = now
         if self.live.get(live.identifier) is live:
             self._idle.pop(live.identifier, None)
+            self._untold.pop(live.identifier, None)
 
     def finish(self, live: Live, now: float) -> None:
         """A call of this session is over. Harmless for one that has ended."""
         live.calls -= 1
         live.last_used_at = now
         if live.calls == 0 and self.live.get(live.identifier) is live:
-            self._idle[live.identifier] = live
+            self._idle[live.identifier] = self._untold[live.identifier] = live
 
     def end(self, identifier: str, now: float) -> list[Action]:
         """The session's slot is free from here on."""
@@ -173,6 +130,10 @@ class Pool:
 
     def expires_at(self, live: Live) -> float:
         return live.last_used_at + self.spec.cooldown
+
+    def _told_at(self, live: Live) -> float:
+        """When an idle session's coming end is told. A short cooldown leaves half of it."""
+        return self.expires_at(live) - min(self.spec.notice, self.spec.cooldown / 2)
 
     # -- sandboxes ---------------------------------------------------------------------------------------------------
 
@@ -218,6 +179,8 @@ class Pool:
         while self._idle and self.expires_at(first := next(iter(self._idle.values()))) <= now:
             self._remove(first)
             actions.append(Expire(first))
+        while self.spec.notice and self._untold and self._told_at(next(iter(self._untold.values()))) <= now:
+            actions.append(Remind(self._untold.popitem(last=False)[1]))
         late = [identifier for identifier, until in self.waiting.items() if until <= now]
         for identifier in late:
             del self.waiting[identifier]
@@ -229,6 +192,8 @@ class Pool:
         at = math.inf
         if self._idle:
             at = self.expires_at(next(iter(self._idle.values())))
+        if self._untold and self.spec.notice:
+            at = min(at, self._told_at(next(iter(self._untold.values()))))
         if self.waiting:
             at = min(at, next(iter(self.waiting.values())))
         if self._retry_at > now:
@@ -255,13 +220,14 @@ class Pool:
         return [*told, *self._drop_unused()]
 
     def _assign(self, identifier: str, slot: int, now: float) -> Assign:
-        live = self.live[identifier] = self._idle[identifier] = Live(identifier, slot, now)
+        live = self.live[identifier] = self._idle[identifier] = self._untold[identifier] = Live(identifier, slot, now)
         self._failures = 0  # somebody uses one: sandboxes work
         return Assign(live)
 
     def _remove(self, live: Live) -> None:
         del self.live[live.identifier]
         self._idle.pop(live.identifier, None)
+        self._untold.pop(live.identifier, None)
 
     def _refill(self, now: float) -> list[Action]:
         if self._is_closed or now < self._retry_at:

@@ -15,11 +15,13 @@ from functools import partial
 
 from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
-from carrel.models import ImageInfo, PoolSpec, PoolStatus, SessionView
+from carrel.models import ImageInfo, NoticeKind, PoolSpec, PoolStatus, SessionView
+from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
+from carrel.sessions.bulletin import Bulletin
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import DELETED
 from carrel.sessions.places import Places
-from carrel.sessions.pool import STOPPING, Action, Assign, Expire, Fail, Kill, Live, Pool, Start
+from carrel.sessions.pool import STOPPING, Pool
 from carrel.sessions.session import Session
 from carrel.sessions.states import SandboxEvent
 from carrel.sessions.tasks import Tasks
@@ -77,6 +79,7 @@ class Room:
         self.backend = backend
         self.sessions: dict[str, Session] = {}  # in the order of their allocation
         self.is_settled = asyncio.Event()  # the first sandbox is warm, or has failed
+        self.bulletin = Bulletin()
         self._created_at = time.time()
         self._tasks = tasks
         self._guests: dict[int, Guest] = {}
@@ -176,6 +179,8 @@ class Room:
                     self._kill(slot, "it is not needed")
                 case Assign(live):
                     self._assign(live)
+                case Remind(live):
+                    self.bulletin.post(NoticeKind.EXPIRING, self.sessions[live.identifier].seat.view())
                 case Expire(live):
                     self._end(live, "it was idle for too long")
                 case Fail(identifier, reason):
@@ -240,6 +245,7 @@ class Room:
         guest.on_gone = partial(self._gone_live, live)
         self.sessions[live.identifier] = session
         log.info("session allocated", extra=self._names(live, guest))
+        self.bulletin.post(NoticeKind.ALLOCATED, session.seat.view(is_new=True))
         for caller in self._release(live.identifier):
             caller.set_result(session)
 
@@ -247,6 +253,7 @@ class Room:
         session = self.sessions.pop(live.identifier)
         session.end(reason)
         log.info("session ended", extra={**self._names(live, session.guest), "reason": reason})
+        self.bulletin.post(NoticeKind.ENDED, session.seat.view(), reason)
         self._kill(live.slot, reason)  # here, so that file calls under way are told the same reason
 
     def _gone_warm(self, slot: int, reason: str) -> None:

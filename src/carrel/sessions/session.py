@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from carrel.errors import SessionExists
-from carrel.models import ANYTHING, Condition, ExecutionSpec, FileInfo, PoolSpec
+from carrel.models import ANYTHING, Condition, ExecutionSpec, FileChange, FileInfo, PoolSpec
 from carrel.sessions.executions import Record
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import lost
@@ -130,6 +130,20 @@ class Session:
                 if stream.info is None:
                     raise RuntimeError("a download is entered with its file")
                 yield Reading(stream.info, stream.start, stream.length, link.read(stream))
+
+    @contextlib.asynccontextmanager
+    async def archive(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """A directory as a tar stream. Entered once it is known to be one."""
+        with self._call():
+            async with self.guest.link.archive(path) as stream:
+                yield self.guest.link.read(stream)
+
+    @contextlib.asynccontextmanager
+    async def watch(self, path: str, recursive: bool) -> AsyncIterator[AsyncIterator[list[FileChange]]]:
+        """What changes in a directory. To look is a use when it begins, and does not keep the session from expiring."""
+        self.touch()
+        async with self.guest.link.watch(path, recursive) as stream:
+            yield self.guest.link.changes(stream)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from carrel.sessions.transcript import Transcript
 MAX_DISPLAYS = 100  # of an execution
 MAX_EXIT = 255
 LISTING_BYTES = 64 * 1024 * 1024  # 32,768 entries with long names in deep folders
+ARCHIVE_BYTES = 5 * 1024**3  # an agent's bound for the files in one, and the heads
 OUTCOMES = frozenset({"ok", "error", "died", "interrupted"})
 _COUNTS = ("printed", "written", "cpu_us", "code", "signal")
 CAUSES = frozenset({"", "memory", "processes", "disk"})
@@ -180,55 +181,96 @@ class Upload(Stream):
         self._wake()
 
 
-class Download(Stream):
+class Flow(Stream):
     """The agent sends, as far as our credit goes; `take` gives credit back."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.is_begun = False
+        self._pieces: deque[bytes] = deque()
+        self._held = 0  # bytes not yet taken, or taken and not yet credited
+        self._taken = 0
+        self._received = 0
+
+    @property
+    def has_piece(self) -> bool:
+        return bool(self._pieces)
+
+    @property
+    def is_complete(self) -> bool:
+        return True
+
+    def data(self, header: Header, payload: bytes) -> None:
+        if header.get("data") == "info" and not self.is_begun and not payload:
+            self._begin(header)
+            self.is_begun = True
+        elif header.get("data") == self._kind and self.is_begun and payload:
+            self._take_in(payload)
+        else:
+            raise FrameError("a flow sent what is none of it")
+        self._wake()
+
+    _kind = "file"
+
+    def _begin(self, header: Header) -> None:
+        """What the first frame says."""
+
+    def _take_in(self, payload: bytes) -> None:
+        self._held += len(payload)
+        self._received += len(payload)
+        if self._held > INITIAL_CREDIT:
+            raise FrameError("more than was asked for")
+        self._pieces.append(payload)
+
+    def end(self, header: Header) -> None:
+        if not self.is_begun:
+            raise FrameError("a flow without a beginning")
+        super().end(header)
+
+    def take(self) -> tuple[bytes, int]:
+        """The next piece, and the credit to send for what was taken (0 while it is not worth a frame)."""
+        piece = self._pieces.popleft()
+        self._taken += len(piece)
+        if self._taken < INITIAL_CREDIT // 4:
+            return piece, 0
+        credit, self._taken = self._taken, 0
+        self._held -= credit
+        return piece, credit
+
+
+class Download(Flow):
+    """A file, or a part of it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.info: FileInfo | None = None
         self.start = 0
         self.length = 0
-        self._chunks: deque[bytes] = deque()
-        self._held = 0  # bytes not yet taken, or taken and not yet credited
-        self._taken = 0
-        self._received = 0
 
-    @property
-    def has_chunk(self) -> bool:
-        return bool(self._chunks)
-
-    def data(self, header: Header, payload: bytes) -> None:
-        if header.get("data") == "info" and self.info is None and not payload:
-            self.info = checks.file_info(header.get("file"))
-            self.start, self.length = checks.integer(header, "start"), checks.integer(header, "length")
-        elif header.get("data") == "file" and self.info is not None and payload:
-            self._take_in(payload)
-        else:
-            raise FrameError("a download sent what is not its file")
-        self._wake()
+    def _begin(self, header: Header) -> None:
+        self.info = checks.file_info(header.get("file"))
+        self.start, self.length = checks.integer(header, "start"), checks.integer(header, "length")
 
     def _take_in(self, payload: bytes) -> None:
-        self._held += len(payload)
-        self._received += len(payload)
-        if self._held > INITIAL_CREDIT or self._received > self.length:
+        super()._take_in(payload)
+        if self._received > self.length:
             raise FrameError("more of a file than was asked for")
-        self._chunks.append(payload)
-
-    def end(self, header: Header) -> None:
-        if self.info is None:
-            raise FrameError("a download without its file")
-        super().end(header)
 
     @property
     def is_complete(self) -> bool:
         return self._received == self.length
 
-    def take(self) -> tuple[bytes, int]:
-        """The next chunk, and the credit to send for what was taken (0 while it is not worth a frame)."""
-        chunk = self._chunks.popleft()
-        self._taken += len(chunk)
-        if self._taken < INITIAL_CREDIT // 4:
-            return chunk, 0
-        credit, self._taken = self._taken, 0
-        self._held -= credit
-        return chunk, credit
+
+class Archive(Flow):
+    """A directory, of unknown length."""
+
+    def _take_in(self, payload: bytes) -> None:
+        super()._take_in(payload)
+        if self._received > ARCHIVE_BYTES:
+            raise FrameError("an archive without end")
+
+
+class Watch(Flow):
+    """Pages of changes, without an end of their own."""
+
+    _kind = "changes"
