@@ -29,6 +29,8 @@ from carrel.host.hostlink import HostLink
 from carrel.models import PoolSpec
 from carrel.server.app import build
 from carrel.server.auth import Verifier
+from carrel.server.latecomers import Latecomers
+from carrel.server.mcp.endpoint import Mcp
 from carrel.server.peers import is_loopback, uid_of
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State
 
@@ -47,7 +49,8 @@ class Caller:
 
     def __init__(self, state: State, tmp_path: Path) -> None:
         config = Config(state.path, tmp_path, pools=(PoolSpec("python"), PoolSpec("other")))
-        self._app = build(config, state, HostLink(tmp_path / "nobody.sock"), {})
+        link = HostLink(tmp_path / "nobody.sock")
+        self._app = build(config, state, link, {}, Mcp(config.pools, link, state.digest, Latecomers(None)))
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

@@ -8,6 +8,7 @@ the rest at any time, are replaced by rename.
     keys/signing.pem    key that signs tokens           ca.pem          our CA's certificate, for clients
     keys/ca.pem         the CA's key and certificate    ca-bundle.pem   the same and the system's CAs, for clients that take one file
     keys/names.json     ids and secrets                 tls/server.pem  the server's key, certificate and CA, renewed at start
+    keys/mcp/POOL       key for the pool's MCP endpoint
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 import ssl
@@ -37,10 +39,12 @@ from carrel import certificates
 
 AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
 SESSION_EXECUTOR = "Azure ContainerApps Session Executor"
+MCP_CALLER = "carrel.mcp"  # of whoever calls with a pool's MCP key; no token has it
 POOL_CONTRIBUTOR = "Container Apps SessionPools Contributor"  # may change what a pool's sessions may do
 ALGORITHM = "RS256"  # what Entra signs with: clients that look into a token expect it
 TOKEN_TTL_S = 86_400  # a managed identity's token lives as long; AutoGen keeps its first one for ever
 
+_MCP_KEY = re.compile(r"[\x21-\x7e]{16,256}")  # what can stand in a header; an operator may have written one of his own
 
 T = TypeVar("T")
 
@@ -68,6 +72,7 @@ class State:
         self.object_id = names["object_id"]
         self.identity_header = names["identity_header"]
         self._digest_key = names["digest_key"].encode()
+        self._mcp_keys: dict[str, str] = {}
         self.issuer = (
             f"https://carrel.local/{self.tenant}/v2.0"  # no host or port of ours: both may change between starts
         )
@@ -116,6 +121,15 @@ class State:
             _replace(file, self._authority.issue(wanted, moment), 0o600)
         return file
 
+    def mcp_key(self, pool: str) -> str:
+        """The key for a pool's MCP endpoint, and for nothing else. Names of pools compare in any case."""
+        name = pool.lower()
+        if name not in self._mcp_keys:
+            folder = self.path / "keys" / "mcp"
+            _private_folder(folder)
+            self._mcp_keys[name] = _parsed(folder / name, lambda: secrets.token_hex(24).encode(), _mcp_key)
+        return self._mcp_keys[name]
+
     def digest(self, identifier: str) -> str:
         """A short name for an identifier in logs: the same one each time, and of no use without this folder's secret."""
         return hashlib.blake2s(identifier.encode(), digest_size=4, key=self._digest_key).hexdigest()
@@ -141,6 +155,13 @@ def _names(file: Path) -> dict[str, str]:
         return {name: values[name] for name in wanted}
 
     return _parsed(file, make, load)
+
+
+def _mcp_key(text: bytes) -> str:
+    key = text.decode("ascii").strip()
+    if not _MCP_KEY.fullmatch(key):
+        raise ValueError("a key is 16 to 256 printable ASCII characters without spaces")
+    return key
 
 
 def _signing_key(file: Path) -> rsa.RSAPrivateKey:

@@ -55,6 +55,8 @@ CLIENTS = (
     Client("llamaindex"),
     Client("semantic_kernel", source_only=("pybars4", "pymeta3")),
     Client("autogen"),
+    Client("mcp_1"),
+    Client("mcp_2"),
 )
 
 

@@ -15,6 +15,8 @@ compile() {
 compile langchain requirements
 compile llamaindex requirements
 compile autogen requirements
+compile mcp_1 requirements
+compile mcp_2 requirements
 # pybars4 and pymeta3 have no wheels; build.lock pins what uv builds them with.
 compile semantic_kernel requirements --no-binary pybars4 --no-binary pymeta3
 compile semantic_kernel build

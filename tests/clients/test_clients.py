@@ -1,4 +1,4 @@
-"""The unmodified client packages against a running server: LangChain, LlamaIndex, Semantic Kernel and AutoGen.
+"""The unmodified client packages against a running server: LangChain, LlamaIndex, Semantic Kernel, AutoGen and both generations of MCP's.
 
 Each package lives in an environment of its own (environments.py) and runs its `scenario.py` there once; every `check_…` function of a
 scenario becomes a test here. The packages are told nothing about Carrel but the address, the token and the certificate that
@@ -54,7 +54,8 @@ def checks_of(client: Client) -> list[str]:
 
 def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]:
     """All that a scenario knows of the world: nothing of ours, of the caller's Azure settings or proxies is handed down."""
-    endpoint = connection["pools"]["python"]["endpoint"]
+    pool = connection["pools"]["python"]
+    endpoint = pool["endpoint"]
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -65,6 +66,8 @@ def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]
         "CARREL_ENDPOINT": endpoint,
         "CARREL_HTTPS_ENDPOINT": connection["https"] + urlsplit(endpoint).path,
         "CARREL_TOKEN": connection["token"],
+        "CARREL_MCP": pool["mcp"],
+        "CARREL_MCP_KEY": pool["mcp_key"],
         "IDENTITY_ENDPOINT": connection["identity_endpoint"],
         "IDENTITY_HEADER": connection["identity_header"],
         "SSL_CERT_FILE": connection["ca_bundle"],

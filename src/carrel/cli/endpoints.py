@@ -15,10 +15,7 @@ _KINDS = ("python", "node", "shell")  # always named in the file; null where the
 def connection(config: Config, state: State, port: int, tls_port: int, pids: Mapping[str, int]) -> dict[str, Any]:
     """The whole file, with a fresh token. What this version does not have yet is null."""
     http = f"http://{_authority(config.host, port)}"
-    pools = {
-        pool.name: {"endpoint": http + pool_path(config, pool.name), "mcp": None, "mcp_key": None}
-        for pool in config.pools
-    }
+    pools = {pool.name: _pool(http + pool_path(config, pool.name), state.mcp_key(pool.name)) for pool in config.pools}
     return {
         "http": http,
         "https": f"https://{_tls_authority(config.host, tls_port)}",
@@ -41,6 +38,10 @@ def connection(config: Config, state: State, port: int, tls_port: int, pids: Map
         "pools": dict.fromkeys(_KINDS) | pools,
         "pids": dict(pids),
     }
+
+
+def _pool(endpoint: str, mcp_key: str) -> dict[str, str]:
+    return {"endpoint": endpoint, "mcp": f"{endpoint}/mcp", "mcp_key": mcp_key}
 
 
 def pool_path(config: Config, name: str) -> str:

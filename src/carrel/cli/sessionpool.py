@@ -51,7 +51,7 @@ def list_pools(output: str, state: str | None) -> None:
 @output_option
 @state_option
 def show_pool(name: str, output: str, state: str | None) -> None:
-    """Show one pool: its endpoint, the boundary around its sessions, what its image brings."""
+    """Show one pool: its endpoints and the key for MCP, the boundary around its sessions, what its image brings."""
     with failures():
         fields = _describe(name, state)
     if output == "json":
@@ -71,16 +71,20 @@ def show_pool(name: str, output: str, state: str | None) -> None:
 
 
 def _describe(name: str, state: str | None) -> dict[str, Any]:
-    from carrel.client import Client
+    from carrel.client import Client, Connection
 
+    folder = state_folder(state)
     try:
-        with Client.from_connection(state_folder(state), pool=name) as client:
+        pool = Connection.read(folder).pools[name]
+        with Client.from_connection(folder, pool=name) as client:
             metadata, sessions, endpoint = client.metadata(), client.sessions(), client.endpoint
     except KeyError:
         raise click.ClickException(f"there is no pool {name}: `carrel sessionpool list` shows what there is") from None
     return {
         "name": name,
         "poolManagementEndpoint": endpoint,
+        "mcpServerEndpoint": pool.mcp,
+        "mcpApiKey": pool.mcp_key,
         "isolation": metadata.isolation,
         "weaknesses": list(metadata.weaknesses),
         "error": metadata.error,

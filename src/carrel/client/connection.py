@@ -37,7 +37,7 @@ class Connection:
         except FileNotFoundError:
             raise NotRunning(f"no server is running with the state folder {file.parent}") from None
         pools = {
-            name: Pool(name, pool["endpoint"], pool.get("mcp"))
+            name: Pool(name, pool["endpoint"], pool.get("mcp"), pool.get("mcp_key"))
             for name, pool in fields["pools"].items()
             if pool is not None
         }

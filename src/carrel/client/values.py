@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
@@ -72,6 +72,7 @@ class Pool:
     name: str
     endpoint: str
     mcp: str | None = None
+    mcp_key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,8 @@ from carrel.models import Level
 from carrel.pulse import Pulse
 from carrel.server.app import build
 from carrel.server.asgi import ASGIApp
+from carrel.server.latecomers import Latecomers
+from carrel.server.mcp.endpoint import Mcp
 from carrel.server.protocol import Protocol
 from carrel.storage import State, StateError
 
@@ -97,12 +99,12 @@ def main() -> None:
     try:
         state = State(given.config.state)
         certificate = state.server_certificate(given.config.host)
+        servers = _servers(given, state, certificate)
     except StateError as error:
         given.pulse.tell({"error": str(error)})
         sys.exit(1)
     _raise_descriptor_limit()
     linux.keep_freed_memory(8 * 1024 * 1024)
-    servers = _servers(given, state, certificate)
     linux.renounce(given.uid)
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
@@ -111,22 +113,24 @@ def main() -> None:
 
 def _servers(
     given: Inheritance, state: State, certificate: Path
-) -> tuple[HostLink, list[tuple[Server, list[socket.socket]]]]:
+) -> tuple[HostLink, Mcp, list[tuple[Server, list[socket.socket]]]]:
     """All that needs the state folder. The host's socket is reached by its folder's descriptor: the way there may be closed later."""
     folder = os.open(given.config.state / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     link = HostLink(Path(f"/proc/self/fd/{folder}/hostlink.sock"))
-    app = build(given.config, state, link, given.levels)
+    mcp = Mcp(given.config.pools, link, state.digest, Latecomers(given.uid))
+    app = build(given.config, state, link, given.levels, mcp)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()  # the certificate
-    return link, [(Server(each), sockets) for each, sockets in settings if sockets]
+    return link, mcp, [(Server(each), sockets) for each, sockets in settings if sockets]
 
 
-async def _serve(pulse: Pulse, link: HostLink, servers: list[tuple[Server, list[socket.socket]]]) -> None:
+async def _serve(pulse: Pulse, link: HostLink, mcp: Mcp, servers: list[tuple[Server, list[socket.socket]]]) -> None:
 
     def stop() -> None:
         for server, _ in servers:
             server.should_exit = True
+        mcp.stop()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:

@@ -14,6 +14,8 @@ from carrel.server.auth import Auth, Verifier
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.identity import Identity
+from carrel.server.mcp.endpoint import Mcp
+from carrel.server.mcp.keys import Keys
 from carrel.server.routes import DataPlane
 from carrel.storage import State
 from carrel.wire import jsons
@@ -23,19 +25,20 @@ _HEALTH_S = 2.0
 OpenHandler = Callable[[Exchange], Awaitable[None]]
 
 
-def build(config: Config, state: State, link: HostLink, levels: Mapping[str, Level | None]) -> ASGIApp:
+def build(config: Config, state: State, link: HostLink, levels: Mapping[str, Level | None], mcp: Mcp) -> ASGIApp:
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
 
     `levels` is the isolation that the host serves each pool at.
     """
-    data = DataPlane(config, link, state.digest, levels)
+    data = DataPlane(config, link, state.digest, levels, mcp)
     identity = Identity(state)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
         "/msi/token": identity.app_service,
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }
-    return Edge(OpenPaths(handlers, Auth(data, Verifier(state.public_key, state.issuer))))
+    keys = Keys({pool.name: state.mcp_key(pool.name) for pool in config.pools})
+    return Edge(OpenPaths(handlers, Auth(data, Verifier(state.public_key, state.issuer), keys)))
 
 
 class OpenPaths:

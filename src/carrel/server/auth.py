@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from carrel.errors import Forbidden, Unauthorized
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, Exchange
-from carrel.storage import ALGORITHM, AUDIENCES
+from carrel.server.mcp.keys import KEY_HEADER, Keys, pool_of
+from carrel.storage import ALGORITHM, AUDIENCES, MCP_CALLER
 
 _LEEWAY_S = 30
 _CACHE_SIZE = 4096
@@ -32,9 +34,9 @@ class Principal:
     pools: frozenset[str]
     expires_at: float
 
-    def require(self, role: str, pool: str) -> None:
-        """Raises Forbidden unless the caller has this role on the pool: to use its sessions, or to change what they may."""
-        if role not in self.roles:
+    def require(self, role: str, pool: str, instead: str = "") -> None:
+        """Raises Forbidden unless the caller has this role on the pool, or the one that will do `instead`."""
+        if role not in self.roles and instead not in self.roles:
             raise Forbidden(f"The token lacks the role '{role}'.")
         if "*" not in self.pools and pool.lower() not in self.pools:
             raise Forbidden(f"The token's role '{role}' does not cover this session pool.")
@@ -90,14 +92,24 @@ class Verifier:
 class Auth:
     """The middleware: nobody gets past it without a valid token. Roles are checked where the pool is known."""
 
-    def __init__(self, app: ASGIApp, verifier: Verifier) -> None:
+    def __init__(self, app: ASGIApp, verifier: Verifier, keys: Keys) -> None:
         self._app = app
         self._verifier = verifier
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
-        exchange.principal = self._verifier.verify(_bearer(exchange))
+        exchange.principal = self._by_key(exchange) or self._verifier.verify(_bearer(exchange))
         await self._app(scope, receive, send)
+
+    def _by_key(self, exchange: Exchange) -> Principal | None:
+        """Who calls a pool's MCP endpoint with its key, which is good for nothing else. Raises Unauthorized where it is another."""
+        key = exchange.header(KEY_HEADER)
+        pool = pool_of(exchange.scope["raw_path"]) if key is not None else None
+        if key is None or pool is None:
+            return None
+        self._keys.check(pool, key)
+        return Principal("mcp-key", frozenset({MCP_CALLER}), frozenset({pool.lower()}), expires_at=math.inf)
 
 
 def _bearer(exchange: Exchange) -> str:

@@ -17,8 +17,8 @@ from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.request import Target, decode_query, decode_target, unquote
-from carrel.storage import POOL_CONTRIBUTOR, SESSION_EXECUTOR
-from carrel.wire.versions import decode_version
+from carrel.storage import MCP_CALLER, POOL_CONTRIBUTOR, SESSION_EXECUTOR
+from carrel.wire.versions import NEWEST, decode_version
 
 Methods = dict[str, Handler]
 
@@ -31,6 +31,8 @@ class Route:
     methods: Methods
     argument: str = ""
     role: str = SESSION_EXECUTOR
+    instead: str = ""  # a role that will do as well
+    is_versioned: bool = True  # takes an api-version
 
     def handler(self, method: str) -> Handler:
         """Raises MethodNotAllowed. HEAD is GET: the server leaves the body away."""
@@ -100,8 +102,14 @@ class DataPlane:
     """The application inside the middlewares: from path and query to a Call, in the order in which errors take precedence."""
 
     def __init__(
-        self, config: Config, link: HostLink, digest: Callable[[str], str], levels: Mapping[str, Level | None]
+        self,
+        config: Config,
+        link: HostLink,
+        digest: Callable[[str], str],
+        levels: Mapping[str, Level | None],
+        mcp: Handler,
     ) -> None:
+        self._mcp = Route("mcp", dict.fromkeys(("POST", "GET", "DELETE"), mcp), instead=MCP_CALLER, is_versioned=False)
         self._isolation = {name: level.encode() for name, level in levels.items() if level is not None}
         self._pools = {pool.name.lower(): pool for pool in config.pools}
         self._place = (config.subscription.lower(), config.resource_group.lower())
@@ -120,14 +128,16 @@ class DataPlane:
         if exchange.principal is None:
             raise Unauthorized("A bearer token is required.")
         exchange.isolation = self._isolation.get(pool.name, b"")
-        route = find(target.rest)
-        exchange.principal.require(route.role if route else SESSION_EXECUTOR, pool.name)
+        route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
+        exchange.principal.require(
+            *((route.role, pool.name, route.instead) if route else (SESSION_EXECUTOR, pool.name))
+        )
         if route is None:
             raise RouteNotFound("This session pool has no such route.")
         exchange.route = route.pattern
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
-        version = decode_version(query.get("api-version"))
+        version = decode_version(query.get("api-version")) if route.is_versioned else NEWEST
         await handler(Call(exchange, target, query, version, pool, self._link, self._digest, route.argument))
 
     def _pool(self, target: Target) -> PoolSpec:

@@ -34,6 +34,7 @@ VERSIONS: dict[str, Version] = {
     )
 }
 SUPPORTED = ", ".join(VERSIONS)
+NEWEST = VERSIONS["2025-10-02-preview"]
 
 
 def decode_version(text: str | None) -> Version:

@@ -1,0 +1,186 @@
+"""The official `mcp` package at work: for each pool a server of it and three transports.
+
+Importing this module imports the package; `endpoint` does so late. What the package logs goes out only where it is an error of ours, and
+without the exception's words: they may quote what a caller sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import mcp_types
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.exceptions import MCPError
+
+from carrel import __version__
+from carrel.host.hostlink import HostLink
+from carrel.models import Network, PoolSpec
+from carrel.server.asgi import ASGIApp, Receive, Scope, Send
+from carrel.server.exchange import KEY, Exchange
+from carrel.server.mcp import tools
+from carrel.server.mcp.toolbox import Report, Toolbox, UnknownTool
+from carrel.wire import jsons
+
+NAME = "Carrel MCP Server"
+MAX_SESSIONS = 200  # of a pool's MCP, each a few tens of kilobytes; more are refused with 503
+IDLE_S = 1800.0  # an MCP session without a request or an open stream; the environments have their own clock
+_MAX_BODY = 2 * jsons.MAX_BODY  # ours is checked before; completing `initialize` may lengthen it
+_FINISH_S = 2.0  # what calls get to end when the gateway is stopped, within its three seconds
+
+_Context = ServerRequestContext[Any, Any]
+
+
+class Library:
+    """All pools' servers, running inside its block."""
+
+    def __init__(
+        self, pools: Sequence[PoolSpec], link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event
+    ) -> None:
+        _quieten()
+        self._pools = {pool.name: Transports(pool, link, digest) for pool in pools}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for transports in self._pools.values():
+            await transports.enter(self._stack)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def finish(self) -> None:
+        """Let the calls that are under way end, within reason."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FINISH_S):
+                for transports in self._pools.values():
+                    await transports.idle.wait()
+
+    def transport(self, pool: str, *, has_session: bool, begins: bool, is_stream: bool) -> ASGIApp:
+        """See endpoint.py for the choice."""
+        transports = self._pools[pool]
+        if has_session or (begins and is_stream):
+            return transports.with_sessions
+        return transports.streams if is_stream else transports.plain
+
+
+class Transports:
+    """One pool's server behind its transports. `idle` is set while no tool is at work."""
+
+    def __init__(self, pool: PoolSpec, link: HostLink, digest: Callable[[str], str]) -> None:
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._calls = 0
+        self._toolbox = Toolbox(pool, link)
+        self._digest = digest
+        is_open = pool.network is not Network.NONE
+        listing = [tool.to_json(is_open) for tool in self._toolbox.tools.values()]
+        self._listing = mcp_types.ListToolsResult.model_validate({"tools": listing})
+        server: Server[Any] = Server(
+            NAME,
+            version=__version__,
+            title="Carrel",
+            instructions=tools.instructions(pool),
+            on_list_tools=self._list,
+        )
+        server.add_request_handler("tools/call", mcp_types.CallToolRequestParams, self._call)
+        server.middleware.clear()  # spans for OpenTelemetry, which we do not offer
+        server.get_tool_input_schema = self._input_schema
+        self._managers = [
+            _manager(server, stateless=True, json_response=True),
+            _manager(server, stateless=True, json_response=False),
+            _manager(server, stateless=False, json_response=False),
+        ]
+        self.plain, self.streams, self.with_sessions = map(_owned, self._managers)
+
+    async def enter(self, stack: AsyncExitStack) -> None:
+        for manager in self._managers:
+            await stack.enter_async_context(manager.run())
+
+    def _input_schema(self, name: str) -> dict[str, Any] | None:
+        tool = next((each for each in self._listing.tools if each.name == name), None)
+        return tool.input_schema if tool else None
+
+    async def _list(self, _context: _Context, _params: Any) -> mcp_types.ListToolsResult:
+        return self._listing
+
+    async def _call(self, context: _Context, params: mcp_types.CallToolRequestParams) -> dict[str, Any]:
+        exchange: Exchange | None = context.request.scope.get(KEY) if context.request is not None else None
+
+        def seen(tool: str, environment: str) -> None:
+            if exchange is not None:
+                exchange.route, exchange.session = f"mcp {tool}", self._digest(environment)
+
+        self._calls += 1
+        self.idle.clear()
+        try:
+            result = await self._toolbox.call(params.name, params.arguments, _reporter(context), seen)
+            return {"resultType": "complete", **result}  # 2026-07-28 wants it said; earlier versions never see it
+        except UnknownTool:
+            raise MCPError(mcp_types.INVALID_PARAMS, f"There is no tool '{params.name[:64]}' in this pool.") from None
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self.idle.set()
+
+
+def _manager(server: Server[Any], *, stateless: bool, json_response: bool) -> StreamableHTTPSessionManager:
+    return StreamableHTTPSessionManager(
+        server,
+        stateless=stateless,
+        json_response=json_response,
+        session_idle_timeout=IDLE_S,
+        max_request_body_size=_MAX_BODY,
+        max_sessions=MAX_SESSIONS,
+    )
+
+
+def _owned(manager: StreamableHTTPSessionManager) -> ASGIApp:
+    """The manager's application, told who calls: an MCP session is for the caller that began it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        principal = scope[KEY].principal
+        subject = principal.subject if principal else ""
+        user = AuthenticatedUser(AccessToken(token="", client_id=subject, scopes=[]))
+        await manager.asgi_app({**scope, "user": user}, receive, send)
+
+    return app
+
+
+def _reporter(context: _Context) -> Report | None:
+    """None where the caller did not ask for progress."""
+    if not context.meta or context.meta.get("progress_token", context.meta.get("progressToken")) is None:
+        return None
+
+    async def report(seconds: float, message: str) -> None:
+        await context.session.report_progress(seconds, None, message)
+
+    return report
+
+
+class _WithoutWords(logging.Filter):
+    """Leaves an exception's kind and takes its text and its trace."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[0] is not None:
+            record.kind = record.exc_info[0].__name__
+            record.exc_info = None
+        return True
+
+
+def _quieten() -> None:
+    for name in ("mcp", "sse_starlette"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("mcp.server.runner", "mcp.server.streamable_http", "mcp.server.streamable_http_manager"):
+        logging.getLogger(name).addFilter(_WithoutWords())
