@@ -32,7 +32,7 @@ from carrel.models import Level
 from items import parameter
 from leftovers import Before, become_subreaper
 
-pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "world")  # further fixtures
+pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "small_pool", "world")  # further fixtures
 
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"

@@ -198,6 +198,11 @@ class Agent:
             self.send({"s": number, "data": "display", "more": 1}, piece)
         self.send({"s": number, "data": "display"}, pieces[-1])
 
+    def _picture(self, number: int, text: str, generation: int) -> None:
+        """One display of so many bytes, without its end."""
+        for piece in chunks(b"x" * int(text)):
+            self.send({"s": number, "data": "display", "more": 1}, piece)
+
     def _returned(self, number: int, text: str, generation: int) -> None:
         for piece in chunks(text.encode()):
             self.send({"s": number, "data": "variables"}, piece)
@@ -313,6 +318,7 @@ _WORDS: dict[str, Callable[[Agent, int, str, int], str | None]] = {
     "value": Agent._value,
     "document": Agent._document,
     "display": Agent._display,
+    "picture": Agent._picture,
     "returned": Agent._returned,
     "exit": Agent._exit,
     "set": Agent._set,

@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from carrel.host.service import Service
 from carrel.models import MIB, ExecutionSpec, Level, Outcome, Output, PoolSpec, ShellCommand, Status, Value, ValueKind
 from carrel.sessions.keeper import Keeper
 from fake_sandboxes import Agent, FakeBackend
+from small_pool import pieces, until
 
 pytestmark = pytest.mark.anyio
 
@@ -35,11 +36,6 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "run" / "hostlink.sock"
-
-
-@pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
 
 
 @asynccontextmanager
@@ -65,17 +61,6 @@ async def link(keeper: Keeper, path: Path) -> AsyncIterator[HostLink]:
     link = HostLink(path)
     yield link
     await link.close()
-
-
-async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in threads and books that tell nobody
-            await asyncio.sleep(0.005)
-
-
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
 
 
 def agent(backend: FakeBackend, keeper: Keeper, identifier: str = "alice") -> Agent:

@@ -6,8 +6,7 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
 
@@ -17,74 +16,22 @@ from carrel import errors
 from carrel.backends.base import Death
 from carrel.backends.network import Network
 from carrel.guest.frames import Decoder, FrameError, Header, encode
-from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, Status, Usage
-from carrel.sessions import link, runner
+from carrel.models import MIB, ExecutionSpec, Outcome, PoolSpec, Status, Usage
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import TIMED_OUT, Order, Record, cut
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.room import short
-from carrel.sessions.session import Session
 from carrel.sessions.states import SANDBOX, SESSION, SessionEvent, SessionState, TransitionError, step
 from carrel.sessions.store import KEPT, Store
 from fake_sandboxes import FakeBackend
+from small_pool import pieces, pool_of, run, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("hurry")]
 
 
 @pytest.fixture(scope="module")
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ladder's steps in a fraction of their seconds."""
-    monkeypatch.setattr(runner, "GRACE_S", 0.4)
-    monkeypatch.setattr(link, "ANSWER_S", 1.0)
-    monkeypatch.setattr(link, "FILE_S", 1.0)
-
-
-@pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
-
-
-@pytest.fixture
-async def keeper(backend: FakeBackend) -> AsyncIterator[Keeper]:
-    async with pool_of(backend) as keeper:
-        yield keeper
-    assert not backend.alive, "nothing is left"
-
-
-@asynccontextmanager
-async def pool_of(
-    backend: FakeBackend, ready: int = 2, maximum: int = 10, cooldown: int = 300
-) -> AsyncIterator[Keeper]:
-    async with Keeper({Level.NAMESPACE: backend}) as keeper:
-        await keeper.apply_pool(
-            PoolSpec("python", ready=ready, maximum=maximum, cooldown=cooldown, memory_bytes=64 * MIB)
-        )
-        await keeper.settled("python")
-        yield keeper
-
-
-async def run(
-    session: Session, code: str, timeout: float = 5.0, operation_id: str | None = None, limit: int = 4096
-) -> Record:
-    record = session.submit(ExecutionSpec(code, timeout=timeout, operation_id=operation_id, stream_limit=limit))
-    await record.done()
-    return record
-
-
-async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in threads and books that tell nobody
-            await asyncio.sleep(0.005)
-
-
-async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
-        yield part
 
 
 # ---- code
@@ -295,6 +242,11 @@ HOSTILE = {
     "an event that is none": 'frame {"s": 0, "event": "party"}',
     "deaths without number": 'frame {"s": 0, "event": "died"}\nframe {"s": 0, "event": "died"}',
     "more output than the cap": "flood 300000",
+    "more displays than there may be": "display {}\n" * 101,
+    "displays that are larger than their cap": "picture 17000000",
+    "an exit code that is none": 'frame {"s": "N", "end": 1, "outcome": "ok", "exit": 256}',
+    "an exit code that is a boolean": 'frame {"s": "N", "end": 1, "outcome": "ok", "exit": true}',
+    "fewer than no displays dropped": 'frame {"s": "N", "end": 1, "outcome": "ok", "dropped": -1}',
     "a header that is too long": "bytes 7fffffff00000000",
     "a payload that is too long": "bytes 000000027fffffff7b7d",
     "a header that is no JSON": "bytes 00000003000000007b7d7d",
