@@ -81,7 +81,7 @@ def test_pools_use_the_names_of_azures_property_bag(tmp_path: Path) -> None:
     assert config.pools == (
         PoolSpec(
             "analysis", image="python-slim", ready=5, maximum=50, cooldown=600, memory_bytes=2048 * MIB, cpu=1.5, pids=64,
-            data_bytes=1024 * MIB, data_inodes=1000, tmp_bytes=32 * MIB, maximum_execution=30,
+            data_bytes=1024 * MIB, data_inodes=1000, tmp_bytes=32 * MIB, maximum_execution=30, maximum_asynchronous=30,
         ),
     )  # fmt: skip
 
@@ -176,3 +176,13 @@ def test_a_configuration_survives_the_way_to_another_process(tmp_path: Path) -> 
     )
 
     assert Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_what_nobody_waits_for_may_take_longer_where_the_pool_says_so(tmp_path: Path) -> None:
+    """Else it has the bound of any call."""
+    table = "[pools.p]\ncarrel = {execution = 30, maximumAsynchronousExecutionInSeconds = 86400}"
+    (pool,) = load_file(tmp_path, table).pools
+
+    assert (pool.longest(is_asynchronous=False), pool.longest(is_asynchronous=True)) == (30, 86_400)
+    with pytest.raises(ConfigError, match="1 to 86400"):
+        load_file(tmp_path, "[pools.p]\ncarrel = {maximumAsynchronousExecutionInSeconds = 86401}")

@@ -10,11 +10,11 @@ import pytest
 
 from carrel.backends import capacity, policy
 from carrel.config import SETTINGS
-from carrel.guest import values
+from carrel.guest import run, values
 from carrel.models import MIB, PoolSpec
 from carrel.pool_settings import FIELDS
 from carrel.server import upload
-from carrel.sessions import link, runner, store
+from carrel.sessions import executions, link, runner, store, streams
 from carrel.wire import executions as wire
 from carrel.wire import names
 
@@ -113,6 +113,15 @@ def test_the_fixed_limits_are_the_codes() -> None:
     assert row("calls that wait for a session")[1] == str(runner.QUEUE)
     assert row("calls under way in a session")[1] == str(link.MAX_STREAMS)
     assert row("results kept of a session")[1] == f"{store.KEPT} and {store.KEPT_BYTES // MIB} MiB"
+    assert (
+        row("results of asynchronous calls that nobody has read")[1] == f"{store.KEPT} or {store.KEPT_BYTES // MIB} MiB"
+    )
+    assert f"before {store.UNREAD_BYTES // MIB} MiB" in PAGE
+    displays = f"{streams.MAX_DISPLAYS}, and {runner.DISPLAY_CAP // MIB} MiB together"
+    assert row("displays of an execution")[1] == displays and streams.MAX_DISPLAYS == run.MAX_DISPLAYS
+    assert row("variables given to a call")[1] == f"{runner.CODE_BYTES // MIB} MiB of JSON"
+    assert row("variables that come back from a call")[1] == f"{runner.VALUE_CAP // MIB} MiB of JSON"
+    assert row("readers that follow an execution")[1] == str(executions.WATCHERS)
     lengths = f"{names.MAX_PATH_BYTES:,} bytes, {names.MAX_SEGMENT_BYTES} a name, {names.MAX_DEPTH} levels"
     assert row("a path")[1] == lengths
 

@@ -59,6 +59,8 @@ def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum
             attributes[field.attribute] = parsed
     attributes.setdefault("image", attributes.get("container_type", ContainerType.PYTHON).image)
     attributes |= _network_of(f"[pools.{name}]", attributes)
+    if "maximum_execution" in attributes:
+        attributes.setdefault("maximum_asynchronous", attributes["maximum_execution"])
     spec = PoolSpec(name=name, **_with_levels(attributes | _packages_of(attributes)))
     _check_together(spec)
     return spec
@@ -266,5 +268,11 @@ FIELDS: dict[str, Field] = {
             "folder of wheels that can be installed without a network",
         ),
         Field("carrel.execution", "maximum_execution", whole(1, 220), "1 to 220 seconds, the most a call may ask for"),
+        Field(
+            "carrel.maximumAsynchronousExecutionInSeconds",
+            "maximum_asynchronous",
+            whole(1, 86_400),
+            "1 to 86400 seconds, the most an asynchronous call may ask for",
+        ),
     )
 }
