@@ -3,7 +3,8 @@ this, never by looking for files.
 
 The attacks are real ones: the canary puts a file, a folder, sockets and a listener on the host, tells the code inside where they are,
 and the code says what it got at. What a level is not meant to stop is no hole in it (MEANT). It speaks the agent's protocol itself,
-one call at a time, so that it needs nothing above this floor. Every step has a deadline.
+one call at a time, so that it needs nothing above this floor. What runs inside is Python, as a command of the session's: so an image
+of any runtime will do, and what is tried is what all code of a session has. Every step has a deadline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ T = TypeVar("T")
 
 _ANSWER_S = 15.0
 _KILL_S = 15.0
-_MAX_VALUE = 65_536
+_MAX_ANSWER = 65_536
+_SAID = 300  # characters of a reason
+# Every sandbox has our Python, and where there is no root of its own PATH leads to it.
+_COMMAND = "for python in /opt/carrel/python/bin/python3 python3; do command -v $python >/dev/null && exec $python -I -S -; done"
 FACTS = "canary.json"
 POOL = PoolSpec("canary", image="python-slim")
 
@@ -59,11 +63,13 @@ MEANT: dict[str, frozenset[Level]] = {
     "the host's /home can be seen": _ALL,
 }
 
-# Runs inside, with the facts as a file beside it. Its value is a list of what should not have been possible.
+# Runs inside, with the facts as a file beside it. It prints a list of what should not have been possible.
 ATTACKS = r"""
 import ctypes, errno, json, os, socket
 facts = json.load(open("canary.json"))
-_status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+# What is in force is handed down to whatever a process starts; at level restricted the guest's folder in /proc is the only one to be read.
+# Of the guest, which started this: an exec may drop what that has kept.
+_status = dict(line.split(":", 1) for line in open(f"/proc/{os.getppid()}/status"))
 _libc = ctypes.CDLL(None, use_errno=True)
 found = []
 def attack(name, attempt, *arguments):
@@ -104,7 +110,7 @@ def listed(path):
 attack("the host's processes can be signalled", os.kill, facts["pid"], 0)
 if len([name for name in listed("/proc") if name.isdigit()]) > 4: found.append("other processes can be seen")
 if set(listed("/home")) - {"user"}: found.append("the host's /home can be seen")
-sorted(set(found))
+print(json.dumps(sorted(set(found))))
 """
 
 
@@ -115,7 +121,7 @@ async def attack(backend: Backend, pool: PoolSpec) -> list[str]:
     """
     async with visit(backend, pool) as agent:
         if backend.level is Level.PROCESS:  # it stops nothing, and what succeeds there happens to the machine
-            return await agent.run("[]")
+            return await agent.run("print([])")
         try:
             with _bait() as facts:
                 await agent.write(FACTS, json.dumps(facts).encode())
@@ -195,15 +201,18 @@ class Agent:
         await self._answer(_ANSWER_S)
 
     async def run(self, code: str) -> list[str]:
-        """The value of code whose last expression is a list of words."""
-        execute = {"op": "execute", "stream_cap": 4096, "value_cap": _MAX_VALUE}
-        await self._send((execute, b""), ({"data": 1}, code.encode()), ({"end": 1}, b""))
+        """What Python code prints, which is a list of words in JSON."""
+        execute = {"op": "execute", "kind": "shell", "stream_cap": _MAX_ANSWER, "value_cap": 0}
+        body = json.dumps({"command": _COMMAND, "shell": "sh", "stdin": code}).encode()
+        await self._send((execute, b""), ({"data": 1}, body), ({"end": 1}, b""))
+        said = await self._answer(_ANSWER_S)
         try:
-            value = json.loads(await self._answer(_ANSWER_S) or b"{}").get("json")
-        except (ValueError, AttributeError):
+            value = json.loads(said["stdout"])
+        except ValueError:
             value = None
         if not isinstance(value, list):
-            raise SandboxStartFailed("the canary's code did not run to its end")
+            last = bytes(said["stderr"]).decode(errors="replace").strip().rpartition("\n")[2][:_SAID]
+            raise SandboxStartFailed(f"the canary's code did not run to its end: {last or 'it said nothing'}")
         return [str(each) for each in value]
 
     async def _send(self, *parts: tuple[dict[str, Any], bytes]) -> None:
@@ -211,23 +220,23 @@ class Agent:
         data = b"".join(frames.encode({"s": self._stream, **header}, payload) for header, payload in parts)
         await asyncio.get_running_loop().sock_sendall(self._channel, data)
 
-    async def _answer(self, seconds: float) -> bytes:
-        """The value of the stream under way, at its end."""
+    async def _answer(self, seconds: float) -> dict[str, bytearray]:
+        """What the stream under way has printed, at its end."""
         return await _in_time(self._read_answer(), seconds, "the agent did not answer")
 
-    async def _read_answer(self) -> bytes:
-        value = b""
+    async def _read_answer(self) -> dict[str, bytearray]:
+        said = {"stdout": bytearray(), "stderr": bytearray()}
         while True:
             data = await asyncio.get_running_loop().sock_recv(self._channel, 65_536)
             if not data:
                 raise SandboxStartFailed("the agent ended")
             for header, payload in self._decoder.feed(data):
-                if header.get("data") == "value" and len(value) < _MAX_VALUE:
-                    value += payload
+                if (stream := said.get(str(header.get("data")))) is not None and len(stream) < _MAX_ANSWER:
+                    stream += payload
                 if "error" in header:
                     raise SandboxStartFailed(str(header["error"]))
                 if "end" in header:
-                    return value
+                    return said
 
 
 async def _in_time(step: Awaitable[T], seconds: float, what: str) -> T:

@@ -21,7 +21,7 @@ from carrel.models import Network, PoolSpec
 CARVE_OUT = "127.0.0.1/32"
 _REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\ncarrel"
 
-# Runs inside. Its value says what is not as it should be.
+# Runs inside. It prints what is not as it should be.
 LISTED = r"""
 import json, socket
 facts = json.load(open("canary.json"))
@@ -42,7 +42,7 @@ for port in (facts["listed"], facts["other"]):
     try: socket.create_connection(("127.0.0.1", port), 0.5).close()
     except OSError: continue
     wrong.append("the host can be reached beside the proxy")
-sorted(set(wrong))
+print(json.dumps(sorted(set(wrong))))
 """
 
 
@@ -58,7 +58,7 @@ for what, address in facts["forbidden"].items():
     try: socket.create_connection(address, 1).close()
     except OSError: continue
     wrong.append(f"{what} can be reached")
-sorted(wrong)
+print(json.dumps(sorted(wrong)))
 """
 
 
