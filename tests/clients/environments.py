@@ -52,6 +52,7 @@ class Client:
 
 CLIENTS = (
     Client("langchain"),
+    Client("deepagents"),
     Client("llamaindex"),
     Client("semantic_kernel", source_only=("pybars4", "pymeta3")),
     Client("autogen"),

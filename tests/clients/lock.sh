@@ -13,6 +13,7 @@ compile() {
         --no-header --no-emit-index-url --no-emit-find-links ${UPGRADE:-} "$@" --output-file "$kind.lock")
 }
 compile langchain requirements
+compile deepagents requirements
 compile llamaindex requirements
 compile autogen requirements
 compile mcp_1 requirements

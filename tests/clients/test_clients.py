@@ -1,4 +1,4 @@
-"""The unmodified client packages against a running server: LangChain, LlamaIndex, Semantic Kernel, AutoGen and both generations of MCP's.
+"""The unmodified client packages against a running server: LangChain, deepagents, LlamaIndex, Semantic Kernel, AutoGen and MCP's.
 
 Each package lives in an environment of its own (environments.py) and runs its `scenario.py` there once; every `check_…` function of a
 scenario becomes a test here. The packages are told nothing about Carrel but the address, the token and the certificate that
@@ -8,6 +8,7 @@ scenario becomes a test here. The packages are told nothing about Carrel but the
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import os
 import subprocess
@@ -54,7 +55,8 @@ def checks_of(client: Client) -> list[str]:
 
 def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]:
     """All that a scenario knows of the world: nothing of ours, of the caller's Azure settings or proxies is handed down."""
-    pool = connection["pools"]["python"]
+    pools = connection["pools"]
+    pool = pools["python"]
     endpoint = pool["endpoint"]
     return {
         "PATH": os.environ["PATH"],
@@ -64,6 +66,7 @@ def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]
         "PYTHONPATH": str(environments.HERE / "kit"),
         "PYTHONDONTWRITEBYTECODE": "1",
         "CARREL_ENDPOINT": endpoint,
+        "CARREL_SHELL_ENDPOINT": (pools.get("shell") or pools["python"])["endpoint"],  # every pool takes shell commands
         "CARREL_HTTPS_ENDPOINT": connection["https"] + urlsplit(endpoint).path,
         "CARREL_TOKEN": connection["token"],
         "CARREL_MCP": pool["mcp"],
@@ -89,22 +92,27 @@ def run_scenario(client: Client, connection: dict[str, Any], home: Path) -> Repo
     return Report({line["check"]: line for line in lines}, done.returncode, done.stderr)
 
 
-def live_sessions(pool: httpx.Client) -> set[str]:
-    """Identifiers of every live session; `nextLink` is followed."""
-    identifiers: set[str] = set()
-    url: str | None = "listSessions?api-version=2025-10-02-preview"
-    while url:
-        reply = pool.get(url).raise_for_status().json()
-        identifiers |= {session["identifier"] for session in reply["sessions"]}
-        url = reply.get("nextLink")
+def live_sessions(pools: list[httpx.Client]) -> set[tuple[int, str]]:
+    """Every live session, by the place of its pool and its identifier; `nextLink` is followed."""
+    identifiers: set[tuple[int, str]] = set()
+    for place, pool in enumerate(pools):
+        url: str | None = "listSessions?api-version=2025-10-02-preview"
+        while url:
+            reply = pool.get(url).raise_for_status().json()
+            identifiers |= {(place, session["identifier"]) for session in reply["sessions"]}
+            url = reply.get("nextLink")
     return identifiers
 
 
 @pytest.fixture
-def pool(server: Server) -> Iterator[httpx.Client]:
-    endpoint, token = server.connection["pools"]["python"]["endpoint"], server.connection["token"]
-    with httpx.Client(base_url=endpoint, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
-        yield client
+def pools(server: Server) -> Iterator[list[httpx.Client]]:
+    headers = {"Authorization": f"Bearer {server.connection['token']}"}
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(httpx.Client(base_url=pool["endpoint"], headers=headers, timeout=30))
+            for pool in server.connection["pools"].values()
+            if pool is not None
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -115,16 +123,17 @@ def reports() -> dict[str, Report]:
 
 @pytest.fixture
 def report_of(
-    server: Server, pool: httpx.Client, reports: dict[str, Report], tmp_path: Path
+    server: Server, pools: list[httpx.Client], reports: dict[str, Report], tmp_path: Path
 ) -> Callable[[Client], Report]:
     """Runs a client's scenario when first asked for it, then ends the sessions it left, which other tests want the room of."""
 
     def report(client: Client) -> Report:
         if client.name not in reports:
-            before = live_sessions(pool)
+            before = live_sessions(pools)
             reports[client.name] = run_scenario(client, server.connection, tmp_path)
-            for identifier in live_sessions(pool) - before:
-                pool.delete("session", params={"identifier": identifier, "api-version": "2025-10-02-preview"})
+            for place, identifier in live_sessions(pools) - before:
+                query = {"identifier": identifier, "api-version": "2025-10-02-preview"}
+                pools[place].delete("session", params=query)
         return reports[client.name]
 
     return report
