@@ -15,6 +15,7 @@ from carrel import __version__
 COMMANDS = {
     "serve": ("serve", "serve"),
     "exec": ("execute", "execute"),
+    "session": ("session", "session"),
     "token": ("token", "token"),
     "env": ("env", "env"),
     "sessionpool": ("sessionpool", "sessionpool"),

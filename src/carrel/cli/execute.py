@@ -8,16 +8,20 @@ import json
 import secrets
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from carrel.cli.clients import connected
 from carrel.cli.launch import LaunchError, private_server
 from carrel.cli.options import failures, output_option, print_json, state_folder, state_option
+from carrel.cli.running import INTERRUPTED, Screen, run
 from carrel.cli.statefolder import is_held
-from carrel.client import Client, NotRunning, Result
+from carrel.client import Client, NotRunning, Result, ShellResult
 
+_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp"}
 _OUTPUT_LIMIT = 1024 * 1024  # characters of each stream; the API's own default of 4096 suits models more than people
 
 
@@ -33,6 +37,13 @@ _OUTPUT_LIMIT = 1024 * 1024  # characters of each stream; the API's own default 
     default=60,
     show_default=True,
     help="Most seconds it may take.",
+)
+@click.option("--shell", "is_command", is_flag=True, help="CODE is a command of the shell; exit as it does.")
+@click.option(
+    "--stream/--no-stream",
+    "streams",
+    default=None,
+    help="Print output as it is written (the default on a terminal), or at the end.",
 )
 @click.option(
     "--images",
@@ -51,6 +62,8 @@ def execute(
     session: str | None,
     pool: str,
     timeout: int,
+    is_command: bool,
+    streams: bool | None,
     images: Path,
     shows_usage: bool,
     output: str,
@@ -58,22 +71,35 @@ def execute(
 ) -> None:
     """Run CODE (or a file, or stdin), print its output and its value, and exit 0 if it succeeded, 1 if it failed.
 
+    Ctrl-C cancels it; a second one leaves at once.
     Without a running server one is started for this call; a session then lasts as long as the call.
     """
     text = _code(code, file)
+    screen = Screen() if output != "json" and (sys.stdout.isatty() if streams is None else streams) else None
     with failures(), _client(state_folder(state), pool, session or f"exec-{secrets.token_hex(8)}") as client:
+        program = partial(client.shell if is_command else client.execute, text)
         try:
-            result = client.execute(text, timeout=timeout, output_limit=_OUTPUT_LIMIT)
+            result, was_interrupted = run(
+                client, program, timeout=timeout, output_limit=_OUTPUT_LIMIT, on_output=screen and screen.show
+            )
         finally:
             if session is None:
                 with contextlib.suppress(
                     Exception
                 ):  # the call's own outcome matters more; an idle session ends by itself
                     client.end()
-    _print(result, images, output)
-    if shows_usage and output != "json":
-        click.echo(_usage_line(result), err=True)
-    sys.exit(0 if result.is_ok else 1)
+    if result is not None:
+        _print(result, images, output, screen)
+        if shows_usage and output != "json":
+            click.echo(_usage_line(result), err=True)
+    sys.exit(INTERRUPTED if was_interrupted or result is None else _exit_status(result))
+
+
+def _exit_status(result: Result) -> int:
+    """A command's own, where it has one."""
+    if isinstance(result, ShellResult) and (result.exit_code or 0) > 0:
+        return result.exit_code or 1
+    return 0 if result.is_ok else 1
 
 
 def _code(code: str | None, file: Any) -> str:
@@ -101,34 +127,36 @@ def _client(folder: Path, pool: str, identifier: str) -> Iterator[Client]:
                 folder = stack.enter_context(private_server(["--log-level", "warning"]))
             except LaunchError as error:
                 raise click.ClickException(f"no server is running, and none could be started: {error}") from error
-        yield stack.enter_context(_connected(folder, pool, identifier))
+        try:
+            client = connected(folder, pool, identifier)
+        except NotRunning as error:  # the folder is held, so somebody serves there
+            raise click.ClickException(
+                f"the server with {folder} is still starting or just stopping; try again"
+            ) from error
+        yield stack.enter_context(client)
 
 
-def _connected(folder: Path, pool: str, identifier: str) -> Client:
-    try:
-        return Client.from_connection(folder, pool=pool, identifier=identifier)
-    except NotRunning as error:
-        raise click.ClickException(f"the server with {folder} is still starting or just stopping; try again") from error
-    except KeyError as error:
-        raise click.ClickException(
-            f"there is no pool {error.args[0]}: `carrel sessionpool list` shows what there is"
-        ) from error
-
-
-def _print(result: Result, images: Path, output: str) -> None:
+def _print(result: Result, images: Path, output: str, screen: Screen | None) -> None:
     saved = _save(result, images)
     if output == "json":
-        value = str(saved) if saved else result.result
-        fields = {"status": result.status, "stdout": result.stdout, "stderr": result.stderr, "result": value}
-        usage = dataclasses.asdict(result.usage)
-        return print_json(fields | {"durationMs": result.duration_ms, "outcome": result.outcome, "usage": usage})
-    click.echo(result.stdout, nl=False)
-    click.echo(result.stderr, nl=bool(result.stderr) and not result.stderr.endswith("\n"), err=True)
-    if saved:
-        click.echo(str(saved))
-    elif result.result not in ("", None):
+        return print_json(_fields(result, saved))
+    if screen is not None and screen.has_shown:
+        screen.finish()
+    else:
+        click.echo(result.stdout, nl=False)
+        click.echo(result.stderr, nl=bool(result.stderr) and not result.stderr.endswith("\n"), err=True)
+    for path in saved:
+        click.echo(str(path))
+    if result.image is None and result.result not in ("", None):
         click.echo(result.result if isinstance(result.result, str) else json.dumps(result.result, ensure_ascii=False))
     return None
+
+
+def _fields(result: Result, saved: list[Path]) -> dict[str, Any]:
+    value = str(saved[-1]) if result.image is not None and saved else result.result
+    fields = {"status": result.status, "stdout": result.stdout, "stderr": result.stderr, "result": value}
+    told = {"durationMs": result.duration_ms, "outcome": result.outcome, "usage": dataclasses.asdict(result.usage)}
+    return {**fields, **told, "images": [str(path) for path in saved]}
 
 
 def _usage_line(result: Result) -> str:
@@ -144,13 +172,29 @@ def _usage_line(result: Result) -> str:
     return f"{result.outcome or 'outcome unknown'}: {', '.join(told) or 'the server does not tell what was used'}"
 
 
-def _save(result: Result, folder: Path) -> Path | None:
-    """Where the value's image was written, if it is one. A file that is there is never replaced."""
-    if (data := result.image) is None:
-        return None
+def _save(result: Result, folder: Path) -> list[Path]:
+    """Where the images were written: all that were displayed, or the value where the server tells no displays."""
+    return [_write(data, extension, folder) for data, extension in _images(result)]
+
+
+def _images(result: Result) -> Iterator[tuple[bytes, str]]:
+    """Bytes and extension. What the format is called is chosen inside the sandbox, so not to be believed."""
+    shown = [
+        (data, extension)
+        for output in result.outputs
+        for mime, extension in _EXTENSIONS.items()
+        if (data := output.image(mime)) is not None
+    ]
+    if shown:
+        yield from shown
+    elif (data := result.image) is not None:
+        form = str(result.result.get("format", "png"))
+        yield data, form if form.isalnum() else "bin"
+
+
+def _write(data: bytes, extension: str, folder: Path) -> Path:
+    """A file that is there is never replaced."""
     folder.mkdir(parents=True, exist_ok=True)
-    form = str(result.result.get("format", "png"))
-    extension = form if form.isalnum() else "bin"  # chosen inside the sandbox, so not to be believed
     for number in range(1, 10_000):
         path = folder / f"image-{number}.{extension}"
         with contextlib.suppress(FileExistsError), path.open("xb") as target:

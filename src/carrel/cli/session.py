@@ -1,0 +1,103 @@
+"""`carrel session`: look at the sessions of a pool, and end what runs in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from carrel.cli.clients import connected
+from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
+
+if TYPE_CHECKING:
+    from carrel.client import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def pool_option(command: F) -> F:
+    return click.option("--pool", metavar="NAME", default="python", show_default=True, help="Pool of the session.")(
+        command
+    )
+
+
+@click.group()
+def session() -> None:
+    """Look at sessions, restart and stop them, and cancel what runs in them."""
+
+
+@session.command("list")
+@pool_option
+@output_option
+@state_option
+def list_sessions(pool: str, output: str, state: str | None) -> None:
+    """List the live sessions of a pool."""
+    with failures(), connected(state_folder(state), pool) as client:
+        found = [_fields(each) for each in client.sessions()]
+    if output == "json":
+        return print_json(found)
+    return print_table(
+        [list(each.values()) for each in found], ["IDENTIFIER", "CREATED", "LAST USED", "EXPIRES", "ETAG"]
+    )
+
+
+@session.command()
+@click.argument("identifier")
+@pool_option
+@output_option
+@state_option
+def show(identifier: str, pool: str, output: str, state: str | None) -> None:
+    """Show a session and the executions of it that the server knows."""
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        fields, executions = _fields(client.session()), client.executions()
+    if output == "json":
+        return print_json({**fields, "executions": [asdict(each) for each in executions]})
+    print_table([[name, value] for name, value in fields.items()], ["FIELD", "VALUE"])
+    if executions:
+        click.echo()
+        rows = [[each.id, each.status, each.outcome or "-", f"{each.duration_ms} ms"] for each in executions]
+        print_table(rows, ["EXECUTION", "STATUS", "OUTCOME", "TIME"])
+    return None
+
+
+@session.command()
+@click.argument("identifier")
+@pool_option
+@state_option
+def stop(identifier: str, pool: str, state: str | None) -> None:
+    """End a session: its variables and files are gone."""
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        client.end()
+
+
+@session.command()
+@click.argument("identifier")
+@pool_option
+@state_option
+def restart(identifier: str, pool: str, state: str | None) -> None:
+    """Give a session a fresh interpreter: variables are lost, files stay, what runs is canceled."""
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        client.restart()
+
+
+@session.command()
+@click.argument("identifier")
+@click.argument("execution", required=False)
+@pool_option
+@state_option
+def cancel(identifier: str, execution: str | None, pool: str, state: str | None) -> None:
+    """Cancel EXECUTION, or all that runs or waits in the session; print how many that were, or how the execution ended."""
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        click.echo(client.cancel_all() if execution is None else client.cancel(execution).status)
+
+
+def _fields(found: Session) -> dict[str, str]:
+    return {
+        "identifier": found.identifier,
+        "createdAt": found.created_at.isoformat(timespec="seconds"),
+        "lastAccessedAt": found.last_accessed_at.isoformat(timespec="seconds"),
+        "expireAt": found.expires_at.isoformat(timespec="seconds"),
+        "etag": found.etag,
+    }
