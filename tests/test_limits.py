@@ -15,8 +15,8 @@ from carrel.models import MIB, PoolSpec
 from carrel.pool_settings import FIELDS
 from carrel.server import upload
 from carrel.sessions import executions, link, runner, store, streams
-from carrel.wire import executions as wire
 from carrel.wire import names
+from carrel.wire import programs as wire
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/reference/limits.md").read_text()

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel import errors
-from carrel.models import Execution, Outcome, SessionView, Status, Usage, Value, ValueKind
-from carrel.wire import executions, jsons, sessions, times
+from carrel.models import Execution, Outcome, Output, SessionView, ShellCommand, Status, Usage, Value, ValueKind
+from carrel.wire import executions, jsons, programs, sessions, times
 from carrel.wire.versions import VERSIONS, Version, decode_version
 
 OLDEST, SECOND, TEXTUAL, SPEC_25, NEWEST = VERSIONS.values()
 
 
-def decode(body: Any, **more: Any) -> executions.ExecuteRequest:
+def decode(body: Any, **more: Any) -> programs.ExecuteRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return executions.decode_execution(raw, default_stream=4096, **more)
+    return programs.decode_execution(raw, default_stream=4096, **more)
 
 
 # ---- api-versions -----------------------------------------------------------------------------------------------------
@@ -93,6 +93,33 @@ def test_a_request_keeps_its_casing_its_identifier_and_its_id() -> None:
         ({"code": "/w==", "codeInputType": "inlineBase64"}, "code"),
         ({"code": "é", "codeInputType": "inlineBase64"}, "code"),
         ({"properties": []}, "properties"),
+        ({"code": "x", "shellCommand": "ls"}, "shellCommand"),
+        ({"pythonCode": "x", "execCommandAndArgs": ["ls"]}, "execCommandAndArgs"),
+        ({"shellCommand": "ls", "execCommandAndArgs": ["ls"]}, "execCommandAndArgs"),
+        ({"shellCommand": ["ls"]}, "shellCommand"),
+        ({"shellCommand": "a\0b"}, "shellCommand"),
+        ({"shellCommand": "\ud800"}, "shellCommand"),
+        ({"execCommandAndArgs": "ls"}, "execCommandAndArgs"),
+        ({"execCommandAndArgs": []}, "execCommandAndArgs"),
+        ({"execCommandAndArgs": [""]}, "execCommandAndArgs"),
+        ({"execCommandAndArgs": ["ls", 1]}, "execCommandAndArgs"),
+        ({"execCommandAndArgs": ["ls", "\0"]}, "execCommandAndArgs"),
+        ({"shellCommand": "ls", "shellType": "zsh"}, "shellType"),
+        ({"shellCommand": "ls", "stdin": 3}, "stdin"),
+        ({"shellCommand": "ls", "stdin": "\udfff"}, "stdin"),
+        ({"code": "x", "variables": ["x"]}, "variables"),
+        ({"code": "x", "variables": {"": 1}}, "variables"),
+        ({"code": "x", "variables": {"a b": 1}}, "variables"),
+        ({"code": "x", "variables": {"a\n": 1}}, "variables"),
+        ({"code": "x", "variables": {"1a": 1}}, "variables"),
+        ({"code": "x", "variables": {"a" * 256: 1}}, "variables"),
+        ({"code": "x", "variables": {"a": float("nan")}}, "variables"),
+        ({"code": "x", "variables": {"a": [{"b": float("-inf")}]}}, "variables"),
+        ({"code": "x", "variables": {f"v{n}": n for n in range(1001)}}, "variables"),
+        ({"code": "x", "returnVariables": "a"}, "returnVariables"),
+        ({"code": "x", "returnVariables": [1]}, "returnVariables"),
+        ({"code": "x", "returnVariables": ["a.b"]}, "returnVariables"),
+        ({"code": "x", "returnVariables": ["a", "b; c"]}, "returnVariables"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], target: str) -> None:
@@ -101,10 +128,68 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], target: str) -> None:
     assert caught.value.target == target
 
 
-@pytest.mark.parametrize("body", [{}, {"properties": {}}, {"code": None}, {"shellCommand": "ls"}])
+@pytest.mark.parametrize("body", [{}, {"properties": {}}, {"code": None}, {"shellCommand": None}, {"stdin": "x"}])
 def test_a_request_without_code_says_so(body: dict[str, Any]) -> None:
     with pytest.raises(errors.PropertiesMissing):
         decode(body)
+
+
+def test_a_shell_command_is_a_line_or_a_list() -> None:
+    """In any spelling of the envelope; what is meant for code says nothing about it."""
+    for body, command in (
+        ({"shellCommand": "ls -l"}, ShellCommand("ls -l")),
+        ({"properties": {"shellCommand": "", "shellType": "SH"}}, ShellCommand("", None, "sh")),
+        ({"execCommandAndArgs": ["ls", "", "é"]}, ShellCommand(argv=("ls", "", "é"))),
+        (
+            {"shellCommand": "cat", "stdin": "a\0b", "codeInputType": None, "code": None},
+            ShellCommand("cat", stdin="a\0b"),
+        ),
+    ):
+        spec = decode(body).spec
+        assert (spec.shell, spec.code, spec.timeout) == (command, "", 60.0)
+    assert decode({"code": "x", "stdin": "unknown here", "shellType": 7}).spec.shell is None
+
+
+def test_a_shell_command_has_the_limit_of_code() -> None:
+    for body in (
+        {"shellCommand": "x" * (programs.MAX_CODE_BYTES + 1)},
+        {"execCommandAndArgs": ["x" * (programs.MAX_CODE_BYTES // 2)] * 3},
+        {"shellCommand": "cat", "stdin": "x" * (programs.MAX_CODE_BYTES + 1)},
+    ):
+        with pytest.raises(errors.ContentTooLarge):
+            decode(body)
+
+
+def test_variables_are_values_and_names() -> None:
+    values = {"a": [1, {"b": None}], "größe": 1.5, "$jquery": "x", "_": True}
+
+    spec = decode({"code": "x", "variables": values, "returnVariables": ["a", "b", "a"]}).spec
+
+    assert (spec.variables, spec.wanted) == (values, ("a", "b"))
+    assert (decode({"code": "x"}).spec.variables, decode({"code": "x", "variables": {}}).spec.variables) == (None, {})
+    assert programs.decode_variables(b'{"a": 1}') == {"a": 1}
+
+
+def test_a_variable_is_bounded_in_depth() -> None:
+    """Deeper than any reader of ours goes; what is at the bound passes."""
+
+    def nested(levels: int) -> bytes:
+        return b'{"code":"x","variables":{"a":' + b"[" * levels + b"]" * levels + b"}}"
+
+    assert decode(nested(programs.MAX_DEPTH)).spec.variables
+    with pytest.raises(errors.RequestInvalid) as caught:
+        decode(nested(programs.MAX_DEPTH + 1))
+    assert caught.value.target == "variables"
+
+
+def test_what_nobody_waits_for_may_take_longer_where_the_pool_allows() -> None:
+    body = {"code": "x", "executionType": "Asynchronous", "timeoutInSeconds": 3600}
+    assert decode(body, asynchronous_maximum_s=3600).spec.timeout == 3600
+    for refused in ({"asynchronous_maximum_s": 3599}, {}):
+        with pytest.raises(errors.RequestInvalid):
+            decode(body, **refused)
+    with pytest.raises(errors.RequestInvalid):
+        decode(body | {"executionType": "Synchronous"}, asynchronous_maximum_s=3600)
 
 
 def test_timeouts_keep_to_the_pool() -> None:
@@ -121,7 +206,7 @@ def test_stream_limits_above_the_server_maximum_are_clamped() -> None:
 
 
 def test_code_has_a_limit_in_bytes_however_it_is_written() -> None:
-    limit = executions.MAX_CODE_BYTES
+    limit = programs.MAX_CODE_BYTES
     assert len(decode({"code": "x" * limit}).spec.code) == limit
     for body in (
         {"code": "x" * (limit + 1)},
@@ -290,6 +375,77 @@ def test_an_execution_has_its_result_once_it_is_over() -> None:
     }
 
 
+def test_a_canceled_execution_says_so_in_both_envelopes() -> None:
+    canceled = replace(DONE, status=Status.CANCELED, outcome=Outcome.CANCELED, usage=None)
+
+    new = json.loads(executions.encode_execution(canceled, NEWEST))
+    assert (new["status"], new["result"]["outcome"], new["result"]["stdout"]) == ("Canceled", "canceled", "out\n")
+    assert json.loads(executions.encode_old(canceled))["properties"]["status"] == "Canceled"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "exit_code", "status", "stdout", "milliseconds"),
+    [
+        (Outcome.OK, 0, "0", "out\n", 2008),
+        (Outcome.ERROR, 3, "3", "out\n", 2008),
+        (Outcome.ERROR, 137, "137", "out\n", 2008),
+        (Outcome.TIMEOUT, None, "-1", "", 2000),
+        (Outcome.KILLED, None, "-1", "out\n", 2008),
+    ],
+)
+def test_a_shell_commands_status_is_its_exit_code(
+    outcome: Outcome, exit_code: int | None, status: str, stdout: str, milliseconds: int
+) -> None:
+    """LangChain takes int() of it. At its limit a command has printed nothing, and taken just so long, as on the live service."""
+    ended = Status.SUCCEEDED if exit_code == 0 else Status.FAILED
+    used = replace(USED, wall_ms=2008.4)
+    command = replace(DONE, status=ended, outcome=outcome, exit_code=exit_code, usage=used, is_shell=True)
+
+    envelope = json.loads(executions.encode_execution(command, NEWEST))
+
+    assert (envelope["status"], envelope["result"]["stdout"]) == (status, stdout)
+    assert envelope["result"]["executionTimeInMilliseconds"] == milliseconds
+    assert "executionResult" not in envelope["result"]
+    assert (
+        json.loads(executions.encode_execution(replace(command, status=Status.RUNNING), NEWEST))["status"] == "Running"
+    )
+
+
+def test_displays_and_variables_come_after_azures_fields() -> None:
+    shown = Output({"text/html": "<b>1</b>", "text/plain": "1"}, {"isolated": True})
+    done = replace(DONE, outputs=(shown,), dropped_outputs=2, variables={"a": [1]})
+
+    result = json.loads(executions.encode_execution(done, OLDEST))["result"]
+
+    assert result["outputs"] == [{"data": dict(shown.data), "metadata": {"isolated": True}}]
+    assert (result["droppedOutputs"], result["variables"]) == (2, {"a": [1]})
+    assert not {"outputs", "droppedOutputs", "variables"} & set(
+        json.loads(executions.encode_execution(DONE, OLDEST))["result"]
+    )
+
+
+def test_a_list_of_executions_has_no_output() -> None:
+    running = replace(DONE, id="id-2", status=Status.RUNNING, outcome=None, usage=None, is_asynchronous=True)
+
+    page = json.loads(executions.encode_executions([DONE, running], "http://next"))
+
+    head = {"identifier": "alice", "executionType": "Synchronous"}
+    assert page == {
+        "value": [
+            {"id": "id-1", **head, "status": "Succeeded", "outcome": "ok", "executionTimeInMilliseconds": 8},
+            {
+                "id": "id-2",
+                "identifier": "alice",
+                "executionType": "Asynchronous",
+                "status": "Running",
+                "outcome": None,
+                "executionTimeInMilliseconds": 0,
+            },
+        ],
+        "nextLink": "http://next",
+    }
+
+
 def test_executions_answers_202_at_one_version_only() -> None:
     assert [version.executions_status for version in VERSIONS.values()] == [200, 200, 202, 200, 200]
 
@@ -307,6 +463,18 @@ def test_a_session_has_the_five_fields() -> None:
         "expireAt": "1970-01-01T00:05:00.0000000Z",
         "etag": "guid",
     }
+
+
+def test_management_spells_the_end_of_a_session_otherwise() -> None:
+    view = SessionView("alice", "guid", 0.0, 1.0, 2.0)
+    plain = json.loads(sessions.encode_session(view))
+
+    managed = json.loads(sessions.encode_managed_session(view))
+
+    assert managed == {**{key: plain[key] for key in plain if key != "expireAt"}, "expiresAt": plain["expireAt"]}
+    page = json.loads(sessions.encode_managed_sessions([view, view], None))
+    assert page == {"value": [managed, managed], "count": 2, "nextLink": None}
+    assert sessions.encode_stopped("user 1", "python") == b"Session user 1 in session pool python stopped."
 
 
 def test_errors_have_one_body_and_full_pools_two() -> None:

@@ -74,6 +74,12 @@ class SessionNotFound(CarrelError):
     code, status = "NoSessionFoundError", 404
 
 
+class SessionUnknown(CarrelError):
+    """The same on the `.management` routes, whose clients look for this code."""
+
+    code, status = "SessionWithIdentifierNotFound", 400
+
+
 class FileMissing(CarrelError):
     code, status = "FileNotFound", 404
 

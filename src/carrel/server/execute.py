@@ -10,14 +10,8 @@ from carrel.models import Execution, SessionView, Status
 from carrel.server.call import Call, session_headers
 from carrel.server.exchange import Headers
 from carrel.wire import jsons, names
-from carrel.wire.executions import (
-    NEW_STREAM,
-    OLD_STREAM,
-    ExecuteRequest,
-    decode_execution,
-    encode_execution,
-    encode_old,
-)
+from carrel.wire.executions import encode_execution, encode_old
+from carrel.wire.programs import NEW_STREAM, OLD_STREAM, ExecuteRequest, decode_execution
 from carrel.wire.times import go_duration
 
 _RUNNING = (Status.NOT_STARTED, Status.RUNNING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from carrel.errors import ContentTooLarge, RequestInvalid
@@ -40,6 +41,30 @@ def encode(value: Any) -> bytes:
         return _encoder.encode(value).encode("ascii")
     except ValueError:
         return _encoder.encode(_finite(value)).encode("ascii")
+
+
+def is_strict(value: Any) -> bool:
+    """Whether a value has a form in JSON as the standard has it: NaN and infinities have none. Raises RecursionError."""
+    try:
+        _encoder.encode(value)
+    except ValueError:
+        return False
+    return True
+
+
+def is_deep(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in it more than `levels` deep."""
+    inside = [value]
+    for _ in range(levels + 1):
+        inside = [each for held in inside for each in _held(held)]
+    return bool(inside)
+
+
+def _held(value: Any) -> Iterable[Any]:
+    """What a list or object holds; an empty one still counts as a level, by a placeholder."""
+    if isinstance(value, dict):
+        return value.values() or (None,)
+    return (value or (None,)) if isinstance(value, list) else ()
 
 
 def _refuse_bombs(body: bytes | bytearray) -> None:

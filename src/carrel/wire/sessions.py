@@ -33,6 +33,20 @@ def encode_sessions(views: list[SessionView], next_link: str | None) -> bytes:
     return jsons.encode({"sessions": [_session(view) for view in views], "nextLink": next_link})
 
 
+def encode_managed_session(view: SessionView) -> bytes:
+    """The shape of `.management/getSession`, which spells the end of life otherwise."""
+    return jsons.encode(_managed(view))
+
+
+def encode_managed_sessions(views: list[SessionView], next_link: str | None) -> bytes:
+    return jsons.encode({"value": [_managed(view) for view in views], "count": len(views), "nextLink": next_link})
+
+
+def encode_stopped(identifier: str, pool: str) -> bytes:
+    """Plain text, which Azure's own command line prints as it is."""
+    return f"Session {identifier} in session pool {pool} stopped.".encode()
+
+
 def encode_metadata(status: PoolStatus, image: ImageInfo | None) -> bytes:
     """`image` is None as long as it is not built."""
     software = image.software if image else Software("")
@@ -79,6 +93,12 @@ def _session(view: SessionView) -> dict[str, Any]:
         "expireAt": timestamp(view.expires_at),
         "etag": view.guid,
     }
+
+
+def _managed(view: SessionView) -> dict[str, Any]:
+    fields = _session(view)
+    fields["expiresAt"] = fields.pop("expireAt")
+    return fields
 
 
 def _versions(pairs: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
