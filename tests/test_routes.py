@@ -49,6 +49,10 @@ def test_any_other_path_is_not_a_pool(path: bytes) -> None:
         (b"Python/UploadFile", "python/uploadFile", ""),
         (b"listsessions", "listSessions", ""),
         (b"executions/a%2Fb", "executions/{id}", "a/b"),
+        (b"executions/a.b/Cancel", "executions/{id}/cancel", "a.b"),
+        (b"executions/cancel", "executions/{id}", "cancel"),
+        (b".Management/getsession", ".management/getSession", ""),
+        (b"session/Variables", "session/variables", ""),
         (b"files/a.txt", "files/{name}", "a.txt"),
         (b"files/sub/a%20b.txt", "files/{name}", "sub/a b.txt"),
         (b"files/sub%2Fa.txt/content", "files/{name}/content", "sub/a.txt"),
@@ -68,7 +72,7 @@ def test_a_route_is_found_and_its_name_decoded_once(rest: bytes, pattern: str, a
 
 
 @pytest.mark.parametrize(
-    "rest", [b"", b"nope", b"code", b"code/execute/x", b"mcp", b".management/getSession", b"metadata/x"]
+    "rest", [b"", b"nope", b"code", b"code/execute/x", b"mcp", b".management/x", b"metadata/x", b"session/x"]
 )
 def test_any_other_path_is_no_route(rest: bytes) -> None:
     assert find(rest) is None
@@ -93,6 +97,11 @@ def test_query_names_match_in_any_case_and_values_are_decoded() -> None:
         "path": "",
     }
     assert decode_query(b"identifier=same&identifier=same") == {"identifier": "same"}
+
+
+def test_a_name_may_come_more_than_once() -> None:
+    """The one parameter that is a list."""
+    assert decode_query(b"name=a&Name=b&name=c,d") == {"name": "a,b,c,d"}
 
 
 @pytest.mark.parametrize("query", [b"identifier=a&identifier=b", b"x=%FF", b"\xff=1", b"&".join([b"a=1"] * 60)])

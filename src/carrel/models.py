@@ -294,6 +294,7 @@ class Execution:
     outputs: tuple[Output, ...] = ()  # in the order in which they were displayed
     dropped_outputs: int = 0  # displays that were over a limit, or no displays
     variables: Mapping[str, Any] | None = None  # of those asked for, what there is; None where none were asked for
+    is_shell: bool = False  # a command of the shell, not code
     exit_code: int | None = None  # of a command that came to its end
 
     @property

@@ -117,6 +117,7 @@ def _told(record: Record) -> Header:
         "queued_ms": record.queued_ms,
         "outcome": record.outcome,
         "usage": None if record.usage is None else codec.usage_to(record.usage),
+        "is_shell": record.spec.shell is not None,
         "exit_code": record.exit_code,
     }
 

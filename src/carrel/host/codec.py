@@ -210,6 +210,7 @@ def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Exec
         outputs=tuple(given),
         dropped_outputs=fields.get("dropped", 0) + len(displays) - len(given),
         variables=outputs.variables_from(variables) if fields.get("wanted") else None,
+        is_shell=fields["is_shell"],
         exit_code=fields["exit_code"],
     )
 

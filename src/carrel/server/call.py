@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, urlencode
 
 from carrel.errors import RequestInvalid
 from carrel.host.hostlink import HostLink
@@ -13,6 +14,9 @@ from carrel.server.request import Target
 from carrel.wire import names
 from carrel.wire.conditions import decode_condition
 from carrel.wire.versions import Version
+
+PAGE = 300  # Azure's
+_MAX_SKIP = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,28 @@ class Call:
         """A header that is a list; several lines of it are one (RFC 9110 §5.3)."""
         lines = [value.decode("latin-1") for key, value in self.exchange.headers if key == name]
         return ", ".join(lines) if lines else None
+
+    def whole(self, name: str, maximum: int) -> int:
+        """A parameter that is a whole number from 0; 0 where it is absent."""
+        text = self.query.get(name) or "0"
+        if not (text.isascii() and text.isdigit()) or len(text) > 7 or int(text) > maximum:
+            raise RequestInvalid(
+                f"The query parameter '{name}' must be a whole number from 0 to {maximum}.", target=name
+            )
+        return int(text)
+
+    def skip(self) -> int:
+        """How much of a list the caller has already."""
+        return self.whole("skip", _MAX_SKIP)
+
+    def next_link(self, route: str, following: int, total: int) -> str | None:
+        """Where a list goes on after a page, if it does. Names the session that the list is of, where it is of one."""
+        if following >= total:
+            return None
+        query = {"api-version": self.version.name, "skip": str(following)}
+        if (identifier := self.query.get("identifier") or self.target.identifier) is not None:
+            query["identifier"] = identifier
+        return self.link_to(f"{route}?{urlencode(query, quote_via=quote)}")
 
     def link_to(self, rest: str) -> str:
         """An absolute URL below the pool's endpoint, as this caller reaches it."""

@@ -39,7 +39,7 @@ class CallerGone(Exception):
 
 
 class Exchange:
-    """Not to be shared between tasks, but for `watch`, which may run beside writes."""
+    """Not to be shared between tasks, but for `watch`, which may run beside writes; a write is whole, so two tasks may take turns."""
 
     __slots__ = (
         "_length",
@@ -61,6 +61,7 @@ class Exchange:
         "started",
         "status",
         "trace_id",
+        "written",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +78,7 @@ class Exchange:
         self.pool = ""
         self.session = ""
         self.isolation = b""  # the boundary around the pool's code, for a header of the reply
+        self.written = 0  # pieces of the reply's body that the caller's end has taken
         self._receive = receive
         self._send = send
         self._received = 0  # bytes of the body
@@ -166,9 +168,15 @@ class Exchange:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def reply(self, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
-        """A complete JSON reply, or one without a body where `body` is empty."""
-        await self.begin(status, _with_length(body, headers or []))
+    async def reply(
+        self,
+        status: int,
+        body: bytes = b"",
+        headers: Headers | None = None,
+        content_type: tuple[bytes, bytes] = _JSON,
+    ) -> None:
+        """A complete reply, or one without a body where `body` is empty."""
+        await self.begin(status, _with_length(body, headers or [], content_type))
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def begin(self, status: int, headers: Headers) -> None:
@@ -181,6 +189,7 @@ class Exchange:
                 await self.send({"type": "http.response.body", "body": data, "more_body": not is_last})
         except TimeoutError as error:
             raise CallerGone from error
+        self.written += 1
 
     def _declared_length(self) -> int | None:
         length: int | None = 0
@@ -192,10 +201,10 @@ class Exchange:
         return length
 
 
-def _with_length(body: bytes, headers: Headers) -> Headers:
+def _with_length(body: bytes, headers: Headers, content_type: tuple[bytes, bytes]) -> Headers:
     if not body:
         return headers
-    return [_JSON, (b"content-length", str(len(body)).encode()), *headers]
+    return [content_type, (b"content-length", str(len(body)).encode()), *headers]
 
 
 def method_not_allowed(where: str, method: str, allowed: Iterable[str]) -> MethodNotAllowed:

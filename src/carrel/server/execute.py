@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from urllib.parse import quote, urlencode
 
 from carrel.errors import ExecutionMissing
-from carrel.models import Execution, SessionView, Status
-from carrel.server.call import Call, session_headers
+from carrel.models import Execution, SessionView
+from carrel.server import stream
+from carrel.server.call import PAGE, Call, session_headers
 from carrel.server.exchange import Headers
 from carrel.wire import jsons, names
-from carrel.wire.executions import encode_execution, encode_old
+from carrel.wire.events import MAX_NUMBER
+from carrel.wire.executions import encode_execution, encode_executions, encode_old
 from carrel.wire.programs import NEW_STREAM, OLD_STREAM, ExecuteRequest, decode_execution
 from carrel.wire.times import go_duration
 
-_RUNNING = (Status.NOT_STARTED, Status.RUNNING)
+MAX_WAIT_S = 30  # below what proxies and clients wait for a first byte
 
 
 async def execute_old(call: Call) -> None:
@@ -28,38 +32,78 @@ async def execute_old(call: Call) -> None:
 
 
 async def execute(call: Call) -> None:
-    """`POST executions`."""
+    """`POST executions`, answered at its end or, to callers that accept events, while it runs."""
+    if stream.wants_events(call):
+        request, identifier = await _request(call, NEW_STREAM)
+        return await stream.stream(call, identifier, request.spec, request.execution_type)
     request, view, execution, handed_over = await _run(call, NEW_STREAM)
     headers = _headers(call, view, execution, handed_over)
     body = encode_execution(execution, call.version, request.execution_type)
     status = 202 if request.spec.is_asynchronous else call.version.executions_status
     if status == 202:
         headers += _location(call, execution)
-    await call.exchange.reply(status, body, headers)
+    return await call.exchange.reply(status, body, headers)
+
+
+async def executions(call: Call) -> None:
+    """`GET executions`: those of the session that are kept."""
+    skip = call.skip()
+    found, total = await call.link.executions(call.pool.name, call.identifier(), skip, PAGE)
+    next_link = call.next_link("executions", skip + len(found), total) if found else None
+    await call.exchange.reply(200, encode_executions(found, next_link))
 
 
 async def execution(call: Call) -> None:
-    """`GET executions/{id}`."""
-    identifier = call.identifier()
-    found = await call.link.execution(call.pool.name, identifier, _execution_id(call.argument))
+    """`GET executions/{id}`: as it stands, as it stands after `wait` seconds at most, or told from now on."""
+    identifier, execution_id = call.identifier(), _execution_id(call.argument)
+    if stream.wants_events(call):
+        return await stream.follow(call, identifier, execution_id)
+    if wait := call.whole("wait", MAX_WAIT_S):
+        await _until_over(call, identifier, execution_id, wait)
+    found = await call.link.execution(call.pool.name, identifier, execution_id)
+    return await _reply(call, found)
+
+
+async def cancel(call: Call) -> None:
+    """`POST executions/{id}/cancel`. One that is over stays as it is."""
+    found = await call.link.cancel(call.pool.name, call.identifier(), _execution_id(call.argument))
+    await _reply(call, found)
+
+
+async def _reply(call: Call, found: Execution) -> None:
     headers: Headers = [(b"operation-id", found.id.encode())]
-    if found.status in _RUNNING:
+    if not found.status.is_over:
         headers.append((b"retry-after", b"1"))  # Azure's pollers sleep 30 seconds without it
     await call.exchange.reply(200, encode_execution(found, call.version), headers)
 
 
+async def _until_over(call: Call, identifier: str, execution_id: str, wait: int) -> None:
+    """Follows it from beyond its last event: nothing comes but the end."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(wait):
+            async with call.link.follow(call.pool.name, identifier, execution_id, MAX_NUMBER) as running:
+                async for _ in running:
+                    pass
+
+
 async def _run(call: Call, default_stream: int) -> tuple[ExecuteRequest, SessionView, Execution, float]:
     """The request, what came of it, and the moment it was handed to the host."""
+    request, identifier = await _request(call, default_stream)
+    handed_over = time.perf_counter()
+    view, result = await call.link.execute(call.pool.name, identifier, request.spec)
+    return request, view, result, handed_over
+
+
+async def _request(call: Call, default_stream: int) -> tuple[ExecuteRequest, str]:
+    """What is to run, and in which session."""
     request = decode_execution(
         await call.exchange.body(jsons.MAX_BODY),
         default_stream=default_stream,
         operation_id=names.decode_operation_id(call.exchange.header(b"operation-id")),
         pool_maximum_s=call.pool.maximum_execution,
+        asynchronous_maximum_s=call.pool.longest(is_asynchronous=True),
     )
-    identifier = call.identifier(request.identifier)
-    handed_over = time.perf_counter()
-    view, result = await call.link.execute(call.pool.name, identifier, request.spec)
-    return request, view, result, handed_over
+    return request, call.identifier(request.identifier)
 
 
 def _headers(call: Call, view: SessionView, execution: Execution, handed_over: float) -> Headers:
@@ -83,7 +127,7 @@ def _location(call: Call, execution: Execution) -> Headers:
     query = urlencode({"api-version": call.version.name, "identifier": execution.identifier}, quote_via=quote)
     url = call.link_to(f"executions/{quote(execution.id, safe='')}?{query}")
     headers: Headers = [(b"operation-location", url.encode("ascii"))]
-    return [*headers, (b"retry-after", b"1")] if execution.status in _RUNNING else headers
+    return [*headers, (b"retry-after", b"1")] if not execution.status.is_over else headers
 
 
 def _execution_id(text: str) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from carrel.errors import RequestInvalid
 
 _MAX_FIELDS = 50
+_REPEATED = frozenset(["name"])  # parameters that are lists: what comes more than once is joined by commas
 
 # Fixed words match in any case, and doubled slashes anywhere: clients join their URLs carelessly.
 _POOL = re.compile(
@@ -77,6 +78,9 @@ def decode_query(raw: bytes) -> Mapping[str, str]:
         raise RequestInvalid("The query is not UTF-8, or has too many parameters.", target="query") from error
     query: dict[str, str] = {}
     for name, value in pairs:
-        if query.setdefault(name.lower(), value) != value:
+        key = name.lower()
+        if key in _REPEATED and key in query:
+            query[key] += f",{value}"
+        elif query.setdefault(key, value) != value:
             raise RequestInvalid(f"The query parameter '{name}' is given twice.", target=name)
     return MappingProxyType(query)

@@ -12,7 +12,7 @@ from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec
-from carrel.server import egress, execute, files, sessions
+from carrel.server import egress, execute, files, management, sessions, variables
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
@@ -50,12 +50,18 @@ _WORDS: dict[str, Methods] = {
     "code/execute": {"POST": execute.execute_old},
     "execute": {"POST": execute.execute_old},
     "python/execute": {"POST": execute.execute_old},
-    "executions": {"POST": execute.execute},
+    "executions": {"POST": execute.execute, "GET": execute.executions},
     "files": {"GET": files.listing, "POST": files.upload},
     "python/uploadFile": {"POST": files.upload_old},
     "python/downloadFile": {"GET": files.download_by_query},
     "session": {"GET": sessions.session, "DELETE": sessions.end},
+    "session/cancel": {"POST": sessions.cancel},
+    "session/restart": {"POST": sessions.restart},
+    "session/variables": {"GET": variables.get, "PUT": variables.put},
     "listSessions": {"GET": sessions.sessions},
+    ".management/getSession": {"POST": management.get_session},
+    ".management/listSessions": {"POST": management.list_sessions},
+    ".management/stopSession": {"POST": management.stop_session},
     "metadata": {"GET": sessions.metadata},
 }
 FIXED = {pattern.lower(): Route(pattern, methods) for pattern, methods in _WORDS.items()}
@@ -76,8 +82,15 @@ def find(rest: bytes) -> Route | None:
         return fixed
     word, _, name = rest.partition(b"/")
     if word.lower() == b"executions":
-        return Route("executions/{id}", {"GET": execute.execution}, unquote(name))
+        return _execution_route(name)
     return _file_route(name) if word.lower() == b"files" else None
+
+
+def _execution_route(name: bytes) -> Route:
+    """An id holds no slash, so what follows one is a verb."""
+    if name.lower().endswith(b"/cancel"):
+        return Route("executions/{id}/cancel", {"POST": execute.cancel}, unquote(name[: -len(b"/cancel")]))
+    return Route("executions/{id}", {"GET": execute.execution}, unquote(name))
 
 
 def _file_route(name: bytes) -> Route:

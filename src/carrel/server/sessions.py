@@ -1,13 +1,12 @@
-"""The routes about sessions and pools as such. None of them allocates a session or counts as its use."""
+"""The routes about sessions and pools as such. None of them allocates a session, and looking does not count as use."""
 
 from __future__ import annotations
 
-from carrel.errors import PoolNotFound, RequestInvalid
-from carrel.server.call import Call
+from carrel.errors import PoolNotFound
+from carrel.models import SessionView
+from carrel.server.call import PAGE, Call, session_headers
+from carrel.wire import jsons
 from carrel.wire.sessions import encode_metadata, encode_session, encode_sessions
-
-_PAGE = 300  # Azure's
-_MAX_SKIP = 1_000_000
 
 
 async def session(call: Call) -> None:
@@ -26,13 +25,27 @@ async def end(call: Call) -> None:
 
 async def sessions(call: Call) -> None:
     """`GET listSessions`."""
-    skip = _skip(call)
-    views, total = await call.link.sessions(call.pool.name, skip, _PAGE)
-    following = skip + len(views)
-    next_link = None
-    if views and following < total:
-        next_link = call.link_to(f"listSessions?api-version={call.version.name}&skip={following}")
+    views, next_link = await page(call, "listSessions")
     await call.exchange.reply(200, encode_sessions(views, next_link))
+
+
+async def page(call: Call, route: str) -> tuple[list[SessionView], str | None]:
+    """The sessions after the `skip` that the caller has, and where the list goes on."""
+    skip = call.skip()
+    views, total = await call.link.sessions(call.pool.name, skip, PAGE)
+    return views, call.next_link(route, skip + len(views), total) if views else None
+
+
+async def cancel(call: Call) -> None:
+    """`POST session/cancel`: everything that runs or waits in it."""
+    canceled = await call.link.cancel_all(call.pool.name, call.identifier())
+    await call.exchange.reply(200, jsons.encode({"canceled": canceled}))
+
+
+async def restart(call: Call) -> None:
+    """`POST session/restart`: a fresh interpreter; files and environment stay."""
+    view = await call.link.restart(call.pool.name, call.identifier())
+    await call.exchange.reply(200, encode_session(view), session_headers(view))
 
 
 async def metadata(call: Call) -> None:
@@ -42,10 +55,3 @@ async def metadata(call: Call) -> None:
             image = await call.link.image(call.pool.name)
             return await call.exchange.reply(200, encode_metadata(status, image))
     raise PoolNotFound("The host does not know this session pool.")
-
-
-def _skip(call: Call) -> int:
-    text = call.query.get("skip") or "0"
-    if not (text.isascii() and text.isdigit()) or len(text) > 7 or int(text) > _MAX_SKIP:
-        raise RequestInvalid("The query parameter 'skip' must be a whole number from 0.", target="skip")
-    return int(text)

@@ -9,7 +9,6 @@ from carrel.models import Execution, Outcome, Output, Status, Value, ValueKind
 from carrel.wire import jsons
 from carrel.wire.versions import Version
 
-_IS_OVER = (Status.SUCCEEDED, Status.FAILED, Status.CANCELED)
 _OLD_STATUS = {Status.SUCCEEDED: "Success", Status.FAILED: "Failure"}  # AutoGen looks for these two words
 
 
@@ -41,7 +40,7 @@ def encode_old(execution: Execution, *, with_top_level: bool = False) -> bytes:
 def encode_execution(execution: Execution, version: Version, execution_type: str | None = None) -> bytes:
     """The envelope of `executions`. `result` comes with the end of the execution; `execution_type` echoes the request's casing."""
     envelope = _head(execution, execution_type)
-    if execution.status in _IS_OVER:
+    if execution.status.is_over:
         envelope["result"] = _result(execution, version)
     return jsons.encode(envelope)
 

@@ -1,4 +1,4 @@
-"""What a body of an execute route asks to run, in every spelling of the clients: code or a command of the shell, and with which variables."""
+"""What a body of an execute route asks to run, in every spelling that clients use: code or a shell command, and with which variables."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def decode_execution(
         timeout=_timeout(fields, maximum_s),
         is_asynchronous=is_asynchronous,
         operation_id=operation_id,
-        stream_limit=_stream_limit(fields, default_stream),
+        stream_limit=_stream_limit(
+            fields, default_stream if shell is None else MAX_STREAM
+        ),  # deepagents reads files by it
         shell=shell,
         variables=_variables(fields),
         wanted=decode_names(texts(fields, "returnVariables") or (), "returnVariables"),

@@ -16,7 +16,7 @@ from carrel.server.mcp import results, tools
 from carrel.server.mcp.arguments import Arguments
 from carrel.server.mcp.results import Result
 from carrel.wire import names
-from carrel.wire.executions import DEFAULT_TIMEOUT_S, MAX_CODE_BYTES
+from carrel.wire.programs import DEFAULT_TIMEOUT_S, MAX_CODE_BYTES
 
 STREAM_LIMIT = 65_536  # characters of stdout, and of stderr: a model reads them all
 LISTED = 500  # files in one listing

@@ -1,0 +1,35 @@
+"""`session/variables`: the interpreter's variables as JSON, without any code of the caller's. They take their turn as code does."""
+
+from __future__ import annotations
+
+from carrel.errors import RequestInvalid
+from carrel.models import Execution, ExecutionSpec, Status
+from carrel.server.call import Call, session_headers
+from carrel.wire import jsons
+from carrel.wire.programs import decode_names, decode_variables
+
+
+async def get(call: Call) -> None:
+    """`GET session/variables?name=…`: those of the named that there are. Allocates no session."""
+    identifier = call.identifier()
+    names = decode_names(tuple(call.query.get("name", "").split(",")), "name")
+    await call.link.session(call.pool.name, identifier)
+    view, execution = await call.link.execute(call.pool.name, identifier, ExecutionSpec("", wanted=names))
+    _require(execution)
+    await call.exchange.reply(200, jsons.encode(execution.variables or {}), session_headers(view))
+
+
+async def put(call: Call) -> None:
+    """`PUT session/variables`: sets those of the body, a JSON object, and leaves the others."""
+    variables = decode_variables(await call.exchange.body(jsons.MAX_BODY))
+    spec = ExecutionSpec("", variables=variables)
+    view, execution = await call.link.execute(call.pool.name, call.identifier(), spec)
+    _require(execution)
+    await call.exchange.reply(204, headers=session_headers(view))
+
+
+def _require(execution: Execution) -> None:
+    """The interpreter's own words, where it does not take a name (a keyword), or did not live to see its value."""
+    if execution.status is not Status.SUCCEEDED:
+        reason = execution.stderr.strip().rpartition("\n")[2][:500] or execution.status
+        raise RequestInvalid(f"The interpreter did not do this: {reason}", target="variables")
