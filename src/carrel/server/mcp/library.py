@@ -21,6 +21,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from carrel import __version__
 from carrel.host.hostlink import HostLink
@@ -28,7 +29,8 @@ from carrel.models import Network, PoolSpec
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, Exchange
 from carrel.server.mcp import tools
-from carrel.server.mcp.toolbox import Report, Toolbox, UnknownTool
+from carrel.server.mcp.progress import Report
+from carrel.server.mcp.toolbox import Caller, Toolbox, UnknownTool
 from carrel.wire import jsons
 
 NAME = "Carrel MCP Server"
@@ -47,7 +49,7 @@ class Library:
         self, pools: Sequence[PoolSpec], link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event
     ) -> None:
         _quieten()
-        self._pools = {pool.name: Transports(pool, link, digest) for pool in pools}
+        self._pools = {pool.name: Transports(pool, link, digest, stopping) for pool in pools}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -78,12 +80,13 @@ class Library:
 class Transports:
     """One pool's server behind its transports. `idle` is set while no tool is at work."""
 
-    def __init__(self, pool: PoolSpec, link: HostLink, digest: Callable[[str], str]) -> None:
+    def __init__(self, pool: PoolSpec, link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
         self._calls = 0
         self._toolbox = Toolbox(pool, link)
         self._digest = digest
+        self._stopping = stopping
         is_open = pool.network is not Network.NONE
         listing = [tool.to_json(is_open) for tool in self._toolbox.tools.values()]
         self._listing = mcp_types.ListToolsResult.model_validate({"tools": listing})
@@ -116,16 +119,10 @@ class Transports:
         return self._listing
 
     async def _call(self, context: _Context, params: mcp_types.CallToolRequestParams) -> dict[str, Any]:
-        exchange: Exchange | None = context.request.scope.get(KEY) if context.request is not None else None
-
-        def seen(tool: str, environment: str) -> None:
-            if exchange is not None:
-                exchange.route, exchange.session = f"mcp {tool}", self._digest(environment)
-
         self._calls += 1
         self.idle.clear()
         try:
-            result = await self._toolbox.call(params.name, params.arguments, _reporter(context), seen)
+            result = await self._toolbox.call(params.name, params.arguments, self._caller(context))
             return {"resultType": "complete", **result}  # 2026-07-28 wants it said; earlier versions never see it
         except UnknownTool:
             raise MCPError(mcp_types.INVALID_PARAMS, f"There is no tool '{params.name[:64]}' in this pool.") from None
@@ -133,6 +130,17 @@ class Transports:
             self._calls -= 1
             if not self._calls:
                 self.idle.set()
+
+    def _caller(self, context: _Context) -> Caller:
+        """A call is cancelled for its caller in an MCP session, where a message asks for it, and with 2026-07-28, where the end of the
+        connection means it. Elsewhere a broken connection means nothing, and the code goes on as it does for any caller of ours."""
+        exchange: Exchange = context.request.scope[KEY]  # type: ignore[union-attr]
+        asks = exchange.header(b"mcp-session-id") is not None or context.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+        def seen(tool: str, environment: str) -> None:
+            exchange.route, exchange.session = f"mcp {tool}", self._digest(environment)
+
+        return Caller(_reporter(context), seen, lambda: asks and not self._stopping.is_set())
 
 
 def _manager(server: Server[Any], *, stateless: bool, json_response: bool) -> StreamableHTTPSessionManager:

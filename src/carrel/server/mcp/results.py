@@ -11,12 +11,13 @@ from urllib.parse import quote
 
 from carrel import errors
 from carrel.errors import CarrelError
-from carrel.models import Execution, FileInfo, Status, ValueKind
+from carrel.models import Execution, FileInfo, Output, Status, ValueKind
 from carrel.wire.files import content_type, path_of
 from carrel.wire.times import timestamp
 
 MAX_INLINE = 8 * 1024 * 1024  # bytes of images or of a file in one result: what a model is shown, not how data is moved
 _MAX_TEXT = 1024 * 1024  # characters of a value in the text that is shown beside the structured data
+_MAX_OUTPUTS = 256 * 1024  # characters of displays as data: tables and charts, not documents
 _IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "jpg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
 
 Result = dict[str, Any]
@@ -33,8 +34,16 @@ def result(structured: Mapping[str, Any], content: Sequence[Mapping[str, Any]]) 
 def of_execution(execution: Execution) -> Result:
     """Code that failed is a result like any other: clients that raise where they see `isError` would hide it from the model."""
     value, images = _value(execution)
-    structured = _ran(execution) | {"executionResult": value}
+    images += [image for image in _displayed(execution.outputs) if image not in images]
+    structured = _ran(execution) | {"executionResult": value, "outputs": list(_as_data(execution.outputs))}
     return result(structured, [_shown(execution, value, ""), *_within(images)])
+
+
+def of_command(execution: Execution) -> Result:
+    """Of a fresh process: it has no value, but an exit code."""
+    code = execution.exit_code
+    structured = _ran(execution) | {"exitCode": code}
+    return result(structured, [_shown(execution, None, "" if code is None else f", exit code {code}")])
 
 
 def of_files(environment: str, files: Sequence[FileInfo], most: int) -> Result:
@@ -123,6 +132,30 @@ def _of_value(json_value: Any) -> dict[str, Any] | None:
     kind = _IMAGES.get(str(json_value.get("format")))
     data = json_value.get("base64_data")
     return _image(data, kind) if kind and isinstance(data, str) and _is_base64(data) else None
+
+
+def _displayed(outputs: Sequence[Output]) -> Iterator[dict[str, Any]]:
+    """The images among what was displayed: of each display the first kind that clients show."""
+    for output in outputs:
+        for kind in ("image/png", "image/jpeg", "image/gif", "image/webp"):
+            data = output.data.get(kind)
+            if isinstance(data, str) and _is_base64(data := "".join(data.split())):
+                yield _image(data, kind)
+                break
+
+
+def _as_data(outputs: Sequence[Output]) -> Iterator[dict[str, Any]]:
+    """What was displayed but its images, as far as there is room for it. Text alone is on stdout, or the value."""
+    left = _MAX_OUTPUTS
+    for output in outputs:
+        bundle = {}
+        for kind, data in output.data.items():
+            size = len(data) if isinstance(data, str) else len(json.dumps(data))
+            if (not kind.startswith("image/") or kind == "image/svg+xml") and size <= left:
+                left -= size
+                bundle[kind] = data
+        if bundle.keys() - {"text/plain"}:
+            yield bundle
 
 
 def _shown(execution: Execution, value: Any, ending: str) -> dict[str, Any]:

@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from carrel.errors import CarrelError, ContentTooLarge, SessionNotFound
+from carrel.errors import CarrelError, ContentTooLarge, RequestInvalid, SessionLost, SessionNotFound
 from carrel.host.hostlink import HostLink
-from carrel.models import Execution, ExecutionSpec, PoolSpec
+from carrel.models import ContainerType, Execution, ExecutionSpec, PoolSpec, ShellCommand
 from carrel.server.mcp import results, tools
 from carrel.server.mcp.arguments import Arguments
+from carrel.server.mcp.progress import Progress, Report
 from carrel.server.mcp.results import Result
 from carrel.wire import names
 from carrel.wire.programs import DEFAULT_TIMEOUT_S, MAX_CODE_BYTES
 
 STREAM_LIMIT = 65_536  # characters of stdout, and of stderr: a model reads them all
 LISTED = 500  # files in one listing
-_REPORT_S = 1.0  # between two progress notifications
+_LAUNCHES = (tools.LAUNCH_SHELL, tools.LAUNCH_PYTHON, tools.LAUNCH_NODE, "launchShellEnvironment")
+_MAX_COMMAND = 2 * 1024 * 1024  # bytes of a command with its input
 
 _log = logging.getLogger("carrel.mcp")
 
-Report = Callable[[float, str], Awaitable[None]]  # how far it is, in seconds, and what it says
-Seen = Callable[[str, str], None]  # which tool, and in which environment: for the access log
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who called a tool, as far as it matters to it."""
+
+    report: Report | None = None  # where progress is told
+    seen: Callable[[str, str], None] = lambda _tool, _environment: None  # for the access log
+    is_canceling: Callable[[], bool] = lambda: (
+        False
+    )  # asked when the call is cancelled: does the caller want the code to end?
 
 
 class UnknownTool(Exception):
-    """No tool of this pool has that name."""
+    """No pool has a tool of that name."""
 
 
 class Toolbox:
@@ -39,28 +49,32 @@ class Toolbox:
         self.pool = pool
         self.tools = {tool.name: tool for tool in tools.tools_of(pool)}
         self._link = link
-        self._handlers: dict[str, Callable[[Arguments, str, Report | None], Awaitable[Result]]] = {
-            tools.RUN_PYTHON: self._run_code,
+        self._cancels: set[asyncio.Task[Execution]] = set()
+        self._handlers: dict[str, Callable[[Arguments, str, Caller], Awaitable[Result]]] = {
+            tools.RUN_PYTHON: self._run_python,
+            tools.RUN_JAVASCRIPT: self._run_javascript,
+            tools.RUN_SHELL: self._run_shell,
             tools.LIST_FILES: self._list,
             tools.UPLOAD: self._upload,
             tools.DOWNLOAD: self._download,
+            tools.INTERRUPT: self._interrupt,
             tools.STOP: self._stop,
         }
 
-    async def call(
-        self, name: str, given: Mapping[str, Any] | None, report: Report | None = None, seen: Seen | None = None
-    ) -> Result:
+    async def call(self, name: str, given: Mapping[str, Any] | None, caller: Caller) -> Result:
         """Raises UnknownTool; whatever else goes wrong is a result with `isError`, which the model reads and acts on."""
-        if name not in self.tools:
-            raise UnknownTool
-        if name.startswith("launch"):
+        if name in _LAUNCHES:
             return _launched()
+        if name not in self._handlers:
+            raise UnknownTool
+        if name not in self.tools:
+            instead = next(tool for tool in self.tools if tool.startswith("run"))
+            return results.of_refusal(f"This pool has no {name}: use {instead}.")
         try:
             arguments = Arguments(given)
             environment = arguments.environment()
-            if seen is not None:
-                seen(name, environment)
-            return await self._handlers[name](arguments, environment, report)
+            caller.seen(name, environment)
+            return await self._handlers[name](arguments, environment, caller)
         except CarrelError as error:
             return results.of_error(error)
         except Exception:  # the package would send its words to the caller; ours go to the log
@@ -69,41 +83,77 @@ class Toolbox:
 
     # -- code ------------------------------------------------------------------------------------------------------------
 
-    async def _run_code(self, arguments: Arguments, environment: str, report: Report | None) -> Result:
-        code = arguments.required_text("pythonCode", "code")
-        if len(code.encode()) > MAX_CODE_BYTES:
-            raise ContentTooLarge(f"'pythonCode' may have {MAX_CODE_BYTES} bytes at most.", target="pythonCode")
-        spec = ExecutionSpec(code, timeout=self._timeout(arguments), stream_limit=STREAM_LIMIT)
-        return results.of_execution(await self._run(environment, spec, report))
+    async def _run_python(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
+        code = _code(arguments, "pythonCode")
+        if self.pool.container_type is not ContainerType.SHELL:
+            return results.of_execution(await self._run(environment, self._spec(arguments, code), caller))
+        shell = ShellCommand(argv=("python3", "-"), stdin=code)
+        return results.of_command(await self._run(environment, self._spec(arguments, shell=shell), caller))
 
-    async def _run(self, environment: str, spec: ExecutionSpec, report: Report | None) -> Execution:
-        telling = asyncio.ensure_future(_tell(report)) if report is not None else None
+    async def _run_javascript(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
+        spec = self._spec(arguments, _code(arguments, "javaScriptCode"))
+        return results.of_execution(await self._run(environment, spec, caller))
+
+    async def _run_shell(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
+        spec = self._spec(arguments, shell=_command(arguments))
+        return results.of_command(await self._run(environment, spec, caller))
+
+    def _spec(self, arguments: Arguments, code: str = "", shell: ShellCommand | None = None) -> ExecutionSpec:
+        """With an id of our own: what is to be canceled may not have begun yet."""
+        most = self.pool.maximum_execution
+        return ExecutionSpec(
+            code,
+            timeout=float(arguments.integer("timeoutInSeconds", min(DEFAULT_TIMEOUT_S, most), 1, most)),
+            operation_id=str(uuid.uuid4()),
+            stream_limit=STREAM_LIMIT,
+            shell=shell,
+        )
+
+    async def _run(self, environment: str, spec: ExecutionSpec, caller: Caller) -> Execution:
+        """To its end, telling how it goes. It goes on where the call is cancelled, unless the caller wants it to end."""
+        progress = Progress()
+        telling = None if caller.report is None else asyncio.ensure_future(progress.tell(caller.report))
         try:
-            _, execution = await self._link.execute(self.pool.name, environment, spec)
+            async with self._link.stream(self.pool.name, environment, spec) as stream:
+                async for event in stream:
+                    if event.execution is not None:
+                        return event.execution
+                    progress.note(event.text)
+            raise SessionLost("The environment ended while the code ran.")
+        except asyncio.CancelledError:
+            if caller.is_canceling():
+                self._cancel(environment, spec)
+            raise
         finally:
             if telling is not None:
                 telling.cancel()
-        return execution
 
-    def _timeout(self, arguments: Arguments) -> float:
-        most = self.pool.maximum_execution
-        return float(arguments.integer("timeoutInSeconds", min(DEFAULT_TIMEOUT_S, most), 1, most))
+    def _cancel(self, environment: str, spec: ExecutionSpec) -> None:
+        """Not waited for: whoever would wait is being cancelled itself."""
+        task = asyncio.ensure_future(self._link.cancel(self.pool.name, environment, spec.operation_id or ""))
+        self._cancels.add(task)
+        task.add_done_callback(self._canceled)
+
+    def _canceled(self, task: asyncio.Task[Execution]) -> None:
+        self._cancels.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, CarrelError):
+            _log.error("an execution could not be canceled", extra={"kind": type(error).__name__})
 
     # -- files -----------------------------------------------------------------------------------------------------------
 
-    async def _list(self, arguments: Arguments, environment: str, _report: Report | None) -> Result:
+    async def _list(self, arguments: Arguments, environment: str, _caller: Caller) -> Result:
         directory = names.decode_directory(arguments.text("path", "directory"))
         _, found = await self._link.list_files(self.pool.name, environment, directory, arguments.flag("recursive"))
         return results.of_files(environment, sorted(found, key=lambda info: (info.directory, info.name)), LISTED)
 
-    async def _upload(self, arguments: Arguments, environment: str, _report: Report | None) -> Result:
+    async def _upload(self, arguments: Arguments, environment: str, _caller: Caller) -> Result:
         path = names.decode_file_path(arguments.required_text("path", "fileName", "filename"))
         content = arguments.content()
         _, info = await self._link.upload(self.pool.name, environment, path, _pieces(content))
         structured = {"environmentId": environment, "path": path, "sizeInBytes": info.size}
         return results.result(structured, [results.text(f"/mnt/data/{path}, {info.size} bytes")])
 
-    async def _download(self, arguments: Arguments, environment: str, _report: Report | None) -> Result:
+    async def _download(self, arguments: Arguments, environment: str, _caller: Caller) -> Result:
         path = names.decode_file_path(arguments.required_text("path", "fileName", "filename"))
         offset = arguments.integer("offset", 0, 0)
         length = arguments.integer("length", 0, 1) if "length" in arguments else None
@@ -118,15 +168,23 @@ class Toolbox:
 
     # -- the environment ---------------------------------------------------------------------------------------------------
 
-    async def _stop(self, _arguments: Arguments, environment: str, _report: Report | None) -> Result:
+    async def _interrupt(self, _arguments: Arguments, environment: str, _caller: Caller) -> Result:
+        """Where nothing runs, and where there is no environment, nothing has to be interrupted."""
+        try:
+            canceled = await self._link.cancel_all(self.pool.name, environment)
+        except SessionNotFound:
+            canceled = 0
+        words = f"Interrupted {canceled}." if canceled else "Nothing was running."
+        return results.result({"environmentId": environment, "canceled": canceled}, [results.text(words)])
+
+    async def _stop(self, _arguments: Arguments, environment: str, _caller: Caller) -> Result:
         """What is gone already is stopped as well."""
+        words = "Stopped."
         try:
             await self._link.end(self.pool.name, environment)
         except SessionNotFound:
-            return results.result(
-                {"environmentId": environment}, [results.text("There is no such environment any more.")]
-            )
-        return results.result({"environmentId": environment}, [results.text("Stopped.")])
+            words = "There is no such environment any more."
+        return results.result({"environmentId": environment}, [results.text(words)])
 
 
 def _launched() -> Result:
@@ -135,13 +193,29 @@ def _launched() -> Result:
     return results.result({"environmentId": environment}, [results.text(f"environmentId: {environment}")])
 
 
-async def _tell(report: Report) -> None:
-    """Say now and then that it is still running, so that no one in between gives up waiting."""
-    began = time.monotonic()
-    while True:
-        await asyncio.sleep(_REPORT_S)
-        elapsed = time.monotonic() - began
-        await report(elapsed, f"running for {elapsed:.0f} s")
+def _code(arguments: Arguments, name: str) -> str:
+    code = arguments.required_text(name, "code")
+    if len(code.encode()) > MAX_CODE_BYTES:
+        raise ContentTooLarge(f"'{name}' may have {MAX_CODE_BYTES} bytes at most.", target=name)
+    return code
+
+
+def _command(arguments: Arguments) -> ShellCommand:
+    command, argv, stdin = (
+        arguments.text("shellCommand", "command"),
+        arguments.texts("execCommandAndArgs"),
+        arguments.text("stdin"),
+    )
+    if (command is None) == (argv is None):
+        raise RequestInvalid(
+            "Exactly one of 'shellCommand' and 'execCommandAndArgs' is required.", target="shellCommand"
+        )
+    words = (command,) if command is not None else argv or ()
+    if any("\0" in word for word in words):
+        raise RequestInvalid("A command cannot hold the character NUL.", target="shellCommand")
+    if sum(len(text.encode()) for text in (*words, stdin or "")) > _MAX_COMMAND:
+        raise ContentTooLarge(f"A command with its input may have {_MAX_COMMAND} bytes at most.", target="shellCommand")
+    return ShellCommand(command=command, argv=argv, stdin=stdin)
 
 
 async def _pieces(content: bytes) -> AsyncIterator[bytes]:

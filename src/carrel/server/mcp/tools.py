@@ -1,7 +1,7 @@
 """The tools of a pool as a language model reads them: names, descriptions and schemas. Data; what they do is in toolbox.py.
 
-The names and arguments of the first five are Azure's, which agents and prompts know; the rest are ours. A pool lists what its runtime can
-do and no more: a model chooses better among few.
+Names and arguments of launching, of Python and of shell commands are Azure's, which agents and prompts know; the rest are ours. A pool
+lists what its runtime can do and no more: a model chooses better among few.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from carrel.models import ContainerType, Network, PoolSpec
 
 LAUNCH_SHELL = "launchShell"
 LAUNCH_PYTHON = "launchPythonEnvironment"
+LAUNCH_NODE = "launchNodeEnvironment"
 RUN_PYTHON = "runPythonCodeInRemoteEnvironment"
+RUN_JAVASCRIPT = "runJavaScriptCodeInRemoteEnvironment"
 RUN_SHELL = "runShellCommandInRemoteEnvironment"
 LIST_FILES = "listFiles"
 UPLOAD = "uploadFile"
 DOWNLOAD = "downloadFile"
+INTERRUPT = "interruptEnvironment"
 STOP = "stopEnvironment"
 
 Schema = Mapping[str, Any]
@@ -59,7 +62,11 @@ def tools_of(pool: PoolSpec) -> tuple[Tool, ...]:
     tools = [_launch(pool, LAUNCH_SHELL, "an environment")]
     if pool.container_type is ContainerType.PYTHON:
         tools += [_launch(pool, LAUNCH_PYTHON, "a Python environment"), _run_python(pool)]
-    return (*tools, *_FILES, _STOP)
+    elif pool.container_type is ContainerType.NODE:
+        tools += [_launch(pool, LAUNCH_NODE, "a Node.js environment"), _run_javascript(pool)]
+    else:
+        tools.append(_run_python_once(pool))
+    return (*tools, _run_shell(pool), *_FILES, _INTERRUPT, _STOP)
 
 
 def instructions(pool: PoolSpec) -> str:
@@ -132,6 +139,19 @@ _RAN: Schema = {
     "stderr": {"type": "string", "description": "Errors and tracebacks are here."},
     "executionTimeInMilliseconds": {"type": "integer"},
 }
+_EVALUATED: Schema = {
+    **_RAN,
+    "executionResult": {"description": "Value of the last expression: JSON, or text; empty where there is none."},
+    "outputs": {
+        "type": "array",
+        "items": {"type": "object"},
+        "description": "What was displayed, by MIME type: tables, charts as data, HTML. Images are in the content instead.",
+    },
+}
+_COMMANDED: Schema = {
+    **_RAN,
+    "exitCode": {"type": ["integer", "null"], "description": "0 is success; null where it did not end by itself."},
+}
 
 # ---- the tools -------------------------------------------------------------------------------------------------------------
 
@@ -156,12 +176,60 @@ def _run_python(pool: PoolSpec) -> Tool:
         "traceback on stderr: correct the code and run it again.",
         {**_ENVIRONMENT, "pythonCode": {"type": "string", "description": "The code to run."}, **_timeout(pool)},
         ("environmentId", "pythonCode"),
+        _EVALUATED,
+        is_destructive=True,
+    )
+
+
+def _run_javascript(pool: PoolSpec) -> Tool:
+    return Tool(
+        RUN_JAVASCRIPT,
+        "Run JavaScript code",
+        "Run JavaScript in a Node.js environment, as in a console: variables and functions of earlier calls are there, `await`, `require` "
+        "and `import` work at the top level, console output is captured, and the value of the last expression comes back. Read and write "
+        "files below /mnt/data, which is the working directory. Code that throws gives status Failed and a stack on stderr: correct it "
+        "and run it again.",
+        {**_ENVIRONMENT, "javaScriptCode": {"type": "string", "description": "The code to run."}, **_timeout(pool)},
+        ("environmentId", "javaScriptCode"),
+        _EVALUATED,
+        is_destructive=True,
+    )
+
+
+def _run_python_once(pool: PoolSpec) -> Tool:
+    return Tool(
+        RUN_PYTHON,
+        "Run a Python program",
+        "Run a Python program in an environment: a fresh process each time, so print what you want to see and keep what you need later in "
+        "files below /mnt/data, which is the working directory.",
+        {**_ENVIRONMENT, "pythonCode": {"type": "string", "description": "The program to run."}, **_timeout(pool)},
+        ("environmentId", "pythonCode"),
+        _COMMANDED,
+        is_destructive=True,
+    )
+
+
+def _run_shell(pool: PoolSpec) -> Tool:
+    return Tool(
+        RUN_SHELL,
+        "Run a shell command",
+        "Run a command in an environment: a fresh process in /mnt/data each time, so a change of directory is not kept, while files are. "
+        "Give `shellCommand` for a line of shell (pipes, redirections, several commands) or `execCommandAndArgs` for a program and its "
+        "arguments without a shell. What it printed comes back with its exit code.",
         {
-            **_RAN,
-            "executionResult": {
-                "description": "Value of the last expression: JSON, or text; empty where there is none."
+            **_ENVIRONMENT,
+            "shellCommand": {"type": "string", "description": "A command line, run by bash."},
+            "execCommandAndArgs": {
+                "type": "array",
+                "items": {"type": "string"},
+                "minItems": 1,
+                "description": "A program and its arguments, instead of `shellCommand`.",
             },
+            "stdin": {"type": "string", "description": "What the command reads from its standard input."},
+            **_timeout(pool),
         },
+        ("environmentId",),
+        _COMMANDED,
         is_destructive=True,
     )
 
@@ -235,6 +303,17 @@ _FILES = (
         is_reading=True,
         is_idempotent=True,
     ),
+)
+
+_INTERRUPT = Tool(
+    INTERRUPT,
+    "Interrupt an environment",
+    "Interrupt whatever runs in an environment, for example code that takes too long. Variables and files are kept where an interrupt "
+    "sufficed; code that ignores it is ended by force, and variables are lost then.",
+    _ENVIRONMENT,
+    ("environmentId",),
+    {**_ID_OUT, "canceled": {"type": "integer", "description": "How many executions were canceled."}},
+    is_idempotent=True,
 )
 
 _STOP = Tool(
