@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from http.client import HTTPConnection
@@ -17,6 +18,13 @@ pytestmark = [pytest.mark.anyio, pytest.mark.one_level]
 
 BOTH = "application/json, text/event-stream"
 PYTHON = "runPythonCodeInRemoteEnvironment"
+SHELL = "runShellCommandInRemoteEnvironment"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+MODERN = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
 HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
 
 
@@ -214,6 +222,12 @@ async def test_mcp_and_the_api_share_sessions(server: Server, mcp: httpx.AsyncCl
         (PYTHON, {"environmentId": "abcde", "pythonCode": 5}, "must be a string"),
         (PYTHON, {"environmentId": "abcde", "pythonCode": "1", "timeoutInSeconds": 0}, "timeoutInSeconds"),
         (PYTHON, {"environmentId": "abcde", "pythonCode": "1", "timeoutInSeconds": 221}, "from 1 to 220"),
+        (SHELL, {"environmentId": "abcde"}, "Exactly one"),
+        (SHELL, {"environmentId": "abcde", "shellCommand": "a", "execCommandAndArgs": ["a"]}, "Exactly one"),
+        (SHELL, {"environmentId": "abcde", "execCommandAndArgs": "ls"}, "list of strings"),
+        (SHELL, {"environmentId": "abcde", "shellCommand": "a\0b"}, "NUL"),
+        (SHELL, {"environmentId": "abcde", "shellCommand": "cat", "stdin": "x" * 2_100_000}, "ContentTooLarge"),
+        ("runJavaScriptCodeInRemoteEnvironment", {"environmentId": "abcde", "javaScriptCode": "1"}, f"use {PYTHON}"),
         ("uploadFile", {"environmentId": "abcde", "path": "a"}, "Exactly one"),
         ("uploadFile", {"environmentId": "abcde", "path": "../a", "content": ""}, "FilePathInvalid"),
         ("downloadFile", {"environmentId": "abcde", "path": ""}, "FilePathInvalid"),
@@ -265,17 +279,143 @@ async def test_stopping_can_be_repeated(mcp: httpx.AsyncClient, environment: str
     assert after["structuredContent"]["executionResult"] is False
 
 
+@pytest.mark.parametrize(
+    ("arguments", "stdout", "code"),
+    [
+        ({"shellCommand": "pwd; echo $0"}, "/mnt/data\nbash\n", 0),
+        ({"shellCommand": "cat; exit 3", "stdin": "é"}, "é", 3),
+        ({"execCommandAndArgs": ["printf", "%s|", "a b", "$HOME"]}, "a b|$HOME|", 0),
+        ({"shellCommand": "kill -9 $$"}, "", 137),
+    ],
+)
+async def test_a_command_is_run_in_any_pool(
+    mcp: httpx.AsyncClient, environment: str, arguments: dict[str, Any], stdout: str, code: int
+) -> None:
+    ran = (await result(mcp, call(SHELL, environmentId=environment, **arguments)))["structuredContent"]
+
+    assert (ran["stdout"], ran["exitCode"]) == (stdout, code)
+    assert ran["status"] == ("Succeeded" if code == 0 else "Failed")
+
+
+async def test_commands_and_code_share_files(mcp: httpx.AsyncClient, environment: str) -> None:
+    await result(mcp, call(SHELL, environmentId=environment, shellCommand="echo 42 > answer"))
+    ran = await result(mcp, call(PYTHON, environmentId=environment, pythonCode="int(open('answer').read())"))
+
+    assert ran["structuredContent"]["executionResult"] == 42
+
+
+async def test_a_time_limit_is_a_result(mcp: httpx.AsyncClient, environment: str) -> None:
+    slow = call(PYTHON, environmentId=environment, pythonCode="while True: pass", timeoutInSeconds=1)
+    ran = (await result(mcp, slow))["structuredContent"]
+
+    assert (ran["status"], ran["outcome"]) == ("Failed", "timeout")
+
+
+async def test_displays_come_as_images_and_data(mcp: httpx.AsyncClient, environment: str) -> None:
+    code = f"""
+import base64
+from IPython.display import HTML, Image, display
+display(HTML("<b>bold</b>"), Image(base64.b64decode("{PIXEL}")))
+"""
+    ran = await result(mcp, call(PYTHON, environmentId=environment, pythonCode=code))
+
+    assert [each["data"] for each in ran["content"] if each["type"] == "image"] == [PIXEL]
+    assert [each["text/html"] for each in ran["structuredContent"]["outputs"]] == ["<b>bold</b>"]
+
+
 async def test_progress_is_told_where_it_was_asked_for(mcp: httpx.AsyncClient, environment: str) -> None:
-    """Without a session as well: the answer is then an event stream."""
-    request = call(PYTHON, environmentId=environment, pythonCode="import time; time.sleep(2.2)")
-    quiet = await mcp.post("", json=request, headers={"accept": BOTH})
+    """Without a session as well: the answer is then an event stream. It says what the code said last."""
+    code = "import time; print('first line'); print('half way'); time.sleep(2.2)"
+    request = call(PYTHON, environmentId=environment, pythonCode=code)
+    quiet = await mcp.post("", json=call(PYTHON, environmentId=environment, pythonCode="1"), headers={"accept": BOTH})
     request["params"]["_meta"] = {"progressToken": "p-1"}
     told = await mcp.post("", json=request, headers={"accept": BOTH})
 
     assert "notifications/progress" not in quiet.text
-    assert told.text.count('"notifications/progress"') >= 2
+    assert told.text.count('"message":"half way"') >= 2
     assert '"progressToken":"p-1"' in told.text
     assert decoded(told)["result"]["structuredContent"]["status"] == "Succeeded"
+
+
+# ---- ends -------------------------------------------------------------------------------------------------------------------------
+
+
+LONG = "import time\nprint('begun', flush=True)\nopen('begun', 'w').close()\ntime.sleep(30)"
+
+
+async def has_begun(mcp: httpx.AsyncClient, environment: str) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            files = (await result(mcp, call("listFiles", environmentId=environment)))["structuredContent"]["files"]
+            if files:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def is_free(mcp: httpx.AsyncClient, environment: str) -> None:
+    """The environment runs the next call at once."""
+    async with asyncio.timeout(10):
+        after = await result(mcp, call(PYTHON, environmentId=environment, pythonCode="kept"))
+        assert after["structuredContent"]["executionResult"] == "yes"
+
+
+async def test_interrupting_ends_what_runs_and_keeps_the_rest(mcp: httpx.AsyncClient, environment: str) -> None:
+    await result(mcp, call(PYTHON, environmentId=environment, pythonCode="kept = 'yes'"))
+    running = asyncio.ensure_future(result(mcp, call(PYTHON, environmentId=environment, pythonCode=LONG)))
+    await has_begun(mcp, environment)
+    interrupted = await result(mcp, call("interruptEnvironment", environmentId=environment))
+    again = await result(mcp, call("interruptEnvironment", environmentId=environment))
+
+    assert (await running)["structuredContent"]["status"] == "Canceled"
+    assert (interrupted["structuredContent"]["canceled"], again["structuredContent"]["canceled"]) == (1, 0)
+    await is_free(mcp, environment)
+
+
+async def test_interrupting_where_there_is_nothing_is_no_error(mcp: httpx.AsyncClient, environment: str) -> None:
+    answer = await result(mcp, call("interruptEnvironment", environmentId=environment))
+
+    assert (answer["isError"], answer["structuredContent"]["canceled"]) == (False, 0)
+
+
+async def test_a_cancelled_request_cancels_its_execution(mcp: httpx.AsyncClient, environment: str) -> None:
+    """`notifications/cancelled` in a session of MCP."""
+    headers = await begun(mcp)
+    await result(mcp, call(PYTHON, environmentId=environment, pythonCode="kept = 'yes'"))
+    request = call(PYTHON, environmentId=environment, pythonCode=LONG) | {"id": 77}
+    running = asyncio.ensure_future(mcp.post("", json=request, headers=headers))
+    await has_begun(mcp, environment)
+    cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 77}}
+    assert (await mcp.post("", json=cancelled, headers=headers)).status_code == 202
+    answer = decoded(await running)
+    await is_free(mcp, environment)
+    await mcp.delete("", headers=headers)
+
+    assert "error" in answer
+
+
+async def test_leaving_cancels_with_the_newest_protocol(mcp: httpx.AsyncClient, environment: str) -> None:
+    """2026-07-28: whoever closes the stream of a request wants it to end."""
+    await result(mcp, call(PYTHON, environmentId=environment, pythonCode="kept = 'yes'"))
+    request = call(PYTHON, environmentId=environment, pythonCode=LONG)
+    request["params"]["_meta"] = MODERN | {"progressToken": 1}
+    name = request["params"]["name"]
+    headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": name, "accept": BOTH}
+    async with mcp.stream("POST", "", json=request, headers=headers) as stream:
+        assert stream.status_code == 200
+        async for line in stream.aiter_lines():
+            if "begun" in line:
+                break
+    await is_free(mcp, environment)
+
+
+async def test_leaving_without_a_word_cancels_nothing(mcp: httpx.AsyncClient, environment: str) -> None:
+    """A plain caller's connection may break: its code goes on, as with any call of the API."""
+    code = "import time; open('begun', 'w').close(); time.sleep(1); open('finished', 'w').close()"
+    with pytest.raises(httpx.ReadTimeout):
+        await mcp.post("", json=call(PYTHON, environmentId=environment, pythonCode=code), timeout=0.5)
+    ran = await result(mcp, call(SHELL, environmentId=environment, shellCommand="sleep 1; ls"))
+
+    assert "finished" in ran["structuredContent"]["stdout"]
 
 
 # ---- sessions of MCP ---------------------------------------------------------------------------------------------------------------
@@ -320,12 +460,7 @@ async def test_a_session_of_mcp_is_for_the_caller_that_began_it(server: Server, 
 
 async def test_the_newest_protocol_needs_no_session(mcp: httpx.AsyncClient) -> None:
     """2026-07-28: each request stands for itself, `server/discover` is answered."""
-    meta = {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    }
     headers = {"mcp-protocol-version": "2026-07-28", "mcp-method": "server/discover", "accept": BOTH}
-    answer = await result(mcp, message("server/discover", {"_meta": meta}), **headers)
+    answer = await result(mcp, message("server/discover", {"_meta": MODERN}), **headers)
 
     assert "2026-07-28" in answer["supportedVersions"]

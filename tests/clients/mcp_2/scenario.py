@@ -102,6 +102,16 @@ async def check_an_image_is_an_image() -> None:
     equal(base64.b64decode(images[0].data)[:8], PNG_SIGNATURE)
 
 
+async def check_a_shell_command_is_run() -> None:
+    """Its exit code is told; files are shared with code."""
+    async with connected() as session:
+        environment = await launched(session)
+        arguments = {"environmentId": environment, "shellCommand": "echo 6 > six; exit 7"}
+        ran = structured(await session.call_tool("runShellCommandInRemoteEnvironment", arguments))
+        equal((ran["exitCode"], ran["status"]), (7, "Failed"))
+        equal(structured(await python(session, environment, "open('six').read()"))["executionResult"], "6\n")
+
+
 async def check_failing_code_is_a_result_to_read() -> None:
     """The traceback reaches the model; nothing raises."""
     async with connected() as session:
@@ -138,14 +148,20 @@ async def check_files_go_in_and_out() -> None:
 async def check_progress_is_told_while_code_runs() -> None:
     """Each notification is further than the one before."""
     told: list[float] = []
+    words: list[str | None] = []
 
-    async def note(progress: float, _total: float | None, _message: str | None) -> None:
+    async def note(progress: float, _total: float | None, message: str | None) -> None:
         told.append(progress)
+        words.append(message)
 
     async with connected() as session:
-        arguments = {"environmentId": await launched(session), "pythonCode": "import time; time.sleep(2.5)"}
+        arguments = {
+            "environmentId": await launched(session),
+            "pythonCode": "import time; print('at work'); time.sleep(2.5)",
+        }
         await session.call_tool(PYTHON, arguments, progress_callback=note)
     equal(len(told) >= 2 and told == sorted(told), True)
+    equal(words[-1], "at work")
 
 
 async def check_a_bearer_token_will_do() -> None:
