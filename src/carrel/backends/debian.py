@@ -12,6 +12,7 @@ The machine's sources and keys hold; its lists do where they have what is needed
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -78,9 +79,21 @@ def chosen(definition: Definition, images: Path) -> tuple[Archive, ...] | None:
         return None
 
 
-def forget(definition: Definition, images: Path) -> None:
-    """Let the next choice be made anew, by the versions of that day."""
-    _lock(definition, images).unlink(missing_ok=True)
+def stored(definition: Definition, images: Path) -> tuple[Archive, ...] | None:
+    """The same, or None where not all of the archives are at hand."""
+    found = chosen(definition, images)
+    return found if found is not None and all(_file(images, archive).is_file() for archive in found) else None
+
+
+def unwanted(images: Path) -> Iterator[Path]:
+    """Archives that no choice names."""
+    wanted = set()
+    for lock in images.glob("system-*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):
+            wanted |= {f"{fields['sha256']}.deb" for fields in json.loads(lock.read_text("utf-8"))}
+    for file in _store(images).glob("*.deb"):
+        if file.name not in wanted:
+            yield file
 
 
 def choose(definition: Definition, images: Path, progress: Progress, *, newest: bool = False) -> tuple[Archive, ...]:
@@ -109,7 +122,7 @@ def choose(definition: Definition, images: Path, progress: Progress, *, newest: 
 def unpack(archives: Sequence[Archive], images: Path, target: Path) -> None:
     """The files of the packages, below `target`. Raises SandboxStartFailed."""
     for archive in archives:
-        file = _store(images) / f"{archive.sha256}.deb"
+        file = _file(images, archive)
         if _digest(file) != archive.sha256:
             file.unlink(missing_ok=True)
             raise SandboxStartFailed(f"{file} is damaged; it is removed, and the next build fetches it again")
@@ -118,12 +131,12 @@ def unpack(archives: Sequence[Archive], images: Path, target: Path) -> None:
             raise SandboxStartFailed(f"cannot unpack {archive.package}: {done.stderr.strip()[-1000:]}")
 
 
-def are_stored(archives: Sequence[Archive], images: Path) -> bool:
-    return all((_store(images) / f"{archive.sha256}.deb").is_file() for archive in archives)
-
-
 def _store(images: Path) -> Path:
     return images / "archives"
+
+
+def _file(images: Path, archive: Archive) -> Path:
+    return _store(images) / f"{archive.sha256}.deb"
 
 
 def _lock(definition: Definition, images: Path) -> Path:

@@ -90,13 +90,18 @@ def own(images: Path) -> list[str]:
     return sorted(path.parent.name for path in (images / REGISTERED).glob("*/image.toml"))
 
 
+def known(images: Path) -> list[str]:
+    """All that a pool may name."""
+    return sorted({*built_in(), *own(images)})
+
+
 def find(name: str, images: Path) -> Definition:
     """What came with Carrel, or was registered here. Raises SandboxStartFailed with what there is."""
     if name in built_in():
         return read(name, uv.DEFINITIONS / name)
     if is_name(name) and (images / REGISTERED / name / "image.toml").is_file():
         return read(name, images / REGISTERED / name)
-    there_are = ", ".join(sorted({*built_in(), *own(images)}))
+    there_are = ", ".join(known(images))
     raise SandboxStartFailed(f"there is no image {name!r}; there are: {there_are} (carrel image build makes others)")
 
 

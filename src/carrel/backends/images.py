@@ -31,7 +31,10 @@ from carrel.models import Software
 _FORMAT = "3"  # part of every hash: raise it when what is built changes and no lock does
 _SHAPE = "2"  # the same of images alone
 _DIGEST = re.compile(r"[0-9a-f]{12}")
-_BUILDING = ".building-"
+BUILDING = ".building-"
+SHARED = Path(
+    "/var/lib/carrel/images"
+)  # as root: links to images that lie where only root may enter, for level restricted
 _inspected = cache(interpreters.inspect)  # a third of a second, and each image asks
 
 
@@ -114,15 +117,27 @@ def ensure(reference: str, images: Path, progress: Progress, python: Path | None
     return ensure_from(definitions.find(reference, images), images, progress, python)
 
 
-def ensure_from(definition: Definition, images: Path, progress: Progress, python: Path | None = None) -> Image:
-    """The same of a definition that lies anywhere."""
-    parts = Parts(definition, _interpreter(images, progress, python), _archives(definition, images, progress), images)
+def ensure_from(
+    definition: Definition, images: Path, progress: Progress, python: Path | None = None, *, newest: bool = False
+) -> Image:
+    """The same of a definition that lies anywhere; `newest` with Debian's packages as they are today."""
+    archives = _archives(definition, images, progress, newest=newest)
+    parts = Parts(definition, _interpreter(images, progress, python), archives, images)
     root = _root(parts)
     if not root.is_dir():
         with build(images, root, progress) as place:
             if place is not None:
                 construct(parts, place, progress)
     return _image(root)
+
+
+def present(definition: Definition, images: Path) -> Path | None:
+    """Where the build of this definition lies, if it is there. Builds nothing."""
+    archives = debian.chosen(definition, images) if definition.system else ()
+    if archives is None:
+        return None
+    root = _root(Parts(definition, Interpreter(_interpreter_root(images, facts()), facts().version), archives, images))
+    return root if root.is_dir() else None
 
 
 def load(images: Path, name: str, digest: str) -> Image:
@@ -137,6 +152,7 @@ def hold(root: Path) -> int:
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        root.stat()  # it was not removed between the two
     except OSError:
         os.close(fd)
         raise
@@ -153,18 +169,16 @@ def _root(parts: Parts) -> Path:
     return parts.images / f"{parts.definition.name}-{_digest(*map(str.encode, inputs))}"
 
 
-def _archives(definition: Definition, images: Path, progress: Progress) -> tuple[debian.Archive, ...]:
+def _archives(definition: Definition, images: Path, progress: Progress, *, newest: bool) -> tuple[debian.Archive, ...]:
     """Debian's packages as they were chosen; chosen first where they were not, or where their archives are gone and needed."""
     if not definition.system:
         return ()
-    found = debian.chosen(definition, images)
-    if found is not None and debian.are_stored(found, images):
+    if not newest and (found := debian.stored(definition, images)) is not None:
         return found
-    with _alone(images, progress):
-        found = debian.chosen(definition, images)
-        if found is not None and debian.are_stored(found, images):
+    with alone(images, progress):
+        if not newest and (found := debian.stored(definition, images)) is not None:
             return found
-        return debian.choose(definition, images, progress)
+        return debian.choose(definition, images, progress, newest=newest)
 
 
 def _image(root: Path) -> Image:
@@ -188,11 +202,7 @@ def ensure_python(images: Path, progress: Progress, python: Path | None = None) 
 
 def _interpreter(images: Path, progress: Progress, python: Path | None) -> Interpreter:
     found = facts(python)
-    built = found.executable.stat()
-    digest = _digest(
-        str(found.executable).encode(), found.build.encode(), f"{built.st_size} {built.st_mtime_ns}".encode()
-    )
-    root = images / f"interpreter-{digest}"
+    root = _interpreter_root(images, found)
     if not root.is_dir():
         with build(images, root, progress) as place:
             if place is not None:
@@ -200,15 +210,21 @@ def _interpreter(images: Path, progress: Progress, python: Path | None) -> Inter
     return Interpreter(root, found.version)
 
 
+def _interpreter_root(images: Path, found: interpreters.Facts) -> Path:
+    built = found.executable.stat()
+    parts = (str(found.executable), found.build, f"{built.st_size} {built.st_mtime_ns}")
+    return images / f"interpreter-{_digest(*map(str.encode, parts))}"
+
+
 @contextmanager
 def build(images: Path, target: Path, progress: Progress) -> Iterator[Path | None]:
     """A folder to build in that becomes `target` at the end; None where another process built it while we waited for the lock."""
-    with _alone(images, progress):
+    with alone(images, progress):
         if target.is_dir():
             yield None
             return
         # With our pid: a uv that outlived its killed builder may still write into that one's folder.
-        place = images / f"{_BUILDING}{target.name}-{os.getpid()}"
+        place = images / f"{BUILDING}{target.name}-{os.getpid()}"
         try:
             place.mkdir()
             yield place
@@ -218,16 +234,23 @@ def build(images: Path, target: Path, progress: Progress) -> Iterator[Path | Non
 
 
 @contextmanager
-def _alone(images: Path, progress: Progress) -> Iterator[None]:
-    """Nobody else builds here meanwhile."""
+def alone(images: Path, progress: Progress, *, sweep: bool = True) -> Iterator[None]:
+    """Nobody else builds here meanwhile. What a killed build left is swept; not by somebody in the middle of his own."""
     try:
         images.mkdir(parents=True, exist_ok=True, mode=0o755)
         with _locked(images / ".lock", progress):
-            for left in images.glob(f"{_BUILDING}*"):
-                shutil.rmtree(left, ignore_errors=True)  # whoever made it is gone: we hold the lock
+            for left in images.glob(f"{BUILDING}*") if sweep else ():
+                if not _is_of_another(left):
+                    shutil.rmtree(left, ignore_errors=True)
             yield
     except OSError as error:
         raise SandboxStartFailed(f"cannot build in {images}: {error.strerror or error}") from error
+
+
+def _is_of_another(left: Path) -> bool:
+    """A definition that waits for its image to be built lies here without the lock, by the pid of who put it there."""
+    pid = left.name.rpartition("-")[2]
+    return left.name.startswith(f"{BUILDING}definition-") and pid.isdigit() and Path("/proc", pid).exists()
 
 
 @contextmanager

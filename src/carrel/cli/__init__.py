@@ -19,6 +19,7 @@ COMMANDS = {
     "token": ("token", "token"),
     "env": ("env", "env"),
     "sessionpool": ("sessionpool", "sessionpool"),
+    "image": ("image", "image"),
     "doctor": ("doctor", "doctor"),
     "completion": ("completion", "completion"),
 }

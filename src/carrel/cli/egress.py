@@ -30,7 +30,7 @@ def egress() -> None:
 @state_option
 def show(pool: str, output: str, state: str | None) -> None:
     """Show a pool's egress list."""
-    with failures(), _operator(pool, state) as client:
+    with failures(), operator(pool, state) as client:
         found = client.egress()
     _print(found, output)
 
@@ -45,7 +45,7 @@ def replace(pool: str, rules: tuple[str, ...], output: str, state: str | None) -
 
     It holds at once, for live sessions too, until the server is restarted: the configuration file is what lasts.
     """
-    with failures(), _operator(pool, state) as client:
+    with failures(), operator(pool, state) as client:
         found = client.set_egress(rules)
     _print(found, output)
 
@@ -63,7 +63,7 @@ def try_target(pool: str, target: str, output: str, state: str | None) -> None:
         wanted = parse_target(target, default_port=443)
     except ValueError as error:
         raise click.UsageError(f"{target}: {error}") from error
-    with failures(), _operator(pool, state) as client:
+    with failures(), operator(pool, state) as client:
         found = client.test_egress(wanted.host, wanted.port)
     if output == "json":
         print_json(asdict(found))
@@ -89,7 +89,7 @@ def _sentence(found: EgressTest) -> str:
 
 
 @contextlib.contextmanager
-def _operator(pool: str, state: str | None) -> Iterator[Client]:
+def operator(pool: str, state: str | None) -> Iterator[Client]:
     """A client that may change pools. Whoever can read the state folder's key may have its token, as with `carrel token`."""
     from carrel.client import Client, Connection
 

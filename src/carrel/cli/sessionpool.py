@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from carrel.cli.egress import egress
+from carrel.cli.egress import egress, operator
 from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
 
 _REFUSED = "refused"  # in place of a level
@@ -64,10 +64,30 @@ def show_pool(name: str, output: str, state: str | None) -> None:
         "isolation": fields["isolation"] or _REFUSED,
         "weaknesses": "; ".join(fields["weaknesses"]) or "none",
         "error": fields["error"] or "none",
+        "image": fields["image"] or "not built yet",
         "runtimes": ", ".join(runtimes),
         "packages": f"{len(packages)}: {', '.join(packages)}",
     }
     return print_table([[key, value] for key, value in rows.items()], ["FIELD", "VALUE"])
+
+
+@sessionpool.command("update")
+@click.argument("name")
+@click.option(
+    "--image", "image_name", required=True, metavar="IMAGE", help="Image for new sessions; built where missing."
+)
+@output_option
+@state_option
+def update_pool(name: str, image_name: str, output: str, state: str | None) -> None:
+    """Move a pool to another image, or to the newest build of its own. Live sessions keep theirs.
+
+    It holds until the server is restarted: the configuration file is what lasts.
+    """
+    with failures(), operator(name, state) as client:
+        found = client.set_image(image_name)
+    if output == "json":
+        return print_json({"name": name, "image": found.name, "reference": found.reference, "runtime": found.runtime})
+    return click.echo(f"{name}: new sessions get {found.reference}")
 
 
 def _describe(name: str, state: str | None) -> dict[str, Any]:
@@ -88,6 +108,7 @@ def _describe(name: str, state: str | None) -> dict[str, Any]:
         "isolation": metadata.isolation,
         "weaknesses": list(metadata.weaknesses),
         "error": metadata.error,
+        "image": metadata.image,
         "createdAt": metadata.created_at.isoformat(),
         "sessions": len(sessions),
         "runtimes": [{"name": each, "version": version} for each, version in metadata.runtimes],

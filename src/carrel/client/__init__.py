@@ -14,7 +14,7 @@ from carrel.client.connection import Connection, NotRunning
 from carrel.client.events import Event
 from carrel.client.results import Output, Result, ShellResult, Summary, Usage
 from carrel.client.synchronous import Client
-from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Pool, Session
+from carrel.client.values import ApiError, Egress, EgressTest, File, Image, Metadata, Pool, Session
 
 __all__ = [
     "ApiError",
@@ -25,6 +25,7 @@ __all__ = [
     "EgressTest",
     "Event",
     "File",
+    "Image",
     "Metadata",
     "NotRunning",
     "Output",

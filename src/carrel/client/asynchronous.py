@@ -7,7 +7,7 @@ from typing import IO
 
 from carrel.client import calls
 from carrel.client.running_async import AsyncRunning
-from carrel.client.values import Egress, EgressTest, File, Metadata, Session
+from carrel.client.values import Egress, EgressTest, File, Image, Metadata, Session
 
 
 class AsyncClient(AsyncRunning):
@@ -78,6 +78,14 @@ class AsyncClient(AsyncRunning):
 
     async def metadata(self) -> Metadata:
         return await self._send(calls.metadata())
+
+    async def image(self) -> Image:
+        """Which image the pool's new sessions get. The token needs the role of a pool contributor."""
+        return await self._send(calls.image())
+
+    async def set_image(self, name: str) -> Image:
+        """Move the pool to another image, built first where it is missing: for new sessions, until the server is restarted."""
+        return await self._send(calls.set_image(name))
 
     async def egress(self) -> Egress:
         """What the pool's sessions may reach. Needs a token with the role 'Container Apps SessionPools Contributor', as the next two do."""

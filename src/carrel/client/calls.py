@@ -10,13 +10,14 @@ from urllib.parse import quote
 import httpx
 
 from carrel.client.results import Result, Summary, parse_result
-from carrel.client.values import ApiError, Egress, EgressTest, File, Metadata, Session
+from carrel.client.values import ApiError, Egress, EgressTest, File, Image, Metadata, Session
 
 API_VERSION = "2025-10-02-preview"
 GRACE_S = (
     15.0  # what a call may take beyond the execution's own limit: queueing, a cold session, the way there and back
 )
 _TURN_S = 220.0 + GRACE_S  # what takes its turn behind code may wait as long as code may run
+_BUILD_S = 1800.0  # an image that is not built yet
 
 T = TypeVar("T")
 
@@ -202,6 +203,15 @@ def end(identifier: str) -> Call[None]:
 
 def metadata() -> Call[Metadata]:
     return Call("GET", "metadata", lambda reply: Metadata.parse(reply.json()))
+
+
+def image() -> Call[Image]:
+    return Call("GET", ".carrel/image", lambda reply: Image.parse(reply.json()))
+
+
+def set_image(name: str) -> Call[Image]:
+    options = {"json": {"image": name}, "timeout": _BUILD_S}
+    return Call("PUT", ".carrel/image", lambda reply: Image.parse(reply.json()), options=options)
 
 
 def egress() -> Call[Egress]:

@@ -7,7 +7,7 @@ from typing import IO
 
 from carrel.client import calls
 from carrel.client.running import Running
-from carrel.client.values import Egress, EgressTest, File, Metadata, Session
+from carrel.client.values import Egress, EgressTest, File, Image, Metadata, Session
 
 
 class Client(Running):
@@ -78,6 +78,14 @@ class Client(Running):
 
     def metadata(self) -> Metadata:
         return self._send(calls.metadata())
+
+    def image(self) -> Image:
+        """Which image the pool's new sessions get. The token needs the role of a pool contributor."""
+        return self._send(calls.image())
+
+    def set_image(self, name: str) -> Image:
+        """Move the pool to another image, built first where it is missing: for new sessions, until the server is restarted."""
+        return self._send(calls.set_image(name))
 
     def egress(self) -> Egress:
         """What the pool's sessions may reach. Needs a token with the role 'Container Apps SessionPools Contributor', as the next two do."""

@@ -85,6 +85,9 @@ class Metadata:
     isolation: str | None = None  # None as well where the pool is refused; `error` says why
     weaknesses: tuple[str, ...] = ()  # what that level lacks on the server's machine
     error: str | None = None  # why no sandbox can be started
+    image: str | None = (
+        None  # NAME@HASH, the very build that new sessions get; None as long as the first is being built
+    )
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:
@@ -96,7 +99,22 @@ class Metadata:
             isolation=ours.get("isolation"),
             weaknesses=tuple(ours.get("weaknesses", ())),
             error=ours.get("error"),
+            image=ours.get("image"),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A pool's image. All are None as long as its first build goes on."""
+
+    name: str | None
+    reference: str | None  # NAME@HASH, the very build
+    runtime: str | None
+    runtimes: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> Self:
+        return cls(body["image"], body["reference"], body["runtime"], tuple(_pairs(body["runtimes"])))
 
 
 @dataclass(frozen=True, slots=True)

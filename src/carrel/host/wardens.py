@@ -37,7 +37,6 @@ from carrel.guest.threads import SINGLE_THREADED
 from carrel.host.parts import Answer, Offspring, Operation, Request
 
 _PLACE = Path("/var/tmp")  # noqa: S108 - on a disk, and everybody may enter it
-_SHARED = Path("/var/lib/carrel/images")  # as root: links to images that lie where only root may enter
 _SETGID, _SETUID, _SETPCAP, _KILL = 6, 7, 8, 5
 _CLEAR_S = 10
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from carrel.guest import warden; warden.main(int(sys.argv[2]), sys.argv[3])"
@@ -282,10 +281,10 @@ def _within_reach(folder: Path) -> Path:
     """`folder`, or where it lies below one that only root may enter, a copy by links that everybody can reach."""
     if all(parent.stat().st_mode & 0o001 for parent in folder.parents):
         return folder
-    target = _SHARED / folder.name
+    target = images.SHARED / folder.name
     if not target.is_dir():
-        _SHARED.mkdir(parents=True, exist_ok=True, mode=0o755)
-        making = _SHARED / f".linking-{folder.name}-{os.getpid()}"
+        images.SHARED.mkdir(parents=True, exist_ok=True, mode=0o755)
+        making = images.SHARED / f".linking-{folder.name}-{os.getpid()}"
         try:
             shutil.copytree(folder, making, symlinks=True, copy_function=_link)
             with contextlib.suppress(OSError):  # another server was quicker

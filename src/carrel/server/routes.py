@@ -12,7 +12,7 @@ from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec
-from carrel.server import egress, execute, files, management, sessions, variables
+from carrel.server import egress, execute, files, image, management, sessions, variables
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
@@ -69,6 +69,7 @@ FIXED = {pattern.lower(): Route(pattern, methods) for pattern, methods in _WORDS
 FIXED |= {
     route.pattern.lower(): route
     for route in (
+        Route(".carrel/image", {"GET": image.show, "PUT": image.replace}, role=POOL_CONTRIBUTOR),
         Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, role=POOL_CONTRIBUTOR),
         Route(".carrel/egress/test", {"POST": egress.test}, role=POOL_CONTRIBUTOR),
     )
