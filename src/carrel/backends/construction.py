@@ -45,7 +45,7 @@ def construct(parts: Parts, place: Path, progress: Progress) -> None:
     """Build in `place`, an empty folder. Raises SandboxStartFailed."""
     definition, interpreter = parts.definition, parts.interpreter
     began = time.monotonic()
-    progress(f"building image {definition.name} (once; needs the package index)")
+    progress(f"building image {definition.name} (once{'; needs the package index' if definition.file(LOCK) else ''})")
     _python(definition, interpreter, place)
     nodejs.lift(place, interpreter.site_packages(place))
     if definition.file("package-lock.json"):

@@ -144,7 +144,10 @@ def load(images: Path, name: str, digest: str) -> Image:
     """The image NAME@DIGEST. Raises SandboxStartFailed where there is none."""
     if not definitions.is_name(name) or not _DIGEST.fullmatch(digest):
         raise SandboxStartFailed(f"{name}@{digest} is no reference to an image")
-    return _image(images / f"{name}-{digest}")
+    root = images / f"{name}-{digest}"
+    if not root.is_dir():
+        raise SandboxStartFailed(f"the image {name}@{digest} is not there any more")
+    return _image(root)
 
 
 def hold(root: Path) -> int:

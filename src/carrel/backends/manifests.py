@@ -81,8 +81,6 @@ def read(root: Path) -> Manifest:
         pairs = {key: tuple((name, version) for name, version in software[key]) for key in ("runtimes", "packages")}
         typed = {"software": Software(**{**software, **pairs})}
         return Manifest(**{**fields, **typed, "guest": tuple(fields["guest"]), "preload": tuple(fields["preload"])})
-    except FileNotFoundError:
-        raise SandboxStartFailed(f"the image {root.name} is not there any more; it was removed") from None
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise SandboxStartFailed(f"the image in {root} is damaged: {error}; remove the folder") from error
 

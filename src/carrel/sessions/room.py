@@ -145,6 +145,7 @@ class Room:
         async with self._preparing:
             image = await self.backend.image(name)
             if image != self.image or name != self.pool.spec.image:
+                await self._try_image(dataclasses.replace(self.pool.spec, image=image.reference))
                 await self._take_image(dataclasses.replace(self.pool.spec, image=name), image)
                 # What else was changed meanwhile stays changed; the next start prepares it, with this image.
                 self._do(self.pool.renew(dataclasses.replace(self.pool.spec, image=name), time.monotonic()))
@@ -223,6 +224,12 @@ class Room:
                 image = self.image if is_same and self.image else await self.backend.image(spec.image)
                 last = await self._take_image(spec, image)
             return last[1]
+
+    async def _try_image(self, pinned: PoolSpec) -> None:
+        """A sandbox that nobody gets: only starting one shows that the image's guest works."""
+        await self.backend.prepare(pinned)
+        guest = await Guest.start(self.backend, pinned)
+        await asyncio.shield(guest.kill("it was a trial"))
 
     async def _take_image(self, spec: PoolSpec, image: ImageInfo) -> tuple[PoolSpec, PoolSpec]:
         pinned = dataclasses.replace(spec, image=image.reference)
