@@ -16,7 +16,7 @@ from IPython.core import formatters  # type: ignore[import-not-found]
 from IPython.core.displayhook import DisplayHook  # type: ignore[import-not-found]
 from IPython.core.displaypub import DisplayPublisher  # type: ignore[import-not-found]
 
-from carrel.guest import values
+from carrel.guest import charts, tables, values
 
 FORMATS = {"image/png": "png", "image/jpeg": "jpeg"}
 MAX_BUNDLE = 8 * 1024 * 1024  # bytes of JSON; past it the largest representation is left out, then the next
@@ -87,26 +87,34 @@ _EXTRAS = [
 ]
 
 
+class _Data(_Extra, formatters.BaseFormatter):  # type: ignore[misc]
+    """A representation of our own of some types, which are known by name: they need not be imported."""
+
+    _return_type = dict
+    METHOD = "_repr_carrel_data_"  # IPython asks for one; no object has it
+
+    def pop(self, typ: object, default: object = None) -> object:
+        """IPython takes a figure's printers away from every formatter when it is told the formats of its picture. This is none."""
+        return default
+
+
 class Formatter(formatters.DisplayFormatter):  # type: ignore[misc]
     """IPython's, with the extras in its place."""
 
     def use_extras(self) -> None:
-        for made in (extra(parent=self) for extra in _EXTRAS):
-            self.formatters[made.format_type] = made
-        self.active_types = [
-            _TEXT,
-            *FORMATS,
-            *(made.format_type for made in self.formatters.values() if _is_extra(made)),
-        ]
-
-
-def _is_extra(formatter: object) -> bool:
-    return isinstance(formatter, _Extra)
+        extras = [extra(parent=self) for extra in _EXTRAS]
+        for mime, types, read in ((tables.MIME, tables.TYPES, tables.table), (charts.MIME, charts.TYPES, charts.chart)):
+            printers = dict.fromkeys(types, read)
+            extras.append(_Data(parent=self, format_type=mime, print_method=_Data.METHOD, deferred_printers=printers))
+        for extra in extras:
+            self.formatters[extra.format_type] = extra
+        self.active_types = [_TEXT, *FORMATS, *(extra.format_type for extra in extras)]
 
 
 def image(data: dict[str, Any]) -> values.Document | None:
     for mime, image_format in FORMATS.items():
-        if content := data.get(mime):
+        content = data.get(mime)
+        if content and isinstance(content, (bytes, str)):
             return values.image(image_format, content)
     return None
 
