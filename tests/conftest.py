@@ -32,7 +32,7 @@ from carrel.models import Level
 from items import parameter
 from leftovers import Before, become_subreaper
 
-pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "small_pool", "world")  # further fixtures
+pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "runtimes", "small_pool", "world")  # further fixtures
 
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"
@@ -66,7 +66,10 @@ class Server:
 
     @property
     def endpoint(self) -> str:
-        return str(self.connection["pools"]["python"]["endpoint"])
+        return self.endpoint_of("python")
+
+    def endpoint_of(self, pool: str) -> str:
+        return str(self.connection["pools"][pool]["endpoint"])
 
     def client(self, identifier: str | None = None) -> Client:
         return Client.from_connection(self.state, identifier=identifier or fresh_identifier())
@@ -110,6 +113,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"server", "slim_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
+        if parameter(item, "runtimes") not in (None, Level.NAMESPACE):
+            item.add_marker("thorough")
         if {parameter(item, "server"), parameter(item, "fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:
             item.add_marker("thorough")  # the same suite once more
 

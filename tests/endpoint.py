@@ -30,10 +30,11 @@ class Endpoint:
     server: Server
     identifier: str
     http: httpx.Client
+    pool: str = "python"
     url: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "url", self.server.endpoint)
+        object.__setattr__(self, "url", self.server.endpoint_of(self.pool))
 
     @property
     def token(self) -> str:

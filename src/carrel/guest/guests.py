@@ -39,28 +39,29 @@ def prepare(runtime: str, preload: list[str]) -> None:
 
 def become(runtime: str, program: Sequence[str], control: int = CONTROL) -> NoReturn:
     """Be an interpreter. Called in a process that is confined, with its streams on 0, 1 and 2, and never returns."""
+    if control != CONTROL:
+        os.dup2(control, CONTROL)
+        os.close(control)
     if runtime not in FORKED:
-        _execute(list(program), control)
-    os.set_inheritable(control, False)
+        _execute(list(program))
+    os.set_inheritable(CONTROL, False)
     if runtime == "python":
         from carrel.guest import interpreter
 
         interpreter.after_fork()
-        interpreter.run(socket.socket(fileno=control))
+        interpreter.run(socket.socket(fileno=CONTROL))
     else:
         from carrel.guest import commander
 
-        commander.run(socket.socket(fileno=control))
+        commander.run(socket.socket(fileno=CONTROL))
     os._exit(1)  # neither returns
 
 
-def _execute(program: list[str], control: int) -> NoReturn:
+def _execute(program: list[str]) -> NoReturn:
     """Nothing of ours goes with it but the four descriptors: an exec keeps what is ignored and what is blocked, and Python ignores two."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    if control != CONTROL:
-        os.dup2(control, CONTROL)
     os.set_inheritable(CONTROL, True)
     linux.close_from(CONTROL + 1)
     try:
