@@ -120,7 +120,9 @@ class Agent:
             self.opened = opened
             self._variables |= {name: str(value) for name, value in self._given.pop(number, {}).items()}
             code = bytes(body).decode()
-            if opened["kind"] == "shell":  # a command is lines like any code here, and so is a program's first argument
+            if (
+                opened.get("kind", "code") == "shell"
+            ):  # a command is lines like any code here, and so is a program's first argument
                 command = json.loads(code)
                 code = command["command"] if "command" in command else command["argv"][0]
             run = (number, code, self._generation)

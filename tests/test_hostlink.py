@@ -361,12 +361,12 @@ async def test_displays_variables_and_exit_codes_cross_whole(
     assert execution.outputs == (Output(picture, {"w": 1}),) and execution.dropped_outputs == 0
     assert (execution.stdout, execution.variables) == ("onegiven", {"y": [1.5]})
     opened = agent(backend, keeper).opened
-    assert (opened["kind"], opened["get"]) == ("code", ["y", "z"])
+    assert (opened.get("kind", "code"), opened["get"]) == ("code", ["y", "z"])
 
     for command in (ShellCommand("print x\nexit 3"), ShellCommand(argv=("print x\nexit 3", "y"), stdin="in")):
         _, failed = await link.execute("python", "alice", ExecutionSpec("", shell=command))
         assert (failed.exit_code, failed.status, failed.stdout) == (3, Status.FAILED, "x")
-        assert agent(backend, keeper).opened["kind"] == "shell" and failed.variables is None
+        assert agent(backend, keeper).opened.get("kind", "code") == "shell" and failed.variables is None
 
 
 async def test_events_come_in_order_while_the_code_runs(link: HostLink) -> None:

@@ -88,7 +88,9 @@ class CodeOperations:
         run.start(self._interpreter)
         if request.variables:
             self._pass_in({"variables": stream}, {}, request.variables)
-        asked: frames.Header = {name: request.header[name] for name in ("kind", "get") if name in request.header}
+        asked: frames.Header = {"kind": request.header.get("kind", "code")}
+        if "get" in request.header:
+            asked["get"] = request.header["get"]
         self._pass_in({"run": stream}, asked, request.code)
 
     def _pass_in(self, header: frames.Header, last: frames.Header, data: bytearray) -> None:

@@ -109,23 +109,29 @@ def seen(session: Session, is_new: bool) -> Header:
 
 
 def _told(record: Record) -> Header:
-    """The execution as it stands, without its output."""
-    return {
+    """The execution as it stands, without its output; what most of them lack is left out."""
+    told = {
         "id": record.id,
         "is_asynchronous": record.spec.is_asynchronous,
         "status": record.status,
         "queued_ms": record.queued_ms,
         "outcome": record.outcome,
         "usage": None if record.usage is None else codec.usage_to(record.usage),
-        "is_shell": record.spec.shell is not None,
-        "exit_code": record.exit_code,
     }
+    if record.spec.shell is not None:
+        told["is_shell"] = 1
+    if record.spec.wanted:
+        told["wanted"] = 1
+    if record.dropped:
+        told["dropped"] = record.dropped
+    if record.exit_code is not None:
+        told["exit_code"] = record.exit_code
+    return told
 
 
 async def _end_with(call: Call, record: Record, header: Header) -> None:
     """The execution with its output; that travels as one, its parts behind each other."""
-    parts = [record.stdout, record.stderr, record.value, record.variables]
-    displays = record.displays
-    about = {"dropped": record.dropped, "wanted": bool(record.spec.wanted)}
-    sizes = {"sizes": [len(part) for part in parts], "displays": [len(display) for display in displays]}
-    await call.end_with({**header, "execution": {**_told(record), **about, **sizes}}, parts + displays)
+    parts = [record.stdout, record.stderr, record.value, record.variables, *record.displays]
+    execution = _told(record)
+    execution["sizes"] = list(map(len, parts))
+    await call.end_with({**header, "execution": execution}, parts)

@@ -6,8 +6,8 @@ The host passes on what a sandbox printed and returned without looking at it; it
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from carrel.errors import RequestInvalid
@@ -155,28 +155,32 @@ def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:
         code = spec.code.encode()
     except UnicodeEncodeError as error:
         raise RequestInvalid("The code holds characters that are no valid Unicode.", target="code") from error
-    variables = b"" if spec.variables is None else json_to(dict(spec.variables))
-    header = {
+    header: Header = {
         "timeout": spec.timeout,
         "is_asynchronous": spec.is_asynchronous,
         "operation_id": spec.operation_id,
         "stream_limit": spec.stream_limit,
-        "wanted": spec.wanted,
     }
     if spec.shell is not None:
-        code, header = json_to(dataclasses.asdict(spec.shell)), {**header, "shell": 1}
-    return {"fields": header, "size": len(code)}, code + variables
+        code, header["shell"] = json_to(dataclasses.asdict(spec.shell)), 1
+    if spec.wanted:
+        header["wanted"] = list(spec.wanted)
+    if spec.variables is None:
+        return header, code
+    return {**header, "size": len(code)}, code + json_to(dict(spec.variables))
 
 
 def spec_from(header: Header, body: bytes) -> tuple[ExecutionSpec, bytes]:
     """What spec_to made; the variables stay the JSON that they are, since the host passes them on."""
-    code, variables = body[: header["size"]], body[header["size"] :]
-    fields = {**header["fields"], "wanted": tuple(header["fields"]["wanted"])}
-    if fields.pop("shell", None):
-        shell = json.loads(code)
-        argv = None if shell["argv"] is None else tuple(shell["argv"])
-        return ExecutionSpec("", shell=ShellCommand(**{**shell, "argv": argv}), **fields), variables
-    return ExecutionSpec(code.decode(), **fields), variables
+    size, is_shell = header.pop("size", len(body)), header.pop("shell", 0)
+    code, variables = body[:size], body[size:]
+    if "wanted" in header:
+        header["wanted"] = tuple(header["wanted"])
+    if not is_shell:
+        return ExecutionSpec(code.decode(), **header), variables
+    shell = json.loads(code)
+    argv = None if shell["argv"] is None else tuple(shell["argv"])
+    return ExecutionSpec("", shell=ShellCommand(**{**shell, "argv": argv}), **header), variables
 
 
 def usage_to(usage: Usage) -> Header:
@@ -192,8 +196,7 @@ def usage_to(usage: Usage) -> Header:
 
 def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Execution:
     """`output` is stdout, stderr, value, variables and the displays, one after the other; none where it was not asked for."""
-    parts = _cut(output, [*fields.get("sizes", (0, 0, 0, 0)), *fields.get("displays", ())])
-    stdout, stderr, document, variables, *displays = parts
+    stdout, stderr, document, variables, *displays = _cut(output, fields.get("sizes", (0, 0, 0, 0)))
     value, is_readable = value_from(document)
     given = [display for display in map(outputs.display_from, displays) if display is not None]
     return Execution(
@@ -209,15 +212,18 @@ def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Exec
         usage=None if fields["usage"] is None else Usage(**fields["usage"]),
         outputs=tuple(given),
         dropped_outputs=fields.get("dropped", 0) + len(displays) - len(given),
-        variables=outputs.variables_from(variables) if fields.get("wanted") else None,
-        is_shell=fields["is_shell"],
-        exit_code=fields["exit_code"],
+        variables=outputs.variables_from(variables) if "wanted" in fields else None,
+        is_shell="is_shell" in fields,
+        exit_code=fields.get("exit_code"),
     )
 
 
-def _cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    stops = list(itertools.accumulate(sizes))
-    return [data[stop - size : stop] for stop, size in zip(stops, sizes, strict=True)]
+def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(data[at : at + size])
+        at += size
+    return parts
 
 
 def value_from(document: bytes) -> tuple[Value, bool]:

@@ -51,7 +51,7 @@ class Store:
     def repeated(self, record: Record) -> Record | None:
         """The stored execution of which `record` is a repeat. Raises ExecutionConflict where only the id is the same."""
         known = self._records.get(record.id)
-        if known is not None and known.digest != record.digest:
+        if known is not None and known.likeness != record.likeness:
             raise ExecutionConflict("This operation-id was used in this session before, with another request.")
         return known
 
