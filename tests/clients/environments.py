@@ -31,6 +31,7 @@ class Client:
 
     name: str
     source_only: tuple[str, ...] = ()
+    needs_shell: bool = False  # a pool of containerType Shell
 
     @property
     def folder(self) -> Path:
@@ -52,7 +53,7 @@ class Client:
 
 CLIENTS = (
     Client("langchain"),
-    Client("deepagents"),
+    Client("deepagents", needs_shell=True),
     Client("llamaindex"),
     Client("semantic_kernel", source_only=("pybars4", "pymeta3")),
     Client("autogen"),
