@@ -8,6 +8,8 @@ from carrel.server.call import Call, session_headers
 from carrel.wire import jsons
 from carrel.wire.programs import decode_names, decode_variables
 
+_SAYS = "carrel: "  # a guest's own lines on stderr begin so
+
 
 async def get(call: Call) -> None:
     """`GET session/variables?name=…`: those of the named that there are. Allocates no session."""
@@ -25,11 +27,19 @@ async def put(call: Call) -> None:
     spec = ExecutionSpec("", variables=variables)
     view, execution = await call.link.execute(call.pool.name, call.identifier(), spec)
     _require(execution)
+    if reason := _refused(execution):
+        raise RequestInvalid(f"{reason}.", target="variables")
     await call.exchange.reply(204, headers=session_headers(view))
 
 
 def _require(execution: Execution) -> None:
-    """The interpreter's own words, where it does not take a name (a keyword), or did not live to see its value."""
+    """The interpreter's own words, where it did not live to do it."""
     if execution.status is not Status.SUCCEEDED:
         reason = execution.stderr.strip().rpartition("\n")[2][:500] or execution.status
         raise RequestInvalid(f"The interpreter did not do this: {reason}", target="variables")
+
+
+def _refused(execution: Execution) -> str | None:
+    """What a guest says of names that its language does not take: the others are set."""
+    lines = [line for line in execution.stderr.splitlines() if line.startswith(_SAYS)]
+    return lines[0].removeprefix(_SAYS)[:500] if lines else None
