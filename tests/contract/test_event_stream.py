@@ -286,6 +286,7 @@ def resident(pid: int) -> int:
         return int(file.read().split()[1]) * 4096
 
 
+@pytest.mark.thorough
 def test_silence_is_filled_with_comments(endpoint: Endpoint) -> None:
     """Connections that idle are cut on the way by proxies: after fifteen seconds a line comes that readers skip."""
     with telling(endpoint, "import time; time.sleep(16)") as reply:

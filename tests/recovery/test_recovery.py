@@ -136,6 +136,25 @@ def test_a_killed_gateway_loses_no_session_and_no_execution(sturdy: Server) -> N
         assert [each.id for each in started] == ["started", "started"]
 
 
+def test_a_stream_goes_on_over_a_killed_gateway(sturdy: Server) -> None:
+    """The client follows by the execution's id from the next gateway: no event is lost or given twice, and the code ran once."""
+    code = (
+        "import time; n = globals().get('n', 0) + 1\nfor line in range(30): print(line, flush=True); time.sleep(0.1)\nn"
+    )
+    with visit(sturdy) as client:
+        before, killed = sturdy.pids["gateway"], False
+        seen: list[str] = []
+        for event in client.stream(code):
+            seen.append(event.text)
+            if len(seen) > 5 and not killed:
+                os.kill(before, signal.SIGKILL)
+                killed = True
+        assert "".join(seen) == "".join(f"{line}\n" for line in range(30))
+        assert event.result is not None
+        assert event.result.result == 1
+        assert sturdy.pids["gateway"] != before
+
+
 def test_an_upload_that_a_killed_gateway_cut_short_leaves_nothing(sturdy: Server) -> None:
     server = sturdy
     with visit(server) as client:
