@@ -1,0 +1,33 @@
+'use strict';
+// A thread that sees to it that SIGINT ends a call whose code has given the word back to the event loop once, whatever it does after that.
+// It sleeps until the signal comes, asks the main thread to end the call, and where that does not answer, being in a loop of the code's,
+// has V8 throw it out of there.
+
+const { Session } = require('node:inspector');
+const { parentPort, workerData } = require('node:worker_threads');
+const { Script } = require('node:vm');
+
+const { RUN, HEARD, READY, ANSWER_MS, flags } = workerData;
+
+globalThis.sleep = () => Atomics.wait(flags, READY, 1);
+const sleeping = new Script('sleep()'); // ends by the signal alone: V8 makes an exception of it
+
+function untilInterrupted() {
+  try {
+    sleeping.runInThisContext({ breakOnSigint: true });
+  } catch {}
+}
+
+const session = new Session();
+session.connectToMainThread();
+Atomics.store(flags, READY, 1);
+for (;;) {
+  untilInterrupted();
+  const run = Atomics.load(flags, RUN);
+  while (run !== 0 && Atomics.load(flags, RUN) === run) {
+    const heard = Atomics.load(flags, HEARD);
+    parentPort.postMessage(run);
+    if (Atomics.wait(flags, HEARD, heard, ANSWER_MS) !== 'timed-out') break;
+    session.post('Runtime.terminateExecution');
+  }
+}
