@@ -6,7 +6,8 @@ writes the environment to a pipe that nobody but this process reads. That is dat
 (`exec`, a trap of its own, `kill -9 $$`) keeps nothing, and neither does `cd`: every command starts in the data folder, as on Azure.
 
 A loop waits for three things at once: the end of the command and the interrupt, both by the wakeup descriptor of their signals, and
-what comes by that pipe. A command that has not ended half a second after the interrupt is killed with its process group. Commands have
+what comes by that pipe. A command that has not ended half a second after the interrupt is killed; what is left of an interrupted one's
+process group then is killed in any case. Commands have
 our user id, so one may kill or stop this process: the host then makes another, and the exports are lost with it.
 """
 
@@ -137,9 +138,10 @@ class Commander:
         poll.register(self._wakeup, select.POLLIN)
         poll.register(kept.fd, select.POLLIN)
         while True:
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                return commands.exit_code(status), was_interrupted
+            if commands.has_ended(pid):
+                if was_interrupted:
+                    commands.signal_group(pid, signal.SIGKILL)
+                return commands.wait(pid), was_interrupted
             patience = None if kill_at is None else max(0.0, kill_at - time.monotonic()) * 1000
             ready = {fd for fd, _events in poll.poll(patience)}
             if kept.fd in ready and not kept.read():

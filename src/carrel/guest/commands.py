@@ -31,7 +31,7 @@ _GO_TO = b'cd -- "$0" && exec "$@"'
 _TICK_S = 0.005
 
 _access, _isfile, _pipe, _close, _write = os.access, os.path.isfile, os.pipe, os.close, os.write
-_spawn, _waitpid, _killpg, _getcwd = os.posix_spawn, os.waitpid, os.killpg, os.getcwd
+_spawn, _waitid, _waitpid, _killpg, _getcwd = os.posix_spawn, os.waitid, os.waitpid, os.killpg, os.getcwd
 _fcntl, _loads, _sleep, _monotonic, _temporary = (
     fcntl.fcntl,
     json.loads,
@@ -230,16 +230,18 @@ def interrupt(pid: int) -> int:
     """End it and what shares its process group: asked first, then killed. Its exit code."""
     signal_group(pid, signal.SIGINT)
     deadline = _monotonic() + INTERRUPT_S
-    try:
-        while _monotonic() < deadline:
-            ended, status = _waitpid(pid, os.WNOHANG)
-            if ended:
-                return exit_code(status)
-            _sleep(_TICK_S)
-    except ChildProcessError:
-        return UNKNOWN
+    while _monotonic() < deadline and not has_ended(pid):
+        _sleep(_TICK_S)
     signal_group(pid, signal.SIGKILL)
     return wait(pid)
+
+
+def has_ended(pid: int) -> bool:
+    """It stays to be waited for: until then no other process can have its number, nor another group."""
+    try:
+        return _waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def signal_group(pid: int, number: int) -> None:
