@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carrel.backends import policy
-from carrel.guest import guests, init, sentry
+from carrel.guest import init, sentry
 from carrel.guest.threads import SINGLE_THREADED
 from carrel.models import MIB, PoolSpec
 
@@ -31,7 +31,8 @@ OVERHEAD_BYTES = 640 * MIB
 # What a process may map on top of the memory limit: stacks of threads, arenas. So one that grows without end is told so (MemoryError)
 # before the control group would end the whole sandbox; what many hold together the agent watches.
 _MAPPED_BYTES = 256 * MIB
-# The same of a program that is not Carrel's: V8 for one reserves 1.2 GiB of addresses before it runs a line.
+# The same where programs run that are not Carrel's, as guests or as commands: V8 for one reserves 1.2 GiB of addresses before it runs a
+# line.
 _RESERVED_BYTES = 2048 * MIB
 # Allocators that would reserve far more than they use, told not to.
 _ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
@@ -149,7 +150,7 @@ def inside(pool: PoolSpec, image: Image) -> dict[str, Any]:
 
 
 def _mapped_bytes(pool: PoolSpec, image: Image) -> int:
-    return min(pool.memory_bytes, _MAPPED_BYTES) + (0 if image["runtime"] in guests.FORKED else _RESERVED_BYTES)
+    return min(pool.memory_bytes, _MAPPED_BYTES) + (0 if image["runtime"] == "python" else _RESERVED_BYTES)
 
 
 def _rlimits(pool: PoolSpec) -> dict[str, int]:

@@ -6,6 +6,7 @@ require "open3"
 
 CONTROL = Socket.for_fd(3)
 CONTROL.close_on_exec = true
+CONTROL.autoclose = false # Ruby's own end would close it first, and a guest without it is killed before it can say how it ended
 STATE = TOPLEVEL_BINDING.eval("self").instance_eval { binding }
 MAX_PIECE = 256 * 1024
 $stdout.sync = $stderr.sync = true
