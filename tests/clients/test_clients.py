@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]
         "CARREL_SHELL_ENDPOINT": (pools.get("shell") or pools["python"])["endpoint"],
         "CARREL_HTTPS_ENDPOINT": connection["https"] + urlsplit(endpoint).path,
         "CARREL_TOKEN": connection["token"],
+        "CARREL_PROGRAM": str(Path(sys.executable).with_name("carrel")),
         "CARREL_MCP": pool["mcp"],
         "CARREL_MCP_KEY": pool["mcp_key"],
         "IDENTITY_ENDPOINT": connection["identity_endpoint"],

@@ -266,6 +266,10 @@ exec {closed}/venv/bin/python -P -m carrel.cli serve --state {closed}/state --po
             use_everything(client)
         fields = json.loads((closed / "state" / "connection.json").read_text())
         assert httpx.get(fields["https"] + "/health", verify=fields["ca"]).status_code == 200
+        pool = fields["pools"]["python"]
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize"}  # what it needs is imported now
+        mcp = httpx.post(pool["mcp"], json=hello, headers={"x-ms-apikey": pool["mcp_key"]}, timeout=30)
+        assert mcp.json()["result"]["capabilities"]["tools"] is not None
         refused = httpx.post(
             fields["pools"]["python"]["endpoint"] + "/executions", content=b"{", params={"identifier": "x"}
         )

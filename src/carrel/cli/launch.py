@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from carrel.cli.statefolder import is_held
+
+_PREFIX = "carrel-private-"  # of temporary state folders
+_STARTING_S = 60.0  # a folder so young may belong to a server that has not taken it yet
 _STOP_S = 15.0  # the supervisor's own deadline and a little more
 
 
@@ -33,7 +39,7 @@ class Account:
 
 @contextlib.contextmanager
 def server(
-    state: Path, arguments: Sequence[str] = (), account: Account | None = None
+    state: Path, arguments: Sequence[str] = (), account: Account | None = None, stdin: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[bytes]]:
     """`carrel serve` on free ports with the folder `state`, serving inside the block and stopped after it. Its stderr is ours."""
     command = [
@@ -51,7 +57,7 @@ def server(
         *arguments,
     ]
     # A group of its own: Ctrl-C would reach it beside the SIGTERM of `stop`, and a second signal ends it at once, unswept.
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "process_group": 0}
+    options: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.DEVNULL, "process_group": 0}
     if account:
         options |= {
             "user": account.uid,
@@ -68,12 +74,30 @@ def server(
 
 
 @contextlib.contextmanager
-def private_server(arguments: Sequence[str] = ()) -> Iterator[Path]:
-    """A server with a state folder that is there for the block only; yields the folder."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # by default they end us where we stand, and the server would run on
+def private_server(arguments: Sequence[str] = (), state: Path | None = None) -> Iterator[Path]:
+    """A server that is there for the block only, and no longer than this process however it ends; yields its state folder.
+
+    Without `state` the folder is a temporary one. One that a killed process left behind is removed by the next.
+    """
+    for number in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # by default they end us where we stand, without the folder's removal
         signal.signal(number, lambda number, _: sys.exit(128 + number))
-    with tempfile.TemporaryDirectory(prefix="carrel-exec-") as folder, server(Path(folder), arguments):
-        yield Path(folder)
+    _remove_abandoned()
+    with contextlib.ExitStack() as stack:
+        folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX)))
+        stack.enter_context(server(folder, ["--until-eof", *arguments], stdin=subprocess.PIPE))
+        yield folder
+
+
+def _remove_abandoned() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone meanwhile
+            status = folder.lstat()
+            is_old = time.time() - status.st_mtime > _STARTING_S
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and is_old and not is_held(folder):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -27,7 +27,8 @@ from carrel.storage import StateError
 @click.option(
     "--hello", is_flag=True, help="Once ready, run the how-to's hello-world through the API and print the answer."
 )
-def serve(*, hello: bool, **flags: Any) -> None:
+@click.option("--until-eof", is_flag=True, help="Stop also when stdin ends: with a pipe, when whoever started it does.")
+def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
     """Serve session pools until SIGINT or SIGTERM; a second signal stops at once."""
     config = load_config(flags)
     logs.configure(config.log_level, config.log_format, "supervisor")
@@ -41,7 +42,7 @@ def serve(*, hello: bool, **flags: Any) -> None:
             threading.Thread(target=_hello, args=(connection,), daemon=True).start()
 
     try:
-        status = asyncio.run(Supervisor(config, announce).run())
+        status = asyncio.run(Supervisor(config, announce, until_eof).run())
     except (ChildError, ListenError, FolderError, StateError) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)

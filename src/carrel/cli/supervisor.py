@@ -50,6 +50,7 @@ class Supervisor:
 
     config: Config
     announce: Callable[[Connection, dict[str, Any]], None]
+    until_eof: bool = False  # stop also when stdin ends, which it does with whoever started this
     _state: State = field(init=False)
     _http: list[socket.socket] = field(init=False)
     _https: list[socket.socket] = field(init=False)
@@ -183,11 +184,20 @@ class Supervisor:
             is_stopping = True
             task.cancel()
 
+        def read() -> None:
+            if not os.read(0, 4096):
+                loop.remove_reader(0)
+                if not is_stopping:
+                    stop()
+
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop)
+        if self.until_eof:
+            loop.add_reader(0, read)
         try:
             yield
         finally:
+            loop.remove_reader(0)
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
 

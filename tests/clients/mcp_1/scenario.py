@@ -8,11 +8,15 @@ from typing import Any
 
 import httpx
 from checks import PNG_SIGNATURE, TOKEN, contains, equal, raises, run
-from mcp import ClientSession
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 from mcp.types import CallToolResult
 
 URL, KEY = os.environ["CARREL_MCP"], os.environ["CARREL_MCP_KEY"]
+STDIO = StdioServerParameters(
+    command=os.environ["CARREL_PROGRAM"], args=["mcp", "--endpoint", URL], env={"CARREL_MCP_KEY": KEY}
+)
 PYTHON = "runPythonCodeInRemoteEnvironment"
 # A small image, made without any library.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -158,6 +162,15 @@ async def check_progress_is_told_while_code_runs() -> None:
         await session.call_tool(PYTHON, arguments, progress_callback=note)
     equal(len(told) >= 2 and told == sorted(told), True)
     equal(words[-1], "at work")
+
+
+async def check_stdio_is_the_same() -> None:
+    """The client starts `carrel mcp` and speaks to it over pipes."""
+    async with stdio_client(STDIO) as (read, write), ClientSession(read, write) as session:
+        await session.initialize()
+        environment = await launched(session)
+        equal(structured(await python(session, environment, "6 * 7"))["executionResult"], 42)
+        await session.call_tool("stopEnvironment", {"environmentId": LAUNCHED.pop()})
 
 
 async def check_a_bearer_token_will_do() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import httpx2
 from checks import PNG_SIGNATURE, TOKEN, contains, equal, raises, run
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 
 URL, KEY = os.environ["CARREL_MCP"], os.environ["CARREL_MCP_KEY"]
+STDIO = StdioServerParameters(
+    command=os.environ["CARREL_PROGRAM"], args=["mcp", "--endpoint", URL], env={"CARREL_MCP_KEY": KEY}
+)
 PYTHON = "runPythonCodeInRemoteEnvironment"
 # A small image, made without any library.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -162,6 +165,16 @@ async def check_progress_is_told_while_code_runs() -> None:
         await session.call_tool(PYTHON, arguments, progress_callback=note)
     equal(len(told) >= 2 and told == sorted(told), True)
     equal(words[-1], "at work")
+
+
+async def check_stdio_is_the_same() -> None:
+    """The client starts `carrel mcp` and speaks to it over pipes, in the newest protocol and in the old one."""
+    for mode, version in (("auto", "2026-07-28"), ("legacy", "2025-11-25")):
+        async with Client(STDIO, mode=mode) as session:
+            equal(session.protocol_version, version)
+            environment = await launched(session)
+            equal(structured(await python(session, environment, "6 * 7"))["executionResult"], 42)
+            await session.call_tool("stopEnvironment", {"environmentId": LAUNCHED.pop()})
 
 
 async def check_a_bearer_token_will_do() -> None:
