@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import calls, creation, gvisor, memory, neighbour, programs, transfer
+from bench import calls, creation, gvisor, memory, neighbour, programs, streaming, transfer
 from bench.lines import Line, as_json, as_page, as_table
 from bench.machine import Machine, load
 from bench.product import Product, serving
@@ -25,7 +25,7 @@ from carrel.backends import images
 from carrel.backends.images import Image
 from carrel.config import load as load_config
 
-LINES = ("first", "later", "many", "neighbour", "new", "memory", "transfer", "gvisor")
+LINES = ("first", "later", "many", "stream", "neighbour", "new", "memory", "transfer", "gvisor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Size:
     transfers: int
     neighbour_rounds: int
     gvisor_rounds: int
+    stream_writes: int
 
 
 FULL = Size(
@@ -55,6 +56,7 @@ FULL = Size(
     transfers=7,
     neighbour_rounds=8,
     gvisor_rounds=25,
+    stream_writes=500,
 )
 QUICK = Size(
     first_calls=40,
@@ -67,6 +69,7 @@ QUICK = Size(
     transfers=2,
     neighbour_rounds=3,
     gvisor_rounds=5,
+    stream_writes=100,
 )
 
 
@@ -121,6 +124,8 @@ def _with_server(
         yield memory.idle_sessions(product.pool("crowd"), image, folder, size.sessions, size.batches)
     if "first" in names:
         yield calls.first_call(pool, size.first_calls)
+    if "stream" in names:
+        yield streaming.latency(pool, size.stream_writes)
     if "neighbour" in names:
         yield neighbour.line(pool, size.neighbour_rounds)
     if not {"later", "many", "transfer"} & set(names):

@@ -96,6 +96,7 @@ Measured {machine}.
 {table}
 
 - *first call*: a new identifier, allocated from the warm pool, against the same call on a running session.
+- *a write in a session*: from the time that the code wrote down to its arrival at a raw socket, with 30 ms between two writes.
 - *new sandbox*: fully isolated, from nothing to an interpreter that says it is ready; the floor is fork, exit and wait of a plain process
   that imported the same list. *per second* is four at a time, as a pool makes them.
 - *idle session*: the fall of MemAvailable (agent, interpreter, what the kernel and the host keep for them) for each session; each has run
