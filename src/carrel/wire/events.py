@@ -29,9 +29,11 @@ def encode_event(kind: str, data: bytes | dict[str, Any], number: int | None = N
 
 def wants_events(accept: str | None) -> bool:
     """Whether a caller asks for events rather than JSON. It has to name them: wildcards do not. Of two named alike the first counts."""
+    if not accept or "event-stream" not in accept.lower():  # nearly every call
+        return False
     ranks = dict.fromkeys(("text/event-stream", "application/json"), 0.0)
     first = ""
-    for part in (accept or "").split(","):
+    for part in accept.split(","):
         kind, *parameters = part.split(";")
         kind = kind.strip().lower()
         if kind in ranks:
