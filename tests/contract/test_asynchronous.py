@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from conftest import SlimServer, fresh_identifier
 from endpoint import NEW_FILES, V25_10, Endpoint, error_of
 from processes import eventually
 
@@ -243,3 +244,33 @@ def test_first_calls_that_come_together_make_one_session(endpoint: Endpoint) -> 
     assert len({guid for guid, _ in seen}) == 1
     assert [is_new for _, is_new in seen].count("true") == 1
     assert endpoint.result("n") == 20
+
+
+LONG = """
+[pools.python]
+dynamicPoolConfiguration.lifecycleConfiguration.cooldownPeriodInSeconds = 1
+[pools.python.carrel]
+image = "python-slim"
+memory = "128MiB"
+disk = "16MiB"
+tmp = "4MiB"
+execution = 1
+maximumAsynchronousExecutionInSeconds = 86400
+"""
+
+
+@pytest.mark.one_level
+def test_what_nobody_waits_for_may_take_a_day_where_the_pool_allows_it(slim_server: SlimServer) -> None:
+    """Longer than any call that somebody waits for, and its session lives as long, though nobody asks; the result is there afterwards."""
+    with slim_server(config=LONG) as server, httpx.Client(timeout=30, trust_env=False) as http:
+        endpoint = Endpoint(server, fresh_identifier(), http)
+        refused = endpoint.send("POST", "executions", json={"code": "1", "timeoutInSeconds": 2})
+        assert (refused.status_code, error_of(refused)["target"]) == (400, "timeoutInSeconds")
+        assert start(endpoint, "1", timeoutInSeconds=86_401).status_code == 400
+        assert start(endpoint, "import time; time.sleep(2.5); 7", "long", timeoutInSeconds=86_400).status_code == 202
+
+        time.sleep(3)
+        assert endpoint.send("GET", "executions/long").json()["result"]["executionResult"] == 7
+        assert start(endpoint, "while True: pass", "looping", timeoutInSeconds=1).status_code == 202
+        assert poll(endpoint, "looping")["result"]["outcome"] == "timeout"
+        endpoint.end()

@@ -155,6 +155,50 @@ def test_a_stream_goes_on_over_a_killed_gateway(sturdy: Server) -> None:
         assert sturdy.pids["gateway"] != before
 
 
+def test_readers_go_on_where_a_killed_gateway_left_them(sturdy: Server) -> None:
+    """Whoever follows an execution: nothing is lost and nothing comes twice, though two gateways die meanwhile."""
+    loop = "for n in range(60): print(n, '€', flush=True); time.sleep(0.05)"
+    code = f"import time\nbegan = time.monotonic()\n{loop}\ntime.monotonic() - began"
+    with visit(sturdy) as client, ThreadPoolExecutor(4) as pool:
+        client.execute("0")
+        running = client.start(code, operation_id="followed")
+        with sturdy.client(client.identifier) as own:
+            readers = [pool.submit(lambda: list(client.follow(running.id))) for _ in range(2)]
+            readers.append(pool.submit(lambda: list(own.stream("print('behind it')", operation_id="behind"))))
+            for _ in range(2):
+                time.sleep(0.7)
+                before = sturdy.pids["gateway"]
+                os.kill(before, signal.SIGKILL)
+                assert eventually(lambda before=before: sturdy.pids["gateway"] != before, 10)  # type: ignore[misc]
+            *followed, queued = (reader.result(30) for reader in readers)
+
+        for events in followed:
+            assert "".join(event.text for event in events) == "".join(f"{n} €\n" for n in range(60))
+            assert events[-1].result is not None
+            assert 3 <= float(events[-1].result.result) < 6
+        assert [event.text for event in queued if event.kind == "stdout"] == ["behind it\n"]
+
+
+def test_a_cancel_whose_gateway_dies_has_happened(sturdy: Server) -> None:
+    """Sent again, as a caller does who got no answer, it says the same."""
+    with visit(sturdy) as client, ThreadPoolExecutor(1) as pool:
+        client.execute("kept = 1")
+        client.start(
+            "while True:\n  try: import time; time.sleep(9)\n  except BaseException: pass", operation_id="stuck"
+        )
+        call = pool.submit(client.cancel, "stuck")
+        time.sleep(0.3)  # within the second of grace
+        before = sturdy.pids["gateway"]
+        os.kill(before, signal.SIGKILL)
+        with pytest.raises(httpx.HTTPError):
+            call.result(10)
+
+        with sturdy.client(client.identifier) as again:
+            assert again.cancel("stuck").status == "Canceled"
+            assert again.execute("'kept' in globals()").result is False
+        assert eventually(lambda: sturdy.pids["gateway"] != before, 10)
+
+
 def test_an_upload_that_a_killed_gateway_cut_short_leaves_nothing(sturdy: Server) -> None:
     server = sturdy
     with visit(server) as client:
