@@ -50,7 +50,7 @@ class Caller:
     def __init__(self, state: State, tmp_path: Path) -> None:
         config = Config(state.path, tmp_path, pools=(PoolSpec("python"), PoolSpec("other")))
         link = HostLink(tmp_path / "nobody.sock")
-        self._app = build(config, state, link, {}, Mcp(config.pools, link, state.digest, Latecomers(None)))
+        self._app = build(config, state, link, {}, Mcp(config.pools, link, state.digest, Latecomers(None)), {})
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

@@ -21,9 +21,8 @@ def configure(level: str, form: LogFormat, part: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(part) if form == "json" else _Text(part))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("httpx").setLevel(
-        logging.WARNING
-    )  # its every request would log identifiers, which stand in addresses
+    for talkative in ("httpx", "httpcore"):  # they would log each request's address, where identifiers stand
+        logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -69,6 +69,9 @@ class PoolSpec:
     packages_wheels: str = ""  # a folder of the host's whose wheels can be installed without a network
     maximum_execution: int = 220
     maximum_asynchronous: int = 220  # of a call that nobody waits for
+    webhook: str = ""  # where notices are sent to; "": nowhere
+    webhook_secret: str = ""  # where the secret that signs them is found (pool_secrets.py), never the secret itself
+    secrets: tuple[tuple[str, str], ...] = ()  # names, and where each is found
     notice: int = 30  # seconds before an idle session expires that those are told who watch; 0: nobody is
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked
@@ -122,6 +125,7 @@ def pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
         "isolation": Level(fields["isolation"]),
         "network": Network(fields["network"]),
         "allow": tuple(fields["allow"]),
+        "secrets": tuple((name, source) for name, source in fields["secrets"]),
     }
     return PoolSpec(**{**fields, **typed})
 
@@ -295,6 +299,7 @@ class Execution:
     dropped_outputs: int = 0  # displays that were over a limit, or no displays
     variables: Mapping[str, Any] | None = None  # of those asked for, what there is; None where none were asked for
     is_shell: bool = False  # a command of the shell, not code
+    expires_at: float | None = field(default=None, compare=False)  # its session, as far as the call told
     exit_code: int | None = None  # of a command that came to its end
 
     @property

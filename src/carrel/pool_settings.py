@@ -97,6 +97,8 @@ def _check_together(spec: PoolSpec) -> None:
     if spec.ready > spec.maximum:
         allowed = f"at most scaleConfiguration.maxConcurrentSessions, which is {spec.maximum}"
         raise refused(f"{where} scaleConfiguration.readySessionInstances", spec.ready, allowed)
+    if bool(spec.webhook) != bool(spec.webhook_secret):
+        raise ConfigError(f"{where} carrel.webhook: an address and a secret, or neither")
     files_bytes = spec.data_bytes + spec.tmp_bytes + spec.packages_bytes
     if files_bytes > spec.memory_bytes:
         # Files in a tmpfs count as memory: a session that fills its disk would be killed for the memory it does not seem to use.
@@ -211,6 +213,37 @@ def _index(where: str, value: Any) -> str:
     return str(value)
 
 
+def _webhook(where: str, value: Any) -> str:
+    url = urlsplit(value) if isinstance(value, str) and value.isascii() and len(value) <= _MAX_URL else None
+    if url is None or url.scheme not in ("http", "https") or not url.hostname or url.fragment:
+        raise refused(where, value, 'an address such as "https://example.org/carrel"')
+    if "@" in url.netloc:
+        # Not repeated in the message: it goes to logs.
+        raise refused(
+            where, f"{url.scheme}://…@{url.hostname}", "no user or password: carrel.webhook.secret is for that"
+        )
+    return str(value)
+
+
+def _source(where: str, value: Any) -> str:
+    """Where a secret is found. What was written instead is never repeated: it may be the secret."""
+    kind, place = next(iter(value.items())) if isinstance(value, Mapping) and len(value) == 1 else ("", None)
+    if kind == "file" and isinstance(place, str) and Path(place).expanduser().is_absolute():
+        return f"file:{Path(place).expanduser()}"
+    if kind == "environment" and isinstance(place, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", place):
+        return f"environment:{place}"
+    raise ConfigError(f'{where}: a secret is named by where it is: {{file = "/path"}} or {{environment = "NAME"}}')
+
+
+def _sources(where: str, value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where}: a table of names")
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
+            raise refused(f"{where}.NAME", name, "up to 63 letters, digits, dots, hyphens and underscores")
+    return tuple((name, _source(f"{where}.{name}", source)) for name, source in value.items())
+
+
 def _folder(where: str, value: Any) -> str:
     if not isinstance(value, str) or not Path(value).expanduser().is_absolute():
         raise refused(where, value, "an absolute path of a folder")
@@ -231,6 +264,7 @@ def _image(where: str, value: Any) -> str:
     return value
 
 
+_MAX_URL = 2048
 _LIFECYCLE = "dynamicPoolConfiguration.lifecycleConfiguration"
 _TEBIBYTE = 1024 * 1024 * MIB
 
@@ -267,6 +301,10 @@ FIELDS: dict[str, Field] = {
             _folder,
             "folder of wheels that can be installed without a network",
         ),
+        Field("carrel.expiryNotice", "notice", whole(0, 86_400), "0 to 86400 seconds before a session expires"),
+        Field("carrel.webhook.url", "webhook", _webhook, "address that is told of sessions' ends"),
+        Field("carrel.webhook.secret", "webhook_secret", _source, "where the secret is that signs what is sent"),
+        Field("carrel.secrets", "secrets", _sources, "names, and where each secret is, for sessions' environments"),
         Field("carrel.execution", "maximum_execution", whole(1, 220), "1 to 220 seconds, the most a call may ask for"),
         Field(
             "carrel.maximumAsynchronousExecutionInSeconds",

@@ -19,6 +19,7 @@ from carrel.cli.listeners import ListenError
 from carrel.cli.options import all_settings, load_config
 from carrel.cli.statefolder import FolderError
 from carrel.cli.supervisor import Supervisor
+from carrel.config import ConfigError
 from carrel.storage import StateError
 
 
@@ -43,7 +44,7 @@ def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
 
     try:
         status = asyncio.run(Supervisor(config, announce, until_eof).run())
-    except (ChildError, ListenError, FolderError, StateError) as error:
+    except (ChildError, ConfigError, ListenError, FolderError, StateError) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from carrel import pool_secrets
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
 from carrel.cli import endpoints
@@ -56,10 +57,12 @@ class Supervisor:
     _https: list[socket.socket] = field(init=False)
     _children: dict[str, Child] = field(init=False, default_factory=dict)
     _spawners: Spawners | None = field(init=False, default=None)
+    _secrets: dict[str, pool_secrets.PoolSecrets] = field(init=False, default_factory=dict, repr=False)
 
     async def run(self) -> int:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
         with exclusive(self.config.state), contextlib.ExitStack() as opened:
+            self._secrets = pool_secrets.read(self.config.pools)
             self._state = State(self.config.state)
             self._http = _opened(opened, listen(self.config.host, self.config.port, "port"))
             self._https = _opened(opened, listen(self.config.host, self.config.tls_port, "tls-port"))
@@ -103,6 +106,7 @@ class Supervisor:
             "config": self.config.to_json(),
             "uid": ids.service(self.config.state, "gateway"),
             "levels": levels,
+            "secrets": {pool: each.to_json() for pool, each in self._secrets.items()},
             "http_fds": http,
             "https_fds": https,
         }

@@ -40,7 +40,7 @@ class CodeCalls:
     async def _execution(self, call: Call) -> None:
         session, record = self._known(call)
         session.touch()
-        await _end_with(call, record, {})
+        await _end_with(call, record, seen(session, False))
         session.read(record)
 
     async def _executions(self, call: Call) -> None:
@@ -61,7 +61,7 @@ class CodeCalls:
     async def _cancel(self, call: Call) -> None:
         session = self._keeper.find(call.pool, call.identifier)
         record = await session.cancel(str(call.header["id"]))
-        await _end_with(call, record, {})
+        await _end_with(call, record, seen(session, False))
         session.read(record)
 
     async def _cancel_all(self, call: Call) -> None:

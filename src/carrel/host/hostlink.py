@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 
 from carrel.guest.frames import Header
 from carrel.host import codec
@@ -127,7 +128,8 @@ class HostLink(FileLink):
     async def execution(self, pool: str, identifier: str, execution_id: str) -> Execution:
         """Raises SessionNotFound, ExecutionMissing."""
         answer, output = await self._call(request_of("execution", pool, identifier, id=execution_id))
-        return codec.execution_from(identifier, answer["execution"], output)
+        found = codec.execution_from(identifier, answer["execution"], output)
+        return replace(found, expires_at=codec.view_from(answer["session"]).expires_at)
 
     async def executions(self, pool: str, identifier: str, skip: int, limit: int) -> tuple[list[Execution], int]:
         """Some of those that the session knows, in the order in which they were asked for, without output; and how many there are."""
@@ -148,7 +150,8 @@ class HostLink(FileLink):
     async def cancel(self, pool: str, identifier: str, execution_id: str) -> Execution:
         """End an execution that waits or runs; as it is when it is over, which it may have been before. Raises ExecutionMissing."""
         answer, output = await self._call(request_of("cancel", pool, identifier, id=execution_id))
-        return codec.execution_from(identifier, answer["execution"], output)
+        found = codec.execution_from(identifier, answer["execution"], output)
+        return replace(found, expires_at=codec.view_from(answer["session"]).expires_at)
 
     async def cancel_all(self, pool: str, identifier: str) -> int:
         """End all executions of a session that wait or run; how many that were. Raises SessionNotFound."""

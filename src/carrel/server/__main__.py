@@ -35,12 +35,14 @@ from carrel.config import Config
 from carrel.guest import linux
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
+from carrel.pool_secrets import PoolSecrets
 from carrel.pulse import Pulse
 from carrel.server.app import build
 from carrel.server.asgi import ASGIApp
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.protocol import Protocol
+from carrel.server.webhooks import Hook, Webhooks
 from carrel.storage import State, StateError
 
 _log = logging.getLogger("carrel.server")
@@ -57,6 +59,7 @@ class Inheritance:
     config: Config
     levels: dict[str, Level | None]
     pulse: Pulse
+    secrets: dict[str, PoolSecrets]
     uid: int | None  # to be while it serves; None: who it was started as
     http: list[socket.socket]
     https: list[socket.socket]
@@ -67,6 +70,7 @@ class Inheritance:
             Config.from_json(fields["config"]),
             {name: None if level is None else Level(level) for name, level in fields["levels"].items()},
             Pulse(fields["ready_fd"]),
+            {pool: PoolSecrets.from_json(each) for pool, each in fields["secrets"].items()},
             fields["uid"],
             [socket.socket(fileno=fd) for fd in fields["http_fds"]],
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
@@ -113,19 +117,30 @@ def main() -> None:
 
 def _servers(
     given: Inheritance, state: State, certificate: Path
-) -> tuple[HostLink, Mcp, list[tuple[Server, list[socket.socket]]]]:
+) -> tuple[HostLink, Mcp, Webhooks, list[tuple[Server, list[socket.socket]]]]:
     """All that needs the state folder. The host's socket is reached by its folder's descriptor: the way there may be closed later."""
     folder = os.open(given.config.state / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     link = HostLink(Path(f"/proc/self/fd/{folder}/hostlink.sock"))
     mcp = Mcp(given.config.pools, link, state.digest, Latecomers(given.uid))
-    app = build(given.config, state, link, given.levels, mcp)
+    app = build(given.config, state, link, given.levels, mcp, given.secrets)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()  # the certificate
-    return link, mcp, [(Server(each), sockets) for each, sockets in settings if sockets]
+    webhooks = Webhooks(_hooks(given), link, state.ca_bundle)
+    return link, mcp, webhooks, [(Server(each), sockets) for each, sockets in settings if sockets]
 
 
-async def _serve(pulse: Pulse, link: HostLink, mcp: Mcp, servers: list[tuple[Server, list[socket.socket]]]) -> None:
+def _hooks(given: Inheritance) -> list[Hook]:
+    return [
+        Hook(pool.name, pool.webhook, given.secrets[pool.name].webhook.encode())
+        for pool in given.config.pools
+        if pool.webhook
+    ]
+
+
+async def _serve(
+    pulse: Pulse, link: HostLink, mcp: Mcp, webhooks: Webhooks, servers: list[tuple[Server, list[socket.socket]]]
+) -> None:
 
     def stop() -> None:
         for server, _ in servers:
@@ -139,9 +154,10 @@ async def _serve(pulse: Pulse, link: HostLink, mcp: Mcp, servers: list[tuple[Ser
             for server, _ in servers:
                 await server.is_listening.wait()
             pulse.tell({"ready": True, "pid": os.getpid()})
-            beating = group.create_task(pulse.beat())
+            beside = [group.create_task(pulse.beat()), group.create_task(webhooks.run())]
             await asyncio.wait(serving)
-            beating.cancel()
+            for each in beside:
+                each.cancel()
     finally:
         await link.close()
 

@@ -9,6 +9,7 @@ from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
+from carrel.pool_secrets import PoolSecrets
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
 from carrel.server.edge import Edge
@@ -25,12 +26,19 @@ _HEALTH_S = 2.0
 OpenHandler = Callable[[Exchange], Awaitable[None]]
 
 
-def build(config: Config, state: State, link: HostLink, levels: Mapping[str, Level | None], mcp: Mcp) -> ASGIApp:
+def build(
+    config: Config,
+    state: State,
+    link: HostLink,
+    levels: Mapping[str, Level | None],
+    mcp: Mcp,
+    secrets: Mapping[str, PoolSecrets],
+) -> ASGIApp:
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
 
     `levels` is the isolation that the host serves each pool at.
     """
-    data = DataPlane(config, link, state.digest, levels, mcp)
+    data = DataPlane(config, link, state.digest, levels, mcp, secrets)
     identity = Identity(state)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),

@@ -9,10 +9,12 @@ from urllib.parse import quote, urlencode
 from carrel.errors import RequestInvalid
 from carrel.host.hostlink import HostLink
 from carrel.models import Condition, PoolSpec, SessionView
+from carrel.pool_secrets import NO_SECRETS, PoolSecrets
 from carrel.server.exchange import Exchange, Headers
 from carrel.server.request import Target
 from carrel.wire import names
 from carrel.wire.conditions import decode_condition
+from carrel.wire.times import timestamp
 from carrel.wire.versions import Version
 
 PAGE = 300  # Azure's
@@ -28,6 +30,7 @@ class Call:
     pool: PoolSpec
     link: HostLink
     digest: Callable[[str], str]  # of an identifier, for the log
+    secrets: PoolSecrets = NO_SECRETS  # of the pool
     argument: str = (
         ""  # what stands in the path after the route's fixed words, decoded: a file's name, an execution's id
     )
@@ -99,4 +102,10 @@ def session_headers(view: SessionView) -> Headers:
     return [
         (b"x-ms-session-guid", view.guid.encode()),
         (b"x-ms-new-allocation", b"true" if view.is_new else b"false"),
+        expiry(view.expires_at),
     ]
+
+
+def expiry(expires_at: float) -> tuple[bytes, bytes]:
+    """When the session ends if nobody uses it again: beyond Azure, and so in a header."""
+    return b"carrel-expire-at", timestamp(expires_at).encode()

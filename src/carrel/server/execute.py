@@ -10,8 +10,9 @@ from urllib.parse import quote, urlencode
 from carrel.errors import ExecutionMissing
 from carrel.models import Execution, SessionView
 from carrel.server import stream
-from carrel.server.call import PAGE, Call, session_headers
+from carrel.server.call import PAGE, Call, expiry, session_headers
 from carrel.server.exchange import Headers
+from carrel.server.telling import wants_events
 from carrel.wire import jsons, names
 from carrel.wire.events import MAX_NUMBER
 from carrel.wire.executions import encode_execution, encode_executions, encode_old
@@ -33,7 +34,7 @@ async def execute_old(call: Call) -> None:
 
 async def execute(call: Call) -> None:
     """`POST executions`, answered at its end or, to callers that accept events, while it runs."""
-    if stream.wants_events(call):
+    if wants_events(call):
         request, identifier = await _request(call, NEW_STREAM)
         return await stream.stream(call, identifier, request.spec, request.execution_type)
     request, view, execution, handed_over = await _run(call, NEW_STREAM)
@@ -56,7 +57,7 @@ async def executions(call: Call) -> None:
 async def execution(call: Call) -> None:
     """`GET executions/{id}`: as it stands, as it stands after `wait` seconds at most, or told from now on."""
     identifier, execution_id = call.identifier(), _execution_id(call.argument)
-    if stream.wants_events(call):
+    if wants_events(call):
         return await stream.follow(call, identifier, execution_id)
     if wait := call.whole("wait", MAX_WAIT_S):
         await _until_over(call, identifier, execution_id, wait)
@@ -72,6 +73,8 @@ async def cancel(call: Call) -> None:
 
 async def _reply(call: Call, found: Execution) -> None:
     headers: Headers = [(b"operation-id", found.id.encode())]
+    if found.expires_at is not None:
+        headers.append(expiry(found.expires_at))
     if not found.status.is_over:
         headers.append((b"retry-after", b"1"))  # Azure's pollers sleep 30 seconds without it
     await call.exchange.reply(200, encode_execution(found, call.version), headers)

@@ -9,12 +9,15 @@ from urllib.parse import quote
 from carrel.errors import FileMissing, SessionLost
 from carrel.host.hostlink import Download
 from carrel.models import FileInfo
+from carrel.server import file_streams
 from carrel.server.call import Call, session_headers
 from carrel.server.exchange import CallerGone, Headers
+from carrel.server.telling import wants_events
 from carrel.server.upload import Upload
 from carrel.wire import files as wire
 from carrel.wire import names
 from carrel.wire.conditions import etag_header, is_known
+from carrel.wire.events import wants
 from carrel.wire.times import http_date
 
 _MAX_RENAME = 64 * 1024  # bytes of a request to rename
@@ -22,12 +25,17 @@ _MAX_RENAME = 64 * 1024  # bytes of a request to rename
 
 async def listing(call: Call) -> None:
     """`GET files`. The old shape has no directories, so it lists what is inside them too: clients look for the name they uploaded."""
+    accept = call.exchange.header(b"accept")
+    if wants(file_streams.TAR, accept):
+        return await file_streams.archive(call)
+    if wants_events(call):
+        return await file_streams.watch(call)
     is_old = call.version.has_old_files
     recursive = call.flag("recursive", default=is_old and not call.query.get("path"))
     view, infos = await call.link.list_files(call.pool.name, call.identifier(), call.directory(), recursive)
     infos = sorted(infos, key=lambda info: (info.directory, info.name))
     body = wire.encode_old_files(infos) if is_old else wire.encode_files(infos)
-    await call.exchange.reply(200, body, session_headers(view))
+    return await call.exchange.reply(200, body, session_headers(view))
 
 
 async def metadata(call: Call) -> None:

@@ -12,7 +12,8 @@ from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec
-from carrel.server import egress, execute, files, image, management, sessions, variables
+from carrel.pool_secrets import NO_SECRETS, PoolSecrets
+from carrel.server import egress, execute, files, image, life, management, sessions, variables
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
@@ -54,7 +55,9 @@ _WORDS: dict[str, Methods] = {
     "files": {"GET": files.listing, "POST": files.upload},
     "python/uploadFile": {"POST": files.upload_old},
     "python/downloadFile": {"GET": files.download_by_query},
-    "session": {"GET": sessions.session, "DELETE": sessions.end},
+    "session": {"GET": sessions.session, "PUT": life.open_session, "DELETE": sessions.end},
+    "session/events": {"GET": life.events},
+    "session/keepAlive": {"POST": life.keep_alive},
     "session/cancel": {"POST": sessions.cancel},
     "session/restart": {"POST": sessions.restart},
     "session/variables": {"GET": variables.get, "PUT": variables.put},
@@ -122,7 +125,9 @@ class DataPlane:
         digest: Callable[[str], str],
         levels: Mapping[str, Level | None],
         mcp: Handler,
+        secrets: Mapping[str, PoolSecrets],
     ) -> None:
+        self._secrets = secrets
         self._mcp = Route("mcp", dict.fromkeys(("POST", "GET", "DELETE"), mcp), instead=MCP_CALLER, is_versioned=False)
         self._isolation = {name: level.encode() for name, level in levels.items() if level is not None}
         self._pools = {pool.name.lower(): pool for pool in config.pools}
@@ -152,7 +157,8 @@ class DataPlane:
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version")) if route.is_versioned else NEWEST
-        await handler(Call(exchange, target, query, version, pool, self._link, self._digest, route.argument))
+        secrets = self._secrets.get(pool.name, NO_SECRETS)
+        await handler(Call(exchange, target, query, version, pool, self._link, self._digest, secrets, route.argument))
 
     def _pool(self, target: Target) -> PoolSpec:
         """Names compare as Azure's do, in any case. A pool of another group is another pool."""

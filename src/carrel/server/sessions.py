@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from carrel.errors import PoolNotFound
 from carrel.models import SessionView
-from carrel.server.call import PAGE, Call, session_headers
+from carrel.server.call import PAGE, Call, expiry, session_headers
 from carrel.wire import jsons
 from carrel.wire.sessions import encode_metadata, encode_session, encode_sessions
 
@@ -13,7 +13,7 @@ async def session(call: Call) -> None:
     """`GET session`."""
     view = await call.link.session(call.pool.name, call.identifier())
     etag = view.guid.encode()
-    headers = [(b"x-ms-session-guid", etag), (b"x-ms-session-etag", etag)]
+    headers = [(b"x-ms-session-guid", etag), (b"x-ms-session-etag", etag), expiry(view.expires_at)]
     await call.exchange.reply(200, encode_session(view), headers)
 
 

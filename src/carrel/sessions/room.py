@@ -59,6 +59,9 @@ class Seat:
         self._room.pool.finish(self._live, time.monotonic())
         self._room.arm()
 
+    def restarted(self) -> None:
+        self._room.bulletin.post(NoticeKind.RESTARTED, self.view())
+
     def view(self, is_new: bool = False) -> SessionView:
         live = self._live
         return SessionView(

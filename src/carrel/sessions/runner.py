@@ -281,6 +281,7 @@ class Runner:
             self.guest.link.forget(run)
         if self.state is not SessionState.ENDED:
             self._step(SessionEvent.RESTARTED)
+            self._seat.restarted()
             self._advance()
 
     # -- small things ------------------------------------------------------------------------------------------------

@@ -14,4 +14,7 @@ class Seat(Protocol):
 
     def finish(self) -> None: ...
 
+    def restarted(self) -> None:
+        """The interpreter is a fresh one."""
+
     def view(self, is_new: bool = False) -> SessionView: ...

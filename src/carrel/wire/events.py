@@ -28,19 +28,24 @@ def encode_event(kind: str, data: bytes | dict[str, Any], number: int | None = N
 
 
 def wants_events(accept: str | None) -> bool:
-    """Whether a caller asks for events rather than JSON. It has to name them: wildcards do not. Of two named alike the first counts."""
-    if not accept or "event-stream" not in accept.lower():  # nearly every call
+    """Whether a caller asks for events rather than JSON."""
+    return wants("text/event-stream", accept)
+
+
+def wants(kind: str, accept: str | None) -> bool:
+    """Whether a caller asks for `kind` rather than JSON. It has to name it: wildcards do not. Of two named alike the first counts."""
+    if not accept or kind not in accept.lower():  # nearly every call
         return False
-    ranks = dict.fromkeys(("text/event-stream", "application/json"), 0.0)
+    ranks = dict.fromkeys((kind, "application/json"), 0.0)
     first = ""
     for part in accept.split(","):
-        kind, *parameters = part.split(";")
-        kind = kind.strip().lower()
-        if kind in ranks:
-            ranks[kind] = max(ranks[kind], _quality(parameters))
-            first = first or kind
-    events, json = ranks.values()
-    return events > json or (events == json > 0 and first == "text/event-stream")
+        named, *parameters = part.split(";")
+        named = named.strip().lower()
+        if named in ranks:
+            ranks[named] = max(ranks[named], _quality(parameters))
+            first = first or named
+    wanted, json = ranks.values()
+    return wanted > json or (wanted == json > 0 and first == kind)
 
 
 def _quality(parameters: list[str]) -> float:

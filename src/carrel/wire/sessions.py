@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from carrel.errors import CarrelError
-from carrel.models import ImageInfo, PoolStatus, SessionView, Software
+from carrel.models import ImageInfo, Notice, PoolStatus, SessionView, Software
 from carrel.wire import jsons
 from carrel.wire.times import timestamp
 
@@ -74,6 +74,22 @@ def _kernel(software: Software) -> dict[str, str]:
     plain = (software.runtime, "", software.description)
     name, url, description = _KERNELS.get(software.runtime, plain)
     return {"name": name, "version": versions.get(name, ""), "projectUrl": url, "description": description}
+
+
+def encode_notice(notice: Notice) -> bytes:
+    """As an event of `session/events`."""
+    return jsons.encode(_notice(notice))
+
+
+def encode_webhook(pool: str, notice: Notice) -> bytes:
+    """As a webhook is told: `id` is the same each time that one is told again."""
+    head = {"id": f"{notice.session.guid}-{notice.number}", "type": f"session.{notice.kind}", "pool": pool}
+    return jsons.encode({**head, **_notice(notice)})
+
+
+def _notice(notice: Notice) -> dict[str, Any]:
+    reason = {"reason": notice.reason} if notice.reason else {}
+    return {"time": timestamp(notice.at), "session": _session(notice.session), **reason}
 
 
 def encode_error(error: CarrelError, trace_id: str) -> bytes:

@@ -1,0 +1,169 @@
+"""Webhooks: the operator of a pool is told before a session expires, and when it has ended.
+
+    POST URL
+    carrel-webhook-id: GUID-NUMBER, the same when it is sent again
+    carrel-webhook-timestamp: Unix seconds
+    carrel-webhook-signature: v1=HMAC-SHA256 of "TIMESTAMP.BODY" under the pool's secret, in hex
+
+Sent by the gateway, a few at once, each a few times until it is taken. What was sent is told to the host, so that the next gateway goes on
+where this one was killed: something may be told twice, and nothing is left out but what a receiver did not take, or what over a thousand
+others came after in the meantime. The address is the operator's, so it may be a private one; redirects are not followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import ssl
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from carrel.errors import CarrelError
+from carrel.host.hostlink import HostLink
+from carrel.models import Notice, NoticeKind
+from carrel.wire.sessions import encode_webhook
+
+if TYPE_CHECKING:
+    import httpx
+
+AT_ONCE = 8
+PAUSES_S = (0.0, 1.0, 5.0, 25.0)  # before each try
+ANSWER_S = 10.0
+_AGAIN_S = 1.0
+_TOLD = (NoticeKind.EXPIRING, NoticeKind.ENDED)
+_LATER = (408, 425, 429)  # the answers of 4xx that may be others next time
+
+log = logging.getLogger("carrel.webhooks")
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where a pool's notices go. Made by those who may read the secret."""
+
+    pool: str
+    url: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"Hook({self.pool})"
+
+
+class Webhooks:
+    """Of all pools. Made while files can still be read, since what sends them loads code when it is first used."""
+
+    def __init__(self, hooks: Iterable[Hook], link: HostLink, authorities: Path) -> None:
+        self._hooks, self._link = list(hooks), link
+        if self._hooks:
+            self._trust = ssl.create_default_context(cafile=authorities)
+            asyncio.run(_load())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        if not self._hooks:
+            return
+        async with _client(self._trust) as http, asyncio.TaskGroup() as group:
+            for hook in self._hooks:
+                group.create_task(Sender(hook, self._link, http).run())
+
+
+class Sender:
+    """Of one pool."""
+
+    def __init__(self, hook: Hook, link: HostLink, http: httpx.AsyncClient) -> None:
+        self._hook, self._link, self._http = hook, link, http
+        self._under_way: set[int] = set()
+        self._seen = 0
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                async with self._link.undelivered(self._hook.pool) as notices, asyncio.TaskGroup() as group:
+                    async for notice in notices:
+                        await self._take(notice, group)
+            except* CarrelError as errors:
+                log.warning(
+                    "webhooks wait for the host", extra={"pool": self._hook.pool, "why": str(errors.exceptions[0])}
+                )
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _take(self, notice: Notice, group: asyncio.TaskGroup) -> None:
+        if self._seen and notice.number > self._seen + 1:
+            log.error("notices were lost", extra={"pool": self._hook.pool, "count": notice.number - self._seen - 1})
+        self._seen = notice.number
+        if notice.kind in _TOLD and not (notice.kind is NoticeKind.EXPIRING and _is_past(notice)):
+            await self._free.acquire()
+            self._under_way.add(notice.number)
+            group.create_task(self._send(notice))
+
+    async def _send(self, notice: Notice) -> None:
+        try:
+            await self._deliver(notice)
+        finally:
+            self._free.release()
+            self._under_way.discard(notice.number)
+        await self._link.delivered(self._hook.pool, min(self._under_way, default=self._seen + 1) - 1)
+
+    async def _deliver(self, notice: Notice) -> None:
+        answer = ""
+        for pause in PAUSES_S:
+            await asyncio.sleep(pause)
+            if notice.kind is NoticeKind.EXPIRING and _is_past(notice):
+                return  # its end will be told
+            answer, is_final = await self._post(notice)
+            if not answer:
+                return
+            if is_final:
+                break
+        log.error("a webhook was not taken", extra={"pool": self._hook.pool, "what": notice.kind, "answer": answer})
+
+    async def _post(self, notice: Notice) -> tuple[str, bool]:
+        """What went wrong, "" for nothing; and whether there is no use in trying again."""
+        body, moment = encode_webhook(self._hook.pool, notice), str(int(time.time()))
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "carrel-webhook/1",
+            "carrel-webhook-id": f"{notice.session.guid}-{notice.number}",
+            "carrel-webhook-timestamp": moment,
+            "carrel-webhook-signature": f"v1={signature(self._hook.secret, moment, body)}",
+        }
+        try:
+            async with (
+                asyncio.timeout(ANSWER_S),
+                self._http.stream("POST", self._hook.url, content=body, headers=headers) as reply,
+            ):
+                status = reply.status_code  # its body may be endless
+        except Exception as error:  # whatever the library raises for whatever an address may be
+            return type(error).__name__, False
+        return ("", True) if 200 <= status < 300 else (str(status), 400 <= status < 500 and status not in _LATER)
+
+
+def signature(secret: bytes, moment: str, body: bytes) -> str:
+    return hmac.new(secret, moment.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def _is_past(notice: Notice) -> bool:
+    return notice.session.expires_at < time.time()
+
+
+def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
+    import httpx  # a tenth of a second and some megabytes, which a gateway without webhooks need not pay
+
+    limits = httpx.Limits(max_connections=AT_ONCE * 4)
+    return httpx.AsyncClient(verify=trust, timeout=ANSWER_S, limits=limits, follow_redirects=False)
+
+
+async def _load() -> None:
+    """Have the library load all that it needs to connect: later, its files may be out of reach."""
+    trust = ssl.create_default_context()
+    async with _client(trust) as http:
+        for address in ("http://127.0.0.1:1/", "https://localhost:1/"):
+            try:
+                await http.get(address, timeout=1.0)
+            except Exception as error:  # nobody is there
+                log.debug("webhooks are ready", extra={"how": type(error).__name__})
