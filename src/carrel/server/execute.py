@@ -16,7 +16,7 @@ from carrel.server.telling import wants_events
 from carrel.wire import jsons, names
 from carrel.wire.events import MAX_NUMBER
 from carrel.wire.executions import encode_execution, encode_executions, encode_old
-from carrel.wire.programs import NEW_STREAM, OLD_STREAM, ExecuteRequest, decode_execution
+from carrel.wire.programs import MAX_STREAM, NEW_STREAM, OLD_STREAM, ExecuteRequest, decode_execution
 from carrel.wire.times import go_duration
 
 MAX_WAIT_S = 30  # below what proxies and clients wait for a first byte
@@ -35,7 +35,7 @@ async def execute_old(call: Call) -> None:
 async def execute(call: Call) -> None:
     """`POST executions`, answered at its end or, to callers that accept events, while it runs."""
     if wants_events(call):
-        request, identifier = await _request(call, NEW_STREAM)
+        request, identifier = await _request(call, MAX_STREAM)  # who watches wants to see it all
         return await stream.stream(call, identifier, request.spec, request.execution_type)
     request, view, execution, handed_over = await _run(call, NEW_STREAM)
     headers = _headers(call, view, execution, handed_over)
