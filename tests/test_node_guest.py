@@ -313,6 +313,12 @@ def test_exit_ends_the_guest(image: images.Image, folder: Path, command: list[st
     assert (died.value.status, died.value.stdout) == (3, "last words\nhandler\n")
 
 
+def test_a_fresh_guest_knows_no_names_of_ours(fresh: Interpreter) -> None:
+    """What it ran to warm up is not there: the session may declare any name."""
+    assert fresh.run("Object.keys(globalThis).filter((name) => name.length === 1).join()").value == scalar("")
+    assert fresh.run("let a = 6; class A {}; typeof A + a").value == scalar("function6")
+
+
 # Interrupts
 
 

@@ -34,7 +34,7 @@ from carrel.server.mcp.toolbox import Caller, Toolbox, UnknownTool
 from carrel.wire import jsons
 
 NAME = "Carrel MCP Server"
-MAX_SESSIONS = 200  # of a pool's MCP, each a few tens of kilobytes; more are refused with 503
+MAX_SESSIONS = 1000  # of a pool's MCP, some 40 kB each; more are refused with 503
 IDLE_S = 1800.0  # an MCP session without a request or an open stream; the environments have their own clock
 _MAX_BODY = 2 * jsons.MAX_BODY  # ours is checked before; completing `initialize` may lengthen it
 _FINISH_S = 2.0  # what calls get to end when the gateway is stopped, within its three seconds

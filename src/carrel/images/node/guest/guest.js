@@ -22,10 +22,11 @@ const values = require('./values');
 const CONTROL = 3;
 const MAX_VARIABLES = 1024 * 1024; // characters of what is told of them
 const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$\u200c\u200d]*$/u;
+// In blocks: what it declares is not for the session.
 const REHEARSAL = [
   '1 + 1',
-  'const { a } = { a: [1, "two"] }; ({ a })',
-  'console.log("%s", { a: 1 }); class A {} new A()',
+  '{ const { a } = { a: [1, "two"] }; ({ a }) }',
+  'console.log("%s", { a: 1 }); { class A {} new A() }',
   'null.x',
   'await null',
 ];
