@@ -180,7 +180,10 @@ def _download(definition: Definition, images: Path, lists: Path | None, progress
         if lists is None:
             (own / "partial").mkdir(parents=True, exist_ok=True)
             progress("fetching lists of Debian packages")
-            _apt(configuration, "apt-get", "update")
+            with contextlib.suppress(
+                _AptFailed
+            ):  # one source of many; what is missing is said when something is wanted of it
+                _apt(configuration, "apt-get", "update")
         left_out = {**base, **_candidates(configuration, definition)}
         for package in definition.system:
             left_out.pop(package, None)
