@@ -83,7 +83,7 @@ def test_building_anew_makes_another_build_and_the_same_files_the_same(folder: P
     assert second["content"] != first["content"]
     assert twin["content"] == second["content"]
     assert {each["reference"]: each["status"] for each in listed(folder, "my-shell")} == {
-        first["reference"]: "earlier build",
+        first["reference"]: "other build",
         second["reference"]: "current",
     }
     assert first["reference"] in run(folder, "prune").stdout

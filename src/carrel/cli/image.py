@@ -144,7 +144,7 @@ def prune(images: str | None) -> None:
 def _fields(entry: Build) -> dict[str, Any]:
     found = entry.manifest
     software = found.software if found else None
-    status = "in use" if entry.is_in_use else "current" if entry.is_current else "earlier build"
+    status = "in use" if entry.is_in_use else "current" if entry.is_current else "other build"
     return {
         "name": entry.name,
         "reference": entry.reference,
