@@ -15,7 +15,7 @@ from carrel.errors import SessionLost
 from carrel.host.events import Event, Stream
 from carrel.host.hostlink import HostLink
 from carrel.models import Execution, PoolSpec, SessionView, Status
-from carrel.server import exchange, stream
+from carrel.server import exchange, stream, telling
 from carrel.server.asgi import Message
 from carrel.server.call import Call
 from carrel.server.exchange import CallerGone, Exchange
@@ -126,7 +126,7 @@ async def test_a_reader_that_stalls_is_cut(
 ) -> None:
     """Wherever it stalls, and also where the code is silent and only a comment finds it out."""
     monkeypatch.setattr(exchange, "SEND_IDLE_S", 0.1)
-    monkeypatch.setattr(stream, "QUIET_S", 0.05)
+    monkeypatch.setattr(telling, "QUIET_S", 0.05)
     began = time.monotonic()
     with pytest.raises(CallerGone):
         await tell(Caller(taken), events())
@@ -134,7 +134,7 @@ async def test_a_reader_that_stalls_is_cut(
 
 
 async def test_silence_brings_comments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "QUIET_S", 0.05)
+    monkeypatch.setattr(telling, "QUIET_S", 0.05)
     caller = Caller()
     await tell(caller, silent(0.3))
 
@@ -164,11 +164,11 @@ async def test_head_has_no_events() -> None:
 async def test_a_server_that_stops_ends_the_reply() -> None:
     """Cancelled, it leaves no task and the reply unfinished, so that the reader knows to follow."""
     caller, others = Caller(), asyncio.all_tasks()
-    telling = asyncio.create_task(tell(caller, silent()))
+    reply = asyncio.create_task(tell(caller, silent()))
     await asyncio.sleep(0.05)
-    telling.cancel()
+    reply.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await telling
+        await reply
     assert not caller.is_complete
     assert asyncio.all_tasks() == others
 
