@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": ("serve", "serve"),
     "exec": ("execute", "execute"),
     "session": ("session", "session"),
+    "file": ("file", "file"),
     "mcp": ("mcp", "mcp"),
     "token": ("token", "token"),
     "env": ("env", "env"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,6 +92,55 @@ def cancel(identifier: str, execution: str | None, pool: str, state: str | None)
     """Cancel EXECUTION, or all that runs or waits in the session; print how many that were, or how the execution ended."""
     with failures(), connected(state_folder(state), pool, identifier) as client:
         click.echo(client.cancel_all() if execution is None else client.cancel(execution).status)
+
+
+@session.command("open")
+@click.argument("identifier")
+@click.option(
+    "--env", "texts", metavar="NAME[=VALUE]", multiple=True, help="Variable of its environment; repeat for more."
+)
+@click.option(
+    "--secret", "secrets", metavar="NAME=SECRET", multiple=True, help="Variable that is a secret of the pool."
+)
+@pool_option
+@state_option
+def open_session(
+    identifier: str, texts: tuple[str, ...], secrets: tuple[str, ...], pool: str, state: str | None
+) -> None:
+    """Begin a session with an environment of its own. Without VALUE it is that of this command's environment."""
+    environment: dict[str, str | dict[str, str]] = {}
+    for name, equals, value in (text.partition("=") for text in texts):
+        if not equals and name not in os.environ:
+            raise click.UsageError(f"--env {name}: there is no such variable here")
+        environment[name] = value if equals else os.environ[name]
+    for name, equals, value in (text.partition("=") for text in secrets):
+        if not equals:
+            raise click.UsageError("--secret: NAME=SECRET")
+        environment[name] = {"secretRef": value}
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        click.echo(client.open(environment).etag)
+
+
+@session.command("keep-alive")
+@click.argument("identifier")
+@pool_option
+@state_option
+def keep_alive(identifier: str, pool: str, state: str | None) -> None:
+    """Count as use of a session that lives; print when it expires now."""
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        click.echo(client.keep_alive().expires_at.isoformat(timespec="seconds"))
+
+
+@session.command()
+@click.argument("identifier")
+@pool_option
+@state_option
+def events(identifier: str, pool: str, state: str | None) -> None:
+    """Print what happens to a session, a line for each event, to its end. Looking does not keep it alive."""
+    with failures(), connected(state_folder(state), pool, identifier) as client:
+        for event in client.session_events():
+            expiry = f"expires {event.session.expires_at.isoformat(timespec='seconds')}"
+            click.echo(f"{event.kind} {event.reason or expiry}")
 
 
 def _fields(found: Session) -> dict[str, str]:

@@ -14,7 +14,18 @@ from carrel.client.connection import Connection, NotRunning
 from carrel.client.events import Event
 from carrel.client.results import Output, Result, ShellResult, Summary, Usage
 from carrel.client.synchronous import Client
-from carrel.client.values import ApiError, Egress, EgressTest, File, Image, Metadata, Pool, Session
+from carrel.client.values import (
+    ApiError,
+    Egress,
+    EgressTest,
+    File,
+    FileChange,
+    Image,
+    Metadata,
+    Pool,
+    Session,
+    SessionEvent,
+)
 
 __all__ = [
     "ApiError",
@@ -25,6 +36,7 @@ __all__ = [
     "EgressTest",
     "Event",
     "File",
+    "FileChange",
     "Image",
     "Metadata",
     "NotRunning",
@@ -32,6 +44,7 @@ __all__ = [
     "Pool",
     "Result",
     "Session",
+    "SessionEvent",
     "ShellResult",
     "Summary",
     "Usage",

@@ -155,6 +155,29 @@ def upload(
     return Call("POST", "files", _file, _at(identifier, directory), options)
 
 
+def archive(directory: str, identifier: str) -> Call[None]:
+    options = {"headers": {"Accept": "application/x-tar"}, "timeout": 300.0}
+    return Call("GET", "files", _nothing, _at(identifier, directory), options)
+
+
+def watch(directory: str, is_recursive: bool, identifier: str) -> Call[None]:
+    query = {**_at(identifier, directory), "recursive": "true" if is_recursive else "false"}
+    return Call("GET", "files", _nothing, query, _TOLD)
+
+
+def session_events(identifier: str) -> Call[None]:
+    return Call("GET", "session/events", _nothing, {"identifier": identifier}, _TOLD)
+
+
+def keep_alive(identifier: str) -> Call[Session]:
+    return Call("POST", "session/keepAlive", _session, {"identifier": identifier})
+
+
+def open_session(environment: Mapping[str, str | Mapping[str, str]] | None, identifier: str) -> Call[Session]:
+    options = {} if environment is None else {"json": {"environment": environment}}
+    return Call("PUT", "session", _session, {"identifier": identifier}, options)
+
+
 def stat(path: str, identifier: str) -> Call[File]:
     directory, name = _split(path)
     return Call("GET", f"files/{quote(name, safe='')}", _file, _at(identifier, directory))
@@ -258,3 +281,13 @@ def _demands(if_match: str | None, if_none_match: str | None) -> dict[str, str]:
 
 def _nothing(_: httpx.Response) -> None:
     return None
+
+
+_TOLD: dict[str, Any] = {
+    "headers": {"Accept": "text/event-stream"},
+    "timeout": httpx.Timeout(60.0, read=45.0),  # the server is never silent for longer than 15
+}
+
+
+def _session(reply: httpx.Response) -> Session:
+    return Session.parse(reply.json())

@@ -26,15 +26,15 @@ class Event:
 
 
 @dataclass(slots=True)
-class Decoder:
-    """Reads events from the bytes of a reply as they come. Unknown kinds are skipped; `error` raises ApiError."""
+class Frames:
+    """Reads what a stream of events holds, from the bytes of a reply as they come: kinds, and data as JSON. `error` raises ApiError."""
 
     last: int = 0  # number of the last event read
     _pieces: list[bytes] = field(default_factory=list)  # of a line that is not whole yet
     _held: int = 0
     _fields: dict[str, str] = field(default_factory=dict)
 
-    def feed(self, data: bytes) -> Iterator[Event]:
+    def feed(self, data: bytes) -> Iterator[tuple[str, dict[str, Any]]]:
         head, newline, rest = data.rpartition(b"\n")
         self._pieces.append(head if newline else data)
         self._held += len(data)
@@ -47,7 +47,7 @@ class Decoder:
                 if event := self._line(line.rstrip(b"\r").decode("utf-8", "replace")):
                     yield event
 
-    def _line(self, line: str) -> Event | None:
+    def _line(self, line: str) -> tuple[str, dict[str, Any]] | None:
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -60,7 +60,27 @@ class Decoder:
             return None
         if (number := fields.get("id", "")).isdigit():
             self.last = int(number)
-        return _event(fields.get("event", "message"), self.last, json.loads(fields["data"]))
+        kind, data = fields.get("event", "message"), json.loads(fields["data"])
+        if kind == "error":
+            error = data["error"]
+            raise ApiError(200, error["code"], error["message"], error.get("target"), error.get("traceId"))
+        return kind, data
+
+
+class Decoder:
+    """Reads the events of an execution. Unknown kinds are skipped."""
+
+    def __init__(self, last: int = 0) -> None:
+        self._frames = Frames(last)
+
+    @property
+    def last(self) -> int:
+        return self._frames.last
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        for kind, fields in self._frames.feed(data):
+            if event := _event(kind, self.last, fields):
+                yield event
 
 
 def _event(kind: str, number: int, data: dict[str, Any]) -> Event | None:
@@ -73,7 +93,4 @@ def _event(kind: str, number: int, data: dict[str, Any]) -> Event | None:
             return Event(kind, number, output=Output.parse(data))
         case "result":
             return Event(kind, number, result=parse_result(data))
-        case "error":
-            error = data["error"]
-            raise ApiError(200, error["code"], error["message"], error.get("target"), error.get("traceId"))
     return None

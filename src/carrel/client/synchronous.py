@@ -3,61 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO
 
 from carrel.client import calls
-from carrel.client.running import Running
-from carrel.client.values import Egress, EgressTest, File, Image, Metadata, Session
+from carrel.client.filing import Filing
+from carrel.client.values import Egress, EgressTest, Image, Metadata, Session
 
 
-class Client(Running):
+class Client(Filing):
     """A pool to run code in. `identifier` is the session that calls use which name none."""
-
-    def list_files(
-        self, directory: str = "", *, is_recursive: bool = False, identifier: str | None = None
-    ) -> list[File]:
-        return self._send(calls.list_files(identifier or self.identifier, directory, is_recursive))
-
-    def upload(
-        self,
-        path: str,
-        data: bytes | IO[bytes],
-        *,
-        identifier: str | None = None,
-        if_match: str | None = None,
-        if_none_match: str | None = None,
-    ) -> File:
-        """Write `data` to `path` below /mnt/data, replacing what is there; directories are made.
-
-        `if_match` is the etag of the file to replace, `if_none_match="*"` replaces none. ApiError 412 where it is another.
-        """
-        call = calls.upload(path, data, identifier or self.identifier, if_match, if_none_match)
-        return self._send(call)
-
-    def stat(self, path: str, *, identifier: str | None = None) -> File:
-        return self._send(calls.stat(path, identifier or self.identifier))
-
-    def download(self, path: str, *, identifier: str | None = None) -> bytes:
-        return self._send(calls.download(path, identifier or self.identifier))
-
-    def delete_file(self, path: str, *, identifier: str | None = None, if_match: str | None = None) -> None:
-        self._send(calls.delete_file(path, identifier or self.identifier, if_match))
-
-    def make_directory(self, path: str, *, identifier: str | None = None) -> File:
-        """A directory, with those on the way to it; one that is there already is as good."""
-        return self._send(calls.make_directory(path, identifier or self.identifier))
-
-    def rename(
-        self,
-        path: str,
-        to: str,
-        *,
-        overwrite: bool = False,
-        identifier: str | None = None,
-        if_match: str | None = None,
-    ) -> File:
-        """Give a file or directory another path, in one step. What is there already is replaced only with `overwrite`."""
-        return self._send(calls.rename(path, to, overwrite, identifier or self.identifier, if_match))
 
     def session(self, *, identifier: str | None = None) -> Session:
         """The session as it stands; asking neither makes one nor keeps it alive."""

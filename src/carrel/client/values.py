@@ -66,6 +66,31 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class FileChange:
+    """What a watched directory tells: watching (once), created, changed or removed; of one removed, name and kind are all that is known."""
+
+    kind: str
+    file: File | None
+
+    @classmethod
+    def parse(cls, kind: str, body: dict[str, Any]) -> Self:
+        return cls(kind, File.parse(body) if body else None)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEvent:
+    """What happens to a session: session (how it is, once), expiring, restarted or ended, with the reason."""
+
+    kind: str
+    session: Session
+    reason: str = ""
+
+    @classmethod
+    def parse(cls, kind: str, body: dict[str, Any]) -> Self:
+        return cls(kind, Session.parse(body.get("session", body)), body.get("reason", ""))
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """A pool as the server's connection file names it."""
 
