@@ -6,6 +6,7 @@ ignored while the loop has the word.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import io
 import signal
 import sys
@@ -13,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_set_mask = signal.pthread_sigmask
-_ALL = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+# Not signal's own of that name, which makes members of an enumeration of sixty numbers: that takes as long as a small cell.
+_set_mask = _signal.pthread_sigmask
+_ALL = frozenset(map(int, signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}))
 
 
 class Interrupts:
