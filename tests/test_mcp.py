@@ -14,7 +14,6 @@ import pytest
 
 from carrel import errors
 from carrel.models import (
-    ContainerType,
     Execution,
     FileInfo,
     Network,
@@ -30,7 +29,8 @@ from carrel.server.mcp.arguments import Arguments
 from carrel.server.mcp.keys import Keys, pool_of
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()
-POOLS = [PoolSpec("p", kind) for kind in ContainerType]
+POOL = PoolSpec("p")
+RUNTIMES = ["python", "node", "shell", "ruby"]
 RAN = Execution("id-1", "alice", False, Status.SUCCEEDED, "out\n", "", usage=Usage(12.0), outcome=Outcome.OK)
 
 
@@ -41,10 +41,10 @@ def content(result: results.Result, kind: str) -> list[dict[str, Any]]:
 # ---- tools -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pool", POOLS, ids=lambda pool: pool.container_type)
-def test_every_tool_says_what_it_takes_and_gives(pool: PoolSpec) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_every_tool_says_what_it_takes_and_gives(runtime: str) -> None:
     """Schemas are schemas, whatever is required is described, and names are told once."""
-    listed = [tool.to_json(is_open=False) for tool in tools.tools_of(pool)]
+    listed = [tool.to_json(is_open=False) for tool in tools.tools_of(POOL, runtime)]
 
     assert len({tool["name"] for tool in listed}) == len(listed)
     for tool in listed:
@@ -123,7 +123,7 @@ def test_a_programs_arguments_are_a_list_of_strings(value: Any) -> None:
 
 
 def output_schema(name: str) -> dict[str, Any]:
-    listed = [tool.to_json(is_open=False) for pool in POOLS for tool in tools.tools_of(pool)]
+    listed = [tool.to_json(is_open=False) for runtime in RUNTIMES for tool in tools.tools_of(POOL, runtime)]
     schema: dict[str, Any] = next(tool["outputSchema"] for tool in listed if tool["name"] == name)
     return schema
 

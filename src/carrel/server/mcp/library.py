@@ -87,9 +87,7 @@ class Transports:
         self._toolbox = Toolbox(pool, link)
         self._digest = digest
         self._stopping = stopping
-        is_open = pool.network is not Network.NONE
-        listing = [tool.to_json(is_open) for tool in self._toolbox.tools.values()]
-        self._listing = mcp_types.ListToolsResult.model_validate({"tools": listing})
+        self._is_open = pool.network is not Network.NONE
         server: Server[Any] = Server(
             NAME,
             version=__version__,
@@ -99,7 +97,7 @@ class Transports:
         )
         server.add_request_handler("tools/call", mcp_types.CallToolRequestParams, self._call)
         server.middleware.clear()  # spans for OpenTelemetry, which we do not offer
-        server.get_tool_input_schema = self._input_schema
+        server.get_tool_input_schema = lambda _name: None  # no argument of ours is repeated in a header
         self._managers = [
             _manager(server, stateless=True, json_response=True),
             _manager(server, stateless=True, json_response=False),
@@ -111,12 +109,9 @@ class Transports:
         for manager in self._managers:
             await stack.enter_async_context(manager.run())
 
-    def _input_schema(self, name: str) -> dict[str, Any] | None:
-        tool = next((each for each in self._listing.tools if each.name == name), None)
-        return tool.input_schema if tool else None
-
     async def _list(self, _context: _Context, _params: Any) -> mcp_types.ListToolsResult:
-        return self._listing
+        offered = tools.tools_of(self._toolbox.pool, await self._toolbox.runtime())
+        return mcp_types.ListToolsResult.model_validate({"tools": [tool.to_json(self._is_open) for tool in offered]})
 
     async def _call(self, context: _Context, params: mcp_types.CallToolRequestParams) -> dict[str, Any]:
         self._calls += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,9 @@ from carrel.wire.programs import DEFAULT_TIMEOUT_S, MAX_CODE_BYTES
 STREAM_LIMIT = 65_536  # characters of stdout, and of stderr: a model reads them all
 LISTED = 500  # files in one listing
 _LAUNCHES = (tools.LAUNCH_SHELL, tools.LAUNCH_PYTHON, tools.LAUNCH_NODE, "launchShellEnvironment")
+_RUNS = (tools.RUN_PYTHON, tools.RUN_JAVASCRIPT, tools.RUN_CODE)
+_RUNTIMES = {ContainerType.PYTHON: "python", ContainerType.NODE: "node", ContainerType.SHELL: "shell"}
+_BELIEVED_S = 5.0  # for so long nobody asks again what a pool's image is
 _MAX_COMMAND = 2 * 1024 * 1024  # bytes of a command with its input
 
 _log = logging.getLogger("carrel.mcp")
@@ -47,12 +52,13 @@ class Toolbox:
 
     def __init__(self, pool: PoolSpec, link: HostLink) -> None:
         self.pool = pool
-        self.tools = {tool.name: tool for tool in tools.tools_of(pool)}
         self._link = link
+        self._runtime = (_RUNTIMES[pool.container_type], 0.0)  # and until when that is believed
         self._cancels: set[asyncio.Task[Execution]] = set()
         self._handlers: dict[str, Callable[[Arguments, str, Caller], Awaitable[Result]]] = {
             tools.RUN_PYTHON: self._run_python,
             tools.RUN_JAVASCRIPT: self._run_javascript,
+            tools.RUN_CODE: self._run_code,
             tools.RUN_SHELL: self._run_shell,
             tools.LIST_FILES: self._list,
             tools.UPLOAD: self._upload,
@@ -61,15 +67,22 @@ class Toolbox:
             tools.STOP: self._stop,
         }
 
+    async def runtime(self) -> str:
+        """The word of the image that new environments are made from: a pool may be moved to another while it serves."""
+        word, until = self._runtime
+        if time.monotonic() > until:
+            with contextlib.suppress(CarrelError):
+                image = await self._link.image(self.pool.name)
+                word = word if image is None else image.software.runtime  # None: its first one is being built
+            self._runtime = (word, time.monotonic() + _BELIEVED_S)
+        return word
+
     async def call(self, name: str, given: Mapping[str, Any] | None, caller: Caller) -> Result:
         """Raises UnknownTool; whatever else goes wrong is a result with `isError`, which the model reads and acts on."""
         if name in _LAUNCHES:
             return _launched()
         if name not in self._handlers:
             raise UnknownTool
-        if name not in self.tools:
-            instead = next(tool for tool in self.tools if tool.startswith("run"))
-            return results.of_refusal(f"This pool has no {name}: use {instead}.")
         try:
             arguments = Arguments(given)
             environment = arguments.environment()
@@ -85,14 +98,27 @@ class Toolbox:
 
     async def _run_python(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
         code = _code(arguments, "pythonCode")
-        if self.pool.container_type is not ContainerType.SHELL:
-            return results.of_execution(await self._run(environment, self._spec(arguments, code), caller))
+        runtime = await self.runtime()
+        if runtime != "shell":
+            return await self._evaluate(code, runtime == "python", arguments, environment, caller)
         shell = ShellCommand(argv=("python3", "-"), stdin=code)
         return results.of_command(await self._run(environment, self._spec(arguments, shell=shell), caller))
 
     async def _run_javascript(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
-        spec = self._spec(arguments, _code(arguments, "javaScriptCode"))
-        return results.of_execution(await self._run(environment, spec, caller))
+        code = _code(arguments, "javaScriptCode")
+        return await self._evaluate(code, await self.runtime() == "node", arguments, environment, caller)
+
+    async def _run_code(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
+        return await self._evaluate(_code(arguments, "code"), True, arguments, environment, caller)
+
+    async def _evaluate(
+        self, code: str, is_understood: bool, arguments: Arguments, environment: str, caller: Caller
+    ) -> Result:
+        """By the environment's own interpreter. Code of another language would only give errors that mislead."""
+        if not is_understood:
+            offered = next(tool.name for tool in tools.tools_of(self.pool, await self.runtime()) if tool.name in _RUNS)
+            return results.of_refusal(f"The language of this pool is another: use {offered}.")
+        return results.of_execution(await self._run(environment, self._spec(arguments, code), caller))
 
     async def _run_shell(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
         spec = self._spec(arguments, shell=_command(arguments))

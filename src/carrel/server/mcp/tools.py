@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from carrel.models import ContainerType, Network, PoolSpec
+from carrel.models import Network, PoolSpec
 
 LAUNCH_SHELL = "launchShell"
 LAUNCH_PYTHON = "launchPythonEnvironment"
 LAUNCH_NODE = "launchNodeEnvironment"
 RUN_PYTHON = "runPythonCodeInRemoteEnvironment"
 RUN_JAVASCRIPT = "runJavaScriptCodeInRemoteEnvironment"
+RUN_CODE = "runCodeInRemoteEnvironment"
 RUN_SHELL = "runShellCommandInRemoteEnvironment"
 LIST_FILES = "listFiles"
 UPLOAD = "uploadFile"
@@ -57,15 +58,17 @@ class Tool:
         }
 
 
-def tools_of(pool: PoolSpec) -> tuple[Tool, ...]:
-    """What the pool offers, in the order in which a model wants to read it."""
+def tools_of(pool: PoolSpec, runtime: str) -> tuple[Tool, ...]:
+    """What the pool offers, in the order in which a model wants to read it. `runtime` is the word of its image, which may be any."""
     tools = [_launch(pool, LAUNCH_SHELL, "an environment")]
-    if pool.container_type is ContainerType.PYTHON:
+    if runtime == "python":
         tools += [_launch(pool, LAUNCH_PYTHON, "a Python environment"), _run_python(pool)]
-    elif pool.container_type is ContainerType.NODE:
+    elif runtime == "node":
         tools += [_launch(pool, LAUNCH_NODE, "a Node.js environment"), _run_javascript(pool)]
-    else:
+    elif runtime == "shell":
         tools.append(_run_python_once(pool))
+    else:
+        tools.append(_run_code(pool, runtime))
     return (*tools, _run_shell(pool), *_FILES, _INTERRUPT, _STOP)
 
 
@@ -191,6 +194,20 @@ def _run_javascript(pool: PoolSpec) -> Tool:
         "and run it again.",
         {**_ENVIRONMENT, "javaScriptCode": {"type": "string", "description": "The code to run."}, **_timeout(pool)},
         ("environmentId", "javaScriptCode"),
+        _EVALUATED,
+        is_destructive=True,
+    )
+
+
+def _run_code(pool: PoolSpec, runtime: str) -> Tool:
+    return Tool(
+        RUN_CODE,
+        f"Run {runtime} code",
+        f"Run code in an environment whose language is {runtime}. Definitions of earlier calls are there, output is captured, and the "
+        "value of the last expression comes back where the language has one. Read and write files below /mnt/data, which is the working "
+        "directory. Code that fails gives status Failed and says why on stderr: correct it and run it again.",
+        {**_ENVIRONMENT, "code": {"type": "string", "description": "The code to run."}, **_timeout(pool)},
+        ("environmentId", "code"),
         _EVALUATED,
         is_destructive=True,
     )
