@@ -273,6 +273,9 @@ class ExecutionSpec:
     shell: ShellCommand | None = None  # then `code` is ""
     variables: Mapping[str, Any] | None = None
     wanted: tuple[str, ...] = ()
+    is_fleeting: bool = (
+        False  # no execution of the caller's but a look at variables: not listed, and forgotten when it is over
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,17 @@ def test_variables_by_their_own_route(endpoint: Endpoint) -> None:
         assert done.variables == {"y": 2}
 
 
+def test_a_look_at_variables_is_no_execution(endpoint: Endpoint) -> None:
+    """It is not listed, and makes none of those that are there be forgotten."""
+    endpoint.run("x = 1", headers={"operation-id": "first"})
+    for _ in range(120):
+        assert endpoint.send("GET", "session/variables", query={"name": "x"}).json() == {"x": 1}
+    endpoint.send("PUT", "session/variables", json={"x": 2})
+
+    assert [each["id"] for each in endpoint.send("GET", "executions").json()["value"]] == ["first"]
+    assert endpoint.send("GET", "executions/first").json()["status"] == "Succeeded"
+
+
 def test_variables_take_their_turn(endpoint: Endpoint) -> None:
     body = {"code": "import time; time.sleep(0.5); x = 'after'", "executionType": "Asynchronous"}
     endpoint.run("x = 'before'")

@@ -161,6 +161,8 @@ def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:
         "operation_id": spec.operation_id,
         "stream_limit": spec.stream_limit,
     }
+    if spec.is_fleeting:
+        header["is_fleeting"] = True
     if spec.shell is not None:
         code, header["shell"] = json_to(dataclasses.asdict(spec.shell)), 1
     if spec.wanted:

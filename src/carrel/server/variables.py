@@ -16,7 +16,9 @@ async def get(call: Call) -> None:
     identifier = call.identifier()
     names = decode_names(tuple(call.query.get("name", "").split(",")), "name")
     await call.link.session(call.pool.name, identifier)
-    view, execution = await call.link.execute(call.pool.name, identifier, ExecutionSpec("", wanted=names))
+    view, execution = await call.link.execute(
+        call.pool.name, identifier, ExecutionSpec("", wanted=names, is_fleeting=True)
+    )
     _require(execution)
     await call.exchange.reply(200, jsons.encode(execution.variables or {}), session_headers(view))
 
@@ -24,7 +26,7 @@ async def get(call: Call) -> None:
 async def put(call: Call) -> None:
     """`PUT session/variables`: sets those of the body, a JSON object, and leaves the others."""
     variables = decode_variables(await call.exchange.body(jsons.MAX_BODY))
-    spec = ExecutionSpec("", variables=variables)
+    spec = ExecutionSpec("", variables=variables, is_fleeting=True)
     view, execution = await call.link.execute(call.pool.name, call.identifier(), spec)
     _require(execution)
     if reason := _refused(execution):

@@ -64,6 +64,9 @@ class Store:
 
     def finished(self, record: Record) -> None:
         """Count it in, and let the oldest ones go where they are too many or too large together."""
+        if record.spec.is_fleeting:
+            del self._records[record.id]
+            return
         if not record.spec.is_asynchronous:
             self._keep(record)
             return
@@ -79,7 +82,7 @@ class Store:
 
     def page(self, skip: int, limit: int) -> tuple[list[Record], int]:
         """Some of them, in the order in which they were asked for, and how many there are."""
-        records = list(self._records.values())
+        records = [record for record in self._records.values() if not record.spec.is_fleeting]
         return records[skip : skip + limit], len(records)
 
     def lose(self, error: CarrelError) -> None:
