@@ -61,6 +61,11 @@ def shown(ran: Ran) -> list[dict[str, Any]]:
             {"mark": "bar", "w": None},
         ),
         (
+            "display({'application/vnd.vegalite.v6.json': {'mark': 'bar'}}, raw=True)",
+            "application/vnd.vegalite.v6.json",
+            {"mark": "bar"},
+        ),
+        (
             "class Figure:\n  def _repr_mimebundle_(self, **_):\n"
             "    return {'application/vnd.plotly.v1+json': {'data': [{'x': (1, 2)}], 'layout': {}}}\nFigure()",
             "application/vnd.plotly.v1+json",
@@ -77,6 +82,25 @@ def test_a_display_is_an_output(slim: Interpreter, code: str, mime: str, content
 
     (data,) = shown(slim.run(code))
     assert data[mime] == content
+
+
+def test_a_figure_of_plotlys_is_its_specification(slim: Interpreter) -> None:
+    """As the package makes them, without the nbformat that it wants for it; a renderer that the code has chosen is the code's affair."""
+    slim.run(
+        "import sys, types\n"
+        "class BaseFigure:\n"
+        '  def to_json(self): return \'{"data": [], "layout": {}}\'\n'
+        "  def _ipython_display_(self): print('rendered')\n"
+        "BaseFigure.__module__ = 'plotly.basedatatypes'\n"
+        "class Figure(BaseFigure): pass\n"
+        "sys.modules['plotly.io'] = io = types.SimpleNamespace(renderers=types.SimpleNamespace(default='plotly_mimetype+notebook'))"
+    )
+    for code in ("Figure()", "display(Figure())"):
+        ran = slim.run(code)
+        assert shown(ran) == [{"application/vnd.plotly.v1+json": {"data": [], "layout": {}}}]
+        assert (ran.stdout, ran.value) == ("", {"kind": "absent"})
+    ran = slim.run("io.renderers.default = 'svg'\nFigure()")
+    assert (shown(ran), ran.stdout) == ([], "rendered\n")
 
 
 def test_displays_come_in_order_and_text_stays_on_stdout(slim: Interpreter) -> None:

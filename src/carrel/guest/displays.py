@@ -7,6 +7,7 @@ in an object (its `_repr_html_` and its kind) a DataFrame has its rows as data (
 from __future__ import annotations
 
 import base64
+import json
 import re
 import sys
 from itertools import islice
@@ -25,6 +26,8 @@ MAX_TYPES = 32
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.IGNORECASE)
 _TEXT = "text/plain"
+PLOTLY = "application/vnd.plotly.v1+json"
+_PLOTLYS_OWN_CHOICE = ("plotly_mimetype+notebook", "plotly_mimetype", "browser")
 
 
 class Hook(DisplayHook):  # type: ignore[misc]
@@ -108,7 +111,17 @@ class Formatter(formatters.DisplayFormatter):  # type: ignore[misc]
             extras.append(_Data(parent=self, format_type=mime, print_method=_Data.METHOD, deferred_printers=printers))
         for extra in extras:
             self.formatters[extra.format_type] = extra
+        self.ipython_display_formatter.for_type_by_name("plotly.basedatatypes", "BaseFigure", self._show_plotly)
         self.active_types = [_TEXT, *FORMATS, *(extra.format_type for extra in extras)]
+
+    def _show_plotly(self, figure: Any) -> None:
+        """A figure of Plotly's as its specification, unless the code has chosen a renderer: Plotly's own choice here would be its
+        whole library in HTML, and wants nbformat."""
+        plotly_io = sys.modules.get("plotly.io")
+        if plotly_io is None or plotly_io.renderers.default not in _PLOTLYS_OWN_CHOICE:
+            figure._ipython_display_()
+        else:
+            self.parent.display_pub.publish({PLOTLY: json.loads(figure.to_json())})
 
 
 def image(data: dict[str, Any]) -> values.Document | None:
@@ -157,7 +170,7 @@ def _content(mime: str, content: Any) -> Any:
         if mime == _TEXT:
             return values.cut(text)
         return text.replace("\n", "") if mime in FORMATS else text
-    if mime == "application/json" or mime.endswith("+json"):
+    if mime.endswith("json"):  # also "application/vnd.vegalite.v6.json", as altair has it
         return values.JsonCopy(MAX_BUNDLE, has_null_for_nan=True).convert(content)
     raise values.NotJson
 
