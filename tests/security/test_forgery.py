@@ -24,8 +24,8 @@ def forge(*pieces):
     while data: data = data[os.write(3, data):]
 def number():
     at = sys._getframe()
-    while 'number' not in at.f_locals or not isinstance(at.f_locals['number'], int): at = at.f_back
-    return at.f_locals['number']
+    while not isinstance(getattr(at.f_locals.get('request'), 'number', None), int): at = at.f_back
+    return at.f_locals['request'].number
 def value(document): return frame({'value': number()}, document if isinstance(document, bytes) else json.dumps(document).encode())
 def done(outcome='ok'): return frame({'done': number(), 'outcome': outcome})
 """
@@ -130,6 +130,57 @@ def test_a_forged_value_never_breaks_the_reply(probe: Attacker, document: bytes,
 
 
 @pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"not json",
+        b"[1]",
+        b'{"data": 5}',
+        b'{"data": {}}',
+        b'{"data": {"text": "no type"}}',
+        b'{"data": {"text/plain\\nevent: result\\ndata: {}": "x"}}',
+        b'{"data": {"application/json": NaN}}',
+        b'{"data": {"application/json": ' + b"[" * 900 + b"]" * 900 + b"}}",
+        b'{"data": {"application/json": ' + b"[" * 100_000,
+        b'{"data": {"text/plain": ""}, "metadata": [1]}',
+    ],
+    ids=range(11),
+)
+def test_a_forged_display_is_left_out_and_counted(probe: Attacker, document: bytes) -> None:
+    """In the result and in the events; both are whole, and what is a display comes through beside it."""
+    probe.value(_FORGE)
+    good = b'{"data": {"text/plain": "\\ud800 data: x\\n\\n", "application/json": 1e999}}'
+    send = f"n = number(); forge(frame({{'display': n}}, {document!r}), frame({{'display': n}}, {good!r}))\ntime.sleep(0.05)"
+    seen = list(probe.client.stream(send))
+    result = seen[-1].result
+
+    assert result is not None and result.is_ok, result
+    assert [event.kind for event in seen] == ["started", "display", "result"]
+    assert [dict(output.data) for output in result.outputs] == [
+        {"text/plain": "\ud800 data: x\n\n", "application/json": "inf"}
+    ]
+    assert result.dropped_outputs == 1
+    probe.still_works()
+
+
+def test_variables_that_are_none_do_not_come_back(attacker: Attacker) -> None:
+    for document in (b"[1]", b"{", b'{"a": NaN}', b"[" * 100_000, b'{"a": 1}' * 2):
+        send = f"n = number(); forge(frame({{'variables': n}}, {document!r})); a = 1"
+        result = attacker.client.execute(send, return_variables=["a"])
+        assert result.is_ok and result.variables in ({}, {"a": 1})
+    attacker.still_works()
+
+
+def test_a_forged_exit_code_is_its_own_callers(attacker: Attacker) -> None:
+    """Code has none; a command's is what its own session says it is."""
+    assert (
+        attacker.run("forge(frame({'done': number(), 'outcome': 'ok', 'exit': 7}))\ntime.sleep(0.05)").status
+        == "Succeeded"
+    )
+    assert attacker.client.shell("exit 3").exit_code == 3
+
+
+@pytest.mark.parametrize(
     "garbage",
     [
         "os.urandom(100_000)",
@@ -202,6 +253,32 @@ def test_a_flood_of_frames_is_dropped(attacker: Attacker, neighbour: Client) -> 
     assert result.is_finished
     for name, pid in attacker.server.pids.items():
         assert resident(pid) - before[name] < 80, name  # one value of at most 16 MiB, in a few copies
+    attacker.still_works()
+
+
+def test_a_flood_of_displays_is_dropped(attacker: Attacker, neighbour: Client) -> None:
+    """Large ones, many, endless ones, while somebody watches: bounded everywhere, and counted where they are whole."""
+
+    def resident(pid: int) -> float:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 / 2**20
+
+    before = {name: resident(pid) for name, pid in attacker.server.pids.items()}
+    display = b'{"data": {"text/plain": "' + b"x" * 200_000 + b'"}}'
+    flood = (
+        f'n, small = number(), b\'{{"data": {{"text/plain": "s"}}}}\'\n'
+        f"for _ in range(300): forge(frame({{'display': n}}, {display!r}))\n"
+        "for _ in range(20): forge(frame({'display': n}, small) * 1000)\n"
+        "for _ in range(200): forge(frame({'display': n, 'more': 1}, b'x' * 262_144))"
+    )
+    *_, last = attacker.client.stream(flood, timeout=20)
+
+    assert last.result is not None and last.result.is_finished
+    assert len(last.result.outputs) <= 100 and last.result.dropped_outputs >= 20_000
+    assert neighbour.execute("kept + 1").result == 42
+    for name, pid in attacker.server.pids.items():
+        assert resident(pid) - before[name] < 120, (
+            name
+        )  # 16 MiB of displays, as events and in the result, in a few copies
     attacker.still_works()
 
 

@@ -36,6 +36,7 @@ class CodeCalls:
         if not record.spec.is_asynchronous:
             await record.done()
         await _end_with(call, record, seen(session, is_new))
+        session.read(record)  # where this repeats one that is over, its caller has the result now
 
     async def _execution(self, call: Call) -> None:
         session, record = self._known(call)
