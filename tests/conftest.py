@@ -17,7 +17,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,17 @@ from carrel.cli import launch
 from carrel.client import ApiError, AsyncClient, Client, Connection
 from carrel.config import load
 from carrel.models import Level
-from items import parameter
+from coprocess import Coprocess
+from dialects import DIALECTS
+from items import Stronghold, parameter
 from leftovers import Before, become_subreaper
 
 pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "runtimes", "small_pool", "world")  # further fixtures
 
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"
-SMALL = '[pools.python]\ncarrel = {image = "python-slim"}\n'
+ONE = "[pools.python]\n"
+SMALL = f'{ONE}carrel = {{image = "python-slim"}}\n'
 BEFORE = pytest.StashKey[Before]()
 TEMPORARY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
@@ -49,11 +52,15 @@ carrel = {image = "python-slim", memory = "256MiB", disk = "64MiB", tmp = "16MiB
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server. Its connection file is read anew each time, as it changes when a gateway is replaced."""
+    """A running server. Its connection file is read anew each time, as it changes when a gateway is replaced.
+
+    `pool` is what tests call; in one of another runtime than Python, clients run their Python all the same (coprocess.py).
+    """
 
     state: Path
     level: Level
     process: subprocess.Popen[bytes]
+    pool: str = "python"
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -66,13 +73,14 @@ class Server:
 
     @property
     def endpoint(self) -> str:
-        return self.endpoint_of("python")
+        return self.endpoint_of(self.pool)
 
     def endpoint_of(self, pool: str) -> str:
         return str(self.connection["pools"][pool]["endpoint"])
 
     def client(self, identifier: str | None = None) -> Client:
-        return Client.from_connection(self.state, identifier=identifier or fresh_identifier())
+        kind = Client if self.pool == "python" else Coprocess
+        return kind.from_connection(self.state, pool=self.pool, identifier=identifier or fresh_identifier())
 
 
 SlimServer = Callable[..., AbstractContextManager[Server]]
@@ -106,6 +114,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         levels: list[str] = [Level.NAMESPACE] if marks & {"clients", "one_level"} else [*LEVELS]
         if Level.GVISOR in levels and "packages" in marks:
             levels[levels.index(Level.GVISOR)] = WITH_PACKAGES
+        if "every_pool" in marks:
+            levels += [f"{level}+{dialect.name}" for dialect in DIALECTS[1:] for level in levels]
         metafunc.parametrize("server", levels, indirect=True, scope="session", ids=str)
 
 
@@ -113,10 +123,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"server", "slim_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        if parameter(item, "runtimes") not in (None, Level.NAMESPACE):
+        if parameter(item, "runtimes") not in (None, Level.NAMESPACE) or "+" in str(parameter(item, "server")):
             item.add_marker("thorough")
         if {parameter(item, "server"), parameter(item, "fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:
             item.add_marker("thorough")  # the same suite once more
+        if isinstance(parameter(item, "fortress"), Stronghold):
+            item.add_marker("thorough")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -144,15 +156,19 @@ def anyio_backend() -> str:
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One server of the `python` image per isolation level, for the whole run. Its built image is kept between runs.
 
-    At level gvisor, where each session imports its image anew, it is the small one, but for tests marked `packages`.
+    At level gvisor, where each session imports its image anew, it is the small one, but for tests marked `packages`. For those marked
+    `every_pool` there are servers of the other runtimes' pools too.
     """
-    level, user = Level(request.param.split("+")[0]), request.config.getoption("--user")
+    word, _, what = str(request.param).partition("+")
+    level, user = Level(word), request.config.getoption("--user")
+    dialect = next((each for each in DIALECTS if each.name == what), None)
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(SMALL if request.param == Level.GVISOR else "")
+        small = SMALL if request.param == Level.GVISOR else ONE
+        file.write(f"[pools.{dialect.name}]\n{dialect.table}\n" if dialect else small)
         file.flush()
         Path(file.name).chmod(0o644)
         with _start(level, user, ["--config", file.name]) as running:
-            yield running
+            yield replace(running, pool=dialect.name) if dialect else running
 
 
 @pytest.fixture
@@ -182,7 +198,11 @@ def slim_server(request: pytest.FixtureRequest) -> SlimServer:
 
     @contextlib.contextmanager
     def start(
-        *arguments: str, level: Level = Level.NAMESPACE, config: str = SLIM, state: Path | None = None
+        *arguments: str,
+        level: Level = Level.NAMESPACE,
+        config: str = SLIM,
+        state: Path | None = None,
+        pool: str = "python",
     ) -> Iterator[Server]:
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(config)
@@ -190,7 +210,7 @@ def slim_server(request: pytest.FixtureRequest) -> SlimServer:
             Path(file.name).chmod(0o644)
             options = ["--config", file.name, *arguments]
             with _start(level, request.config.getoption("--user"), options, state) as running:
-                yield running
+                yield replace(running, pool=pool)
 
     return start
 

@@ -148,4 +148,4 @@ SHELL = Dialect(
     dies_whole=False,
 )
 
-DIALECTS = (PYTHON, SHELL)
+DIALECTS = (PYTHON, NODE, SHELL)

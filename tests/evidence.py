@@ -1,9 +1,11 @@
 """The table of attacks, levels and outcomes in docs/security/attacks.md, made by the run of the attacks itself.
 
-Whatever uses the `fortress` runs at every level in LEVELS. Three marks say where a level differs, each with its reason:
+Whatever uses the `fortress` runs at every level in LEVELS, in sandboxes of Python and of all RUNTIMES: by a Python process beside their
+guests (coprocess.py), so that the attacks are the same programs. Four marks say where something differs, each with its reason:
 
     not_at(level, …, reason)   what is attacked does not exist there: the test is left out
     open_at(level, …, reason)  the attack succeeds there, and is expected to: once it no longer does, the run fails, and the mark goes
+    of_python(reason)          the attack is on Python's own guest, or by it
     weaker(who, reason)        the test itself asserts a weaker promise for `who`: "user" (a server that is not root's), or a level
 
 With `--evidence` the outcomes of this run go into docs/security/attacks.json, where those of other runs stay (another level, or
@@ -22,9 +24,10 @@ from typing import Any
 import pytest
 
 from carrel.models import Level
-from items import parameter
+from items import Stronghold, level_of, parameter
 
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED]  # strongest first
+RUNTIMES = ("node", "shell")  # besides Python
 FOLDER = Path(__file__).parent / "security"
 PAGE = Path(__file__).parent.parent / "docs/security/attacks.md"
 STOPPED, WEAKER, OPEN, ABSENT, FAILED = "stopped", "weaker", "open", "absent", "FAILED"
@@ -51,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in (
         "not_at(*levels, reason): what is attacked does not exist at these levels",
         "open_at(*levels, reason): the attack succeeds at these levels, and is asserted to",
+        "of_python(reason): the attack is on Python's own guest, or by it, and runs in no other runtime's sandboxes",
         "weaker(who, reason): the test asserts a weaker promise for a level or for 'user'",
     ):
         config.addinivalue_line("markers", line)
@@ -61,7 +65,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "fortress" in metafunc.fixturenames:
         marks = {mark.name for mark in metafunc.definition.iter_markers()}
         levels = [Level.NAMESPACE] if "one_level" in marks else LEVELS
-        metafunc.parametrize("fortress", levels, indirect=True, scope="session", ids=str)
+        others = (
+            [] if "of_python" in marks else [Stronghold(level, runtime) for runtime in RUNTIMES for level in levels]
+        )
+        metafunc.parametrize("fortress", [*levels, *others], indirect=True, scope="session", ids=str)
 
 
 class Evidence:
@@ -126,8 +133,7 @@ def name_of(item: pytest.Item) -> str:
 def _level(item: pytest.Item) -> Level | None:
     if item.path.parent != FOLDER:
         return None
-    level = parameter(item, "fortress")
-    return level if isinstance(level, Level) else None
+    return level_of(parameter(item, "fortress"))
 
 
 def _reason(item: pytest.Item, mark: str, who: str) -> str:

@@ -17,20 +17,21 @@ import pytest
 from carrel.client import ApiError, Client, Result
 from carrel.models import Level
 from conftest import Server, SlimServer
+from coprocess import COPROCESS_ENDED
+from dialects import DIALECTS
+from items import Stronghold
 from processes import children, command, descendants, eventually, parent_of
 
 MEMORY_MIB, DISK_MIB, TMP_MIB, PIDS, INODES = 192, 32, 16, 48, 12_000
 FORTRESS = f"""
-[pools.python]
-scaleConfiguration = {{maxConcurrentSessions = 8, readySessionInstances = 2}}
-
-[pools.python.carrel]
-image = "python-slim"
-memory = "{MEMORY_MIB}MiB"
-disk = "{DISK_MIB}MiB"
-inodes = {INODES}
-tmp = "{TMP_MIB}MiB"
-pids = {PIDS}
+[pools.{{name}}]
+{{table}}
+scaleConfiguration = {{{{maxConcurrentSessions = 8, readySessionInstances = 2}}}}
+carrel.memory = "{MEMORY_MIB}MiB"
+carrel.disk = "{DISK_MIB}MiB"
+carrel.inodes = {INODES}
+carrel.tmp = "{TMP_MIB}MiB"
+carrel.pids = {PIDS}
 """
 
 # The errno's name, or "" where the call succeeded; for code that has imported errno.
@@ -80,6 +81,15 @@ class Attacker:
     @property
     def level(self) -> Level:
         return self.server.level
+
+    @property
+    def is_guest(self) -> bool:
+        """Whether the code runs in the guest itself, and not in a process beside it."""
+        return self.server.pool == "python"
+
+    def has_died(self, result: Result) -> bool:
+        """Whether what ran the code was ended under it."""
+        return "Kernel restarted" in result.stderr or (not self.is_guest and COPROCESS_ENDED in result.stderr)
 
     def host_pid(self) -> int:
         """A process of the session's code, as this machine numbers it; at level gvisor its kernel: the code's are no processes here."""
@@ -135,7 +145,10 @@ def real_uid(pid: int) -> int:
 @pytest.fixture(scope="session")
 def fortress(request: pytest.FixtureRequest, slim_server: SlimServer) -> Iterator[Server]:
     """One server for all attacks at each level (evidence.py says which)."""
-    with slim_server(config=FORTRESS, level=Level(request.param)) as server:
+    place = request.param if isinstance(request.param, Stronghold) else Stronghold(request.param, "python")
+    dialect = next(each for each in DIALECTS if each.name == place.runtime)
+    config = FORTRESS.format(name=dialect.name, table=dialect.table)
+    with slim_server(config=config, level=place.level, pool=dialect.name) as server:
         yield server
 
 

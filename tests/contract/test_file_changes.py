@@ -10,6 +10,8 @@ import pytest
 from carrel.client import ApiError, Client
 from endpoint import Endpoint, error_of
 
+pytestmark = pytest.mark.every_pool
+
 ESCAPES = ["../etc/passwd", "..", "a/../../b", "/etc/passwd", "a\\b", "a\x00b", "x" * 256]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from endpoint import NEW_FILES, OLD_FILES, V24_02, V25_10, VERSIONS, Endpoint, error_of
 
+pytestmark = pytest.mark.every_pool
+
 NAMES = [
     "plain.txt",
     "with space.txt",

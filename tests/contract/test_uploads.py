@@ -12,6 +12,8 @@ import pytest
 from endpoint import V24_02, Endpoint, error_of
 from processes import eventually
 
+pytestmark = pytest.mark.every_pool
+
 LIMIT = 134_217_728
 BOUNDARY = "b0undary"
 FORM = {"Content_Type": f"multipart/form-data; boundary={BOUNDARY}"}

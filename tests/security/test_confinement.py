@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from carrel.backends import definitions
+from carrel.backends.uv import DEFINITIONS
 from carrel.models import Level
 from fortress import PIDS, Attacker, real_uid
 
@@ -80,6 +82,7 @@ def test_it_looks_like_an_ordinary_account(probe: Attacker) -> None:
     )
 
 
+@pytest.mark.of_python(reason="asked in tests/test_guests.py for programs; commands have what their shell gives them")
 def test_only_stdio_and_the_result_socket_are_open(probe: Attacker) -> None:
     """Descriptors 0 to 3: nothing that a template held has come along, and a child program inherits three of them."""
     assert probe.value("sorted(int(n) for n in os.listdir('/proc/self/fd'))[:-1]") == [0, 1, 2, 3]
@@ -110,6 +113,8 @@ def test_the_environment_is_the_images(probe: Attacker) -> None:
             "PYTHONUSERBASE",
         ),
         *("PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONSAFEPATH"),  # at level restricted, where the image is not mounted
+        *(() if probe.is_guest else ("PWD", "OLDPWD", "SHLVL", "_")),  # a shell's
+        *definitions.read(probe.server.pool, DEFINITIONS / probe.server.pool).environment,
     }
     values = set(probe.value("list(os.environ.values())"))
     assert not values & {

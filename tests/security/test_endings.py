@@ -10,6 +10,10 @@ from carrel.models import Level
 from fortress import Attacker
 from processes import alive, eventually
 
+pytestmark = pytest.mark.of_python(
+    reason="how Python's own guest ends, and is restarted; other guests' ends are in tests/contract/test_runtimes.py"
+)
+
 
 @pytest.mark.parametrize(
     ("code", "reason"),

@@ -18,6 +18,7 @@ from carrel.cli.launch import LaunchError
 from carrel.client import ApiError, Client
 from carrel.models import Level
 from conftest import SlimServer
+from coprocess import COPROCESS_ENDED
 from fortress import DISK_MIB, INODES, MEMORY_MIB, PIDS, TMP_MIB, Attacker
 from processes import alive, descendants, eventually
 
@@ -82,7 +83,9 @@ def test_a_memory_bomb_is_a_result(attacker: Attacker) -> None:
     result = attacker.run("hoard = []\nwhile True: hoard.append(b'x' * (1 << 20))")
 
     assert result.status == "Failed"
-    if attacker.has_control_groups and attacker.level is not Level.GVISOR:
+    if not attacker.is_guest:
+        assert "MemoryError" in result.stderr or COPROCESS_ENDED in result.stderr
+    elif attacker.has_control_groups and attacker.level is not Level.GVISOR:
         assert result.stderr == OUT_OF_MEMORY
     else:
         assert "MemoryError" in result.stderr or "out of memory" in result.stderr
@@ -103,7 +106,7 @@ for n in range(16):
 """
     result = attacker.run(code, timeout=15)
 
-    assert "Kernel restarted" in result.stderr or 9 in result.result
+    assert attacker.has_died(result) or 9 in result.result
     attacker.still_works()
 
 
@@ -122,7 +125,7 @@ def test_memory_without_an_owner_counts_too(attacker: Attacker, code: str) -> No
     result = attacker.run(code.replace("{mib}", str(MEMORY_MIB * 3 // 2)))
 
     assert result.status == "Failed"
-    assert "Kernel restarted" in result.stderr or "Error" in result.stderr
+    assert attacker.has_died(result) or "Error" in result.stderr
     attacker.still_works()
 
 
@@ -138,7 +141,9 @@ except OSError as error: reason = errno.errorcode[error.errno]
 os.unlink('{folder}/flood')
 [reason, written >> 20]
 """
-    assert attacker.value(code) == ["ENOSPC", TMP_MIB]
+    reason, written = attacker.value(code)
+    assert reason == "ENOSPC"
+    assert written == TMP_MIB or (not attacker.is_guest and written == TMP_MIB - 1)  # a coprocess has some bytes there
 
 
 @pytest.mark.not_at("restricted", reason="its folders lie on the machine's disk: a limit for each file, none for all")
@@ -244,6 +249,7 @@ def test_files_work_while_all_memory_is_eaten(attacker: Attacker) -> None:
     attacker.still_works()
 
 
+@pytest.mark.of_python(reason="beside a guest Python needs a process for each call")
 def test_files_work_while_all_processes_are_eaten(attacker: Attacker) -> None:
     hold = "children = []\ntry:\n    while True: children.append(subprocess.Popen(['sleep', '60']))\nexcept OSError: time.sleep(1)"
     with running(attacker, hold, 10):
@@ -253,6 +259,7 @@ def test_files_work_while_all_processes_are_eaten(attacker: Attacker) -> None:
     assert attacker.value("for child in children: child.kill()\n1 + 1") in ("", 2)
 
 
+@pytest.mark.of_python(reason="beside a guest Python needs descriptors for each call")
 def test_a_call_works_with_every_descriptor_in_use(attacker: Attacker) -> None:
     """1024 open files: `1 + 1` and interrupts need none."""
     attacker.value(

@@ -10,6 +10,10 @@ import pytest
 from carrel.client import Client
 from fortress import Attacker
 
+pytestmark = pytest.mark.of_python(
+    reason="by the streams and values of Python's guest; those of others are in tests/contract/test_runtimes.py"
+)
+
 MANY = 150
 
 

@@ -66,6 +66,7 @@ def test_the_agents_links_and_descriptors_cannot_be_followed(probe: Attacker) ->
     reason="the nursery, which makes interpreters, is seen beside the agent; it can be neither signalled nor traced",
 )
 @pytest.mark.not_at("restricted", reason="asked in test_restricted.py: /proc is the machine's, and closed")
+@pytest.mark.of_python(reason="how many processes make up a session differs")
 def test_no_other_process_is_in_sight(attacker: Attacker) -> None:
     """In /proc there are the agent, the interpreter and nobody else; pids of the host are not pids here."""
     assert (

@@ -40,7 +40,7 @@ def test_killing_everybody_kills_oneself_only(attacker: Attacker, target: str) -
     result = attacker.run(f"child = subprocess.Popen(['sleep', '60'])\nos.kill({target}, 9)\nos.kill(os.getpid(), 9)")
 
     assert result.status == "Failed"
-    assert "Kernel restarted" in result.stderr
+    assert attacker.has_died(result)
     attacker.still_works()
 
 
@@ -96,6 +96,7 @@ def test_priorities_of_others_cannot_be_changed(attacker: Attacker) -> None:
     ],
     ids=["blocked", "handled"],
 )
+@pytest.mark.of_python(reason="what is killed has to be the guest")
 def test_a_loop_that_will_not_be_interrupted_is_killed(attacker: Attacker, setting: str) -> None:
     """First SIGINT, then SIGKILL, a second later."""
     began = time.monotonic()
@@ -107,6 +108,7 @@ def test_a_loop_that_will_not_be_interrupted_is_killed(attacker: Attacker, setti
     attacker.still_works()
 
 
+@pytest.mark.of_python(reason="what is restored is Python's guest")
 def test_signal_games_do_not_outlast_a_call(attacker: Attacker) -> None:
     """SIGINT ignored, handled or blocked by one call interrupts the next one all the same."""
     attacker.value(
@@ -119,6 +121,7 @@ def test_signal_games_do_not_outlast_a_call(attacker: Attacker) -> None:
     assert attacker.value("kept") == 1
 
 
+@pytest.mark.of_python(reason="what is stopped has to be the guest")
 def test_a_stopped_interpreter_is_replaced(attacker: Attacker) -> None:
     """SIGSTOP on oneself: no interrupt wakes it, the kill does."""
     result = attacker.run("os.kill(os.getpid(), signal.SIGSTOP)", timeout=1)

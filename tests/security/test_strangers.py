@@ -54,6 +54,7 @@ def test_sockets_of_one_session_cannot_be_reached_from_another(attacker: Attacke
 
 
 @pytest.mark.not_at("restricted", reason="asked in test_restricted.py: /proc is the machine's, and closed")
+@pytest.mark.of_python(reason="how many processes make up a session differs")
 def test_processes_of_one_session_are_invisible_to_another(attacker: Attacker, accomplice: Attacker) -> None:
     attacker.value("child = subprocess.Popen(['sleep', '600'])")
 
@@ -63,6 +64,7 @@ def test_processes_of_one_session_are_invisible_to_another(attacker: Attacker, a
     )
 
 
+@pytest.mark.of_python(reason="beside a guest Python has a folder of its own in TMPDIR")
 def test_variables_end_with_their_session(attacker: Attacker) -> None:
     """A new session of the same name finds nothing: no variable, no module changed, no file, no process."""
     attacker.value(
