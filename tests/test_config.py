@@ -10,7 +10,7 @@ import pytest
 
 from carrel.backends.select import candidates
 from carrel.config import SETTINGS, Config, ConfigError, load
-from carrel.models import MIB, Level, PoolSpec
+from carrel.models import MIB, ContainerType, Level, PoolSpec
 
 
 def write(folder: Path, text: str) -> str:
@@ -24,13 +24,18 @@ def load_file(folder: Path, text: str, **flags: Any) -> Config:
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    """Nothing set: loopback only, known ports, one pool of the python image at level namespace."""
+    """Nothing set: loopback only, known ports, a pool of each container type at level namespace."""
     config = load({}, {})
 
     assert config.host == ("127.0.0.1", "::1")
     assert (config.port, config.tls_port) == (8080, 8443)
     assert config.state == Path.home() / ".local/share/carrel"
-    assert config.pools == (PoolSpec("python", isolation=Level.NAMESPACE),)
+    assert [(pool.name, pool.container_type, pool.image) for pool in config.pools] == [
+        ("python", ContainerType.PYTHON, "python"),
+        ("node", ContainerType.NODE, "node"),
+        ("shell", ContainerType.SHELL, "shell"),
+    ]
+    assert config.pools[0] == PoolSpec("python", isolation=Level.NAMESPACE)
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:

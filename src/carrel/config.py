@@ -18,12 +18,14 @@ from typing import Any, Literal, Self
 
 from carrel.egress.addresses import parse_ranges
 from carrel.logs import LogFormat
-from carrel.models import Level, PoolSpec, pool_from_json
+from carrel.models import ContainerType, Level, PoolSpec, pool_from_json
 from carrel.pool_settings import ConfigError, level, minimum, parse_pool, refused, whole
 
 __all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
 
 Isolation = Literal["auto"] | Level
+
+DEFAULT_POOLS = {kind.image: {"containerType": kind.value} for kind in ContainerType}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,12 @@ def _value(
 
 
 def _with_pools(config: Config, tables: Any, *, has_minimum: bool) -> Config:
-    """The pools of the file, or the default pool. What "auto" comes to is found out by the host (backends/select.py)."""
+    """The pools of the file, or one of each container type. What "auto" comes to is found out by the host (backends/select.py)."""
     asked = None if config.isolation == "auto" else config.isolation
     least = config.minimum if has_minimum else None
     if not isinstance(tables, Mapping) or not all(isinstance(each, Mapping) for each in tables.values()):
         raise ConfigError("pools: must be tables, [pools.NAME]")
-    pools = tuple(parse_pool(name, table, asked, least) for name, table in (tables or {"python": {}}).items())
+    pools = tuple(parse_pool(name, table, asked, least) for name, table in (tables or DEFAULT_POOLS).items())
     return dataclasses.replace(config, pools=pools)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carrel.config import Config
-from carrel.models import Level
+from carrel.models import ContainerType, Level
 
 # Held to docs/concepts/isolation.md by a test: what is promised on the terminal is what the documentation says.
 STOPS = {
@@ -43,13 +43,15 @@ def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, An
         lines += [f"  warning       pool {name}: {pool['error']}"] if pool["error"] else []
         lines += [f"  what to do    {pool['advice']}"] if pool["advice"] else []
     endpoints = [(name, pool["endpoint"]) for name, pool in connection["pools"].items() if pool]
-    lines += [f"  pool          {name}  {endpoint}" for name, endpoint in endpoints]
+    for name, endpoint in endpoints:
+        is_coming = not pools[name]["is_ready"] and not pools[name]["error"]
+        lines.append(f"  pool          {name}  {endpoint}{'  (still starting)' if is_coming else ''}")
     lines += [
         f"  connection    {config.state / 'connection.json'}",
         "",
         "Try it:",
         "",
-        curl(config, next(endpoint for name, endpoint in endpoints if not pools[name]["error"])),
+        curl(config, *_example(config, connection, ready)),
         "",
     ]
     return "\n".join(lines)
@@ -70,10 +72,31 @@ def _alarm(ready: Mapping[str, Any]) -> list[str]:
     return [_RULE, *lines, _RULE, ""] if lines else []
 
 
-def curl(config: Config, endpoint: str) -> str:
+def answering(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, ContainerType]:
+    """The endpoint of the first pool that answers now, and what it runs."""
+    pools = [
+        pool for pool in config.pools if connection["pools"].get(pool.name) and not ready["pools"][pool.name]["error"]
+    ]
+    first = next((pool for pool in pools if ready["pools"][pool.name]["is_ready"]), pools[0])
+    return connection["pools"][first.name]["endpoint"], first.container_type
+
+
+def _example(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, str]:
+    endpoint, kind = answering(config, connection, ready)
+    return endpoint, _SIX_TIMES_SEVEN[kind]
+
+
+_SIX_TIMES_SEVEN = {
+    ContainerType.PYTHON: "print(6 * 7)",
+    ContainerType.NODE: "console.log(6 * 7)",
+    ContainerType.SHELL: "echo $((6 * 7))",
+}
+
+
+def curl(config: Config, endpoint: str, code: str) -> str:
     """A command to paste into a shell. The token is taken from connection.json: a terminal's history is no place for one."""
     file = config.state / "connection.json"
     return f"""TOKEN=$(python3 -c 'import json; print(json.load(open("{file}"))["token"])')
 curl "{endpoint}/executions?api-version=2025-10-02-preview&identifier=test" \\
   -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\
-  -d '{{"code": "print(6 * 7)"}}'"""
+  -d '{{"code": "{code}"}}'"""

@@ -124,7 +124,7 @@ def _client(folder: Path, pool: str, identifier: str) -> Iterator[Client]:
             if sys.stderr.isatty():  # not in scripts, whose stderr is the program's
                 click.echo("no server is running: starting one for this call (a first start builds images) …", err=True)
             try:
-                folder = stack.enter_context(private_server(["--log-level", "warning"]))
+                folder = stack.enter_context(private_server(["--log-level", "warning"], pool=pool))
             except LaunchError as error:
                 raise click.ClickException(f"no server is running, and none could be started: {error}") from error
         try:

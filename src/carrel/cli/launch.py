@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from carrel.cli.statefolder import is_held
+from carrel.config import DEFAULT_POOLS
 
 _PREFIX = "carrel-private-"  # of temporary state folders
 _STARTING_S = 60.0  # a folder so young may belong to a server that has not taken it yet
@@ -74,9 +75,10 @@ def server(
 
 
 @contextlib.contextmanager
-def private_server(arguments: Sequence[str] = (), state: Path | None = None) -> Iterator[Path]:
+def private_server(arguments: Sequence[str] = (), state: Path | None = None, pool: str = "") -> Iterator[Path]:
     """A server that is there for the block only, and no longer than this process however it ends; yields its state folder.
 
+    Of the pools that there are without a configuration file it has only `pool`.
     Without `state` the folder is a temporary one. One that a killed process left behind is removed by the next.
     """
     for number in (
@@ -87,6 +89,11 @@ def private_server(arguments: Sequence[str] = (), state: Path | None = None) -> 
     _remove_abandoned()
     with contextlib.ExitStack() as stack:
         folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX)))
+        if pool in DEFAULT_POOLS and not os.environ.get("CARREL_CONFIG"):
+            file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="carrel-pool-", suffix=".toml"))
+            file.write(f'[pools.{pool}]\ncontainerType = "{DEFAULT_POOLS[pool]["containerType"]}"\n')
+            file.flush()
+            arguments = [*arguments, "--config", file.name]
         stack.enter_context(server(folder, ["--until-eof", *arguments], stdin=subprocess.PIPE))
         yield folder
 

@@ -8,7 +8,6 @@ import os
 import ssl
 import stat
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,10 @@ from carrel.cli.options import config_option
 from carrel.cli.statefolder import is_held
 from carrel.client import Connection
 from carrel.client.connection import is_local
+from carrel.config import DEFAULT_POOLS
 
 _LINE = 32 * 1024 * 1024  # bytes of a message: the server takes 16 MiB
 _CALL_S = 86_400.0  # a call ends when its code does; progress and pings come in between
-
-_RUNTIMES = {"python": "PythonLTS", "node": "NodeLTS", "shell": "Shell"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,27 +71,19 @@ def _own(pool: str, state: Path | None, config: str | None) -> Iterator[Target]:
     """The running server of the folder, or one that lives as long as the block."""
     with contextlib.ExitStack() as stack:
         if state is None or not is_held(state):
-            arguments = ["--log-level", "warning"]
-            arguments += ["--config", config or stack.enter_context(_single(pool))]
+            if config is None and pool not in DEFAULT_POOLS:
+                raise click.UsageError(
+                    f"--pool must be one of {', '.join(DEFAULT_POOLS)} unless --config says what {pool} is"
+                )
+            arguments = ["--log-level", "warning", *(["--config", config] if config else [])]
             try:
-                state = stack.enter_context(private_server(arguments, state))
+                state = stack.enter_context(private_server(arguments, state, pool))
             except LaunchError as error:
                 raise click.ClickException(f"no server could be started: {error}") from error
         found = Connection.read(state).pools.get(pool)
         if found is None or found.mcp is None or found.mcp_key is None:
             raise click.ClickException(f"the server has no pool {pool}")
         yield Target(found.mcp, found.mcp_key)
-
-
-@contextlib.contextmanager
-def _single(pool: str) -> Iterator[str]:
-    """A configuration with this pool and no other."""
-    if pool not in _RUNTIMES:
-        raise click.UsageError(f"--pool must be one of {', '.join(_RUNTIMES)} unless --config says what {pool} is")
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(f'[pools.{pool}]\ncontainerType = "{_RUNTIMES[pool]}"\n')
-        file.flush()
-        yield file.name
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import httpx
 
 from carrel import logs
 from carrel.cli import capabilities
-from carrel.cli.banner import banner
+from carrel.cli.banner import answering, banner
 from carrel.cli.children import ChildError
 from carrel.cli.hello import say_hello
 from carrel.cli.listeners import ListenError
@@ -20,6 +20,7 @@ from carrel.cli.options import all_settings, load_config
 from carrel.cli.statefolder import FolderError
 from carrel.cli.supervisor import Supervisor
 from carrel.config import ConfigError
+from carrel.models import ContainerType
 from carrel.storage import StateError
 
 
@@ -40,7 +41,8 @@ def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
         click.echo(banner(config, connection, ready))
         if hello:
             # Beside the supervisor's own loop, which has the processes to look after.
-            threading.Thread(target=_hello, args=(connection,), daemon=True).start()
+            greeted = answering(config, connection, ready)
+            threading.Thread(target=_hello, args=(str(connection["token"]), *greeted), daemon=True).start()
 
     try:
         status = asyncio.run(Supervisor(config, announce, until_eof).run())
@@ -49,8 +51,9 @@ def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
     sys.exit(status)
 
 
-def _hello(connection: dict[str, Any]) -> None:
+def _hello(token: str, endpoint: str, kind: ContainerType) -> None:
     try:
-        click.echo(f"The how-to's hello-world, through the API:\n\n{say_hello(connection)}\nServing; Ctrl-C stops.")
+        answer = say_hello(token, endpoint, kind)
+        click.echo(f"The how-to's hello-world, through the API:\n\n{answer}\nServing; Ctrl-C stops.")
     except httpx.HTTPError as error:
         click.echo(f"the hello-world failed: {error}", err=True)

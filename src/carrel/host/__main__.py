@@ -70,15 +70,24 @@ async def serve(given: Inheritance) -> None:
 
 
 async def _open(keeper: Keeper, choice: select.Choice) -> None:
-    """Every pool that has a level, and the refusals of the others; until each has a sandbox or a reason why it has none."""
+    """Every pool that has a level, and the refusals of the others; until one has a sandbox, or each a reason why it has none.
+
+    The others go on starting, however long that takes: an image may have to be built.
+    """
     for spec in choice.pools:
         await keeper.apply_pool(spec)
     for each in choice.refused:
         fields = {"pool": each.pool.name, "reason": each.reason, "what_to_do": each.advice}
         log.error("a pool is refused", extra=fields)
         keeper.refuse_pool(each.pool, each.reason)
-    for spec in choice.pools:
-        await keeper.settled(spec.name)
+    starting = {asyncio.ensure_future(keeper.settled(spec.name)) for spec in choice.pools}
+    try:
+        for settled in asyncio.as_completed(starting):
+            if await settled is None:
+                break
+    finally:
+        for task in starting:
+            task.cancel()
 
 
 def _nothing_to_serve(choice: select.Choice, errors: list[str]) -> str:
@@ -93,7 +102,12 @@ def _boundary(choice: select.Choice, statuses: Mapping[str, PoolStatus]) -> dict
         log.warning(f"isolation is weaker than usual: {trial.level} does not work here", extra=fields)
     hints = {each.pool.name: each.advice for each in choice.refused}
     pools = {
-        name: {"isolation": status.isolation, "error": status.error, "advice": hints.get(name, "")}
+        name: {
+            "isolation": status.isolation,
+            "is_ready": bool(status.warm),
+            "error": status.error,
+            "advice": hints.get(name, ""),
+        }
         for name, status in statuses.items()
     }
     passed = [{"level": each.level, "reason": each.reason, "advice": each.advice} for each in choice.passed_over]
