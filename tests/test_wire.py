@@ -399,7 +399,7 @@ def test_a_shell_commands_status_is_its_exit_code(
     """LangChain takes int() of it. At its limit a command has printed nothing, and taken just so long, as on the live service."""
     ended = Status.SUCCEEDED if exit_code == 0 else Status.FAILED
     used = replace(USED, wall_ms=2008.4)
-    command = replace(DONE, status=ended, outcome=outcome, exit_code=exit_code, usage=used, is_shell=True)
+    command = replace(DONE, status=ended, outcome=outcome, exit_code=exit_code, usage=used, command_timeout=2.0)
 
     envelope = json.loads(executions.encode_execution(command, NEWEST))
 

@@ -301,9 +301,14 @@ class Execution:
     outputs: tuple[Output, ...] = ()  # in the order in which they were displayed
     dropped_outputs: int = 0  # displays that were over a limit, or no displays
     variables: Mapping[str, Any] | None = None  # of those asked for, what there is; None where none were asked for
-    is_shell: bool = False  # a command of the shell, not code
+    command_timeout: float | None = None  # seconds that a command of the shell was given; None of code
     expires_at: float | None = field(default=None, compare=False)  # its session, as far as the call told
     exit_code: int | None = None  # of a command that came to its end
+
+    @property
+    def is_shell(self) -> bool:
+        """Whether it is a command of the shell, not code."""
+        return self.command_timeout is not None
 
     @property
     def wall_ms(self) -> int:

@@ -120,7 +120,7 @@ def _told(record: Record) -> Header:
         "usage": None if record.usage is None else codec.usage_to(record.usage),
     }
     if record.spec.shell is not None:
-        told["is_shell"] = 1
+        told["command_timeout"] = record.spec.timeout
     if record.spec.wanted:
         told["wanted"] = 1
     if record.dropped:

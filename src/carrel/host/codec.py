@@ -215,7 +215,7 @@ def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Exec
         outputs=tuple(given),
         dropped_outputs=fields.get("dropped", 0) + len(displays) - len(given),
         variables=outputs.variables_from(variables) if "wanted" in fields else None,
-        is_shell="is_shell" in fields,
+        command_timeout=fields.get("command_timeout"),
         exit_code=fields.get("exit_code"),
     )
 

@@ -79,8 +79,8 @@ def _result(execution: Execution, version: Version) -> dict[str, Any]:
     if execution.is_shell:
         del result["executionResult"]  # a command has none
         if execution.outcome is Outcome.TIMEOUT:  # as the live service answers: nothing printed, and the limit itself
-            whole_seconds = execution.wall_ms // 1000 * 1000
-            result |= {"stdout": "", "stderr": "", "executionTimeInMilliseconds": whole_seconds}
+            limit_ms = round((execution.command_timeout or 0) * 1000)
+            result |= {"stdout": "", "stderr": "", "executionTimeInMilliseconds": limit_ms}
     return result | _ours(execution)
 
 
