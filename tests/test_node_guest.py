@@ -302,15 +302,17 @@ def test_limits_are_told(node: Interpreter) -> None:
 
     assert node.run(code).cause == "disk"
     assert node.run("new ArrayBuffer(2 ** 52)").cause == "memory"
+    assert node.run("Buffer.alloc(2 ** 52)").cause == "memory"
     assert node.run("throw new Error('plain')").cause is None
 
 
 def test_exit_ends_the_guest(image: images.Image, folder: Path, command: list[str]) -> None:
     """With its status, and with what was printed; the agent tells, and the host makes another."""
     with Interpreter(image, folder, command=command) as guest, pytest.raises(Died) as died:
+        guest.run("await new Promise(done => setTimeout(done, 100))")  # a thread watches by now
         guest.run("console.log('last words'); process.on('exit', () => console.log('handler')); process.exit(3)")
 
-    assert (died.value.status, died.value.stdout) == (3, "last words\nhandler\n")
+    assert (died.value.status, died.value.stdout, died.value.stderr) == (3, "last words\nhandler\n", "")
 
 
 def test_a_fresh_guest_knows_no_names_of_ours(fresh: Interpreter) -> None:

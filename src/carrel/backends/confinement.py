@@ -194,6 +194,7 @@ def session(pool: PoolSpec, machine: Machine, number: int) -> dict[str, Any]:
         "memory_bytes": pool.memory_bytes,
         "rlimits": rlimits(pool, machine),
         "warden_rlimits": {**_WARDEN_RLIMITS, "RLIMIT_FSIZE": pool.data_bytes},
+        "environment": policy.runtime(pool),
     }
 
 

@@ -19,7 +19,7 @@ import pyseccomp
 
 from carrel.backends import arguments
 from carrel.errors import SandboxStartFailed
-from carrel.models import MIB, Network, PoolSpec
+from carrel.models import MIB, ContainerType, Network, PoolSpec
 
 USER = "user"
 UID = 1000  # inside; outside it is one host uid per session as root, the server's own uid otherwise
@@ -336,7 +336,14 @@ def listeners(pool: PoolSpec) -> list[tuple[str, str, int]]:
 
 def environment(pool: PoolSpec) -> dict[str, str]:
     """Variables of one pool's interpreters, above ENVIRONMENT and the image's. Programs read the proxy's in either case."""
-    return packages(pool, PACKAGES, WHEELS) | _proxies(pool)
+    return packages(pool, PACKAGES, WHEELS) | _proxies(pool) | runtime(pool)
+
+
+def runtime(pool: PoolSpec) -> dict[str, str]:
+    """What a runtime wants to know of the limits. V8 collects garbage by what it may take, and it sees the machine's memory, not ours."""
+    if pool.container_type is not ContainerType.NODE:
+        return {}
+    return {"NODE_OPTIONS": f"--max-old-space-size={pool.memory_bytes // MIB}"}
 
 
 def packages(pool: PoolSpec, place: str, wheels: str) -> dict[str, str]:

@@ -103,7 +103,7 @@ class ProcessSandbox(KilledOnce):
         (self._folder / "data").mkdir()
         environment = {**policy.ENVIRONMENT, **SINGLE_THREADED, **image.host_environment(library)}
         environment |= {"HOME": str(self._folder), "TMPDIR": str(self._folder)}
-        environment |= self._packages(pool, environment)
+        environment |= self._packages(pool, environment) | policy.runtime(pool)
         address_space = policy.rlimits(pool, has_memory_cgroup=False)["RLIMIT_AS"]
         arguments = (library, self._agent_end.fileno(), self._folder / "data", address_space, *_command(library, image))
         with self._agent_end:

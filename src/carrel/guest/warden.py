@@ -165,7 +165,7 @@ class Warden(agent.Agent):
         sandbox.keep_descriptors([null, stdout, stderr, control])
         sandbox.reset_signals()
         linux.die_with_parent()
-        os.environ.update(HOME=f"{spec['own']}/home", TMPDIR=f"{spec['own']}/tmp")  # noqa: S108 - the session's own
+        os.environ.update(spec["environment"], HOME=f"{spec['own']}/home", TMPDIR=f"{spec['own']}/tmp")  # noqa: S108 - the session's own
         os.environ.pop("MPLCONFIGDIR", None)
         os.chdir(f"{spec['own']}/data")
         sandbox.set_limits(spec["rlimits"])

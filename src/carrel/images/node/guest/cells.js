@@ -73,8 +73,12 @@ class Cells {
   /** Forget a cell that may never answer. Where it was interrupted, it has been thrown out of any line above. */
   abandon() {
     this.stopLooking();
-    this.connection.disconnect();
+    this.disconnect();
     this.connect();
+  }
+
+  disconnect() {
+    this.connection.disconnect();
   }
 
   reply(result, isAtOnce) {

@@ -16,6 +16,7 @@ const CAUSES = {
   __proto__: null,
   ENOMEM: 'memory',
   ERR_WORKER_OUT_OF_MEMORY: 'memory',
+  ERR_MEMORY_ALLOCATION_FAILED: 'memory',
   ENOSPC: 'disk',
   EDQUOT: 'disk',
   EFBIG: 'disk', // RLIMIT_FSIZE, at level restricted

@@ -12,7 +12,7 @@ const { Command } = require('./commands');
 const displays = require('./displays');
 const failures = require('./failures');
 const { Control, Pieces } = require('./frames');
-const { hasOwn, method, parse, quote, runTicks, setImmediate } = require('./inside');
+const { hasOwn, method, parse, quote, reallyExit, runTicks, setImmediate } = require('./inside');
 const { Interrupts } = require('./interrupts');
 const { Source } = require('./sources');
 const streams = require('./streams');
@@ -58,6 +58,10 @@ class Guest {
     displays.install((text) => this.show(text));
     process.setUncaughtExceptionCaptureCallback((error) => this.uncaught(error));
     this.cells = new Cells();
+    process.reallyExit = (code) => {
+      this.cells.disconnect(); // or Node says on stderr that it waits for the debugger
+      reallyExit(code);
+    };
   }
 
   /** Run a few cells for nothing, so that the first one of the session's finds things compiled; then be ready. */

@@ -16,6 +16,13 @@ const HEARD = 1;
 const READY = 2; // whether the other thread hears the signal
 const ANSWER_MS = 50;
 const IDLE_MS = 5_000;
+const LIMITS = {
+  __proto__: null,
+  maxOldGenerationSizeMb: 8,
+  maxYoungGenerationSizeMb: 1,
+  codeRangeSizeMb: 16, // not 512 of addresses, where they are limited
+  stackSizeMb: 0.5,
+};
 
 const { add, load, notify, store } = Atomics;
 const { defineProperty } = Object;
@@ -78,7 +85,7 @@ class Interrupts {
         execArgv: [],
         stdin: false,
         trackUnmanagedFds: false,
-        resourceLimits: { __proto__: null, maxOldGenerationSizeMb: 8, maxYoungGenerationSizeMb: 1, stackSizeMb: 0.5 },
+        resourceLimits: LIMITS,
       });
     } catch {
       return; // no room for a thread: the host still has the means to end the interpreter

@@ -18,16 +18,22 @@ function untilInterrupted() {
   } catch {}
 }
 
-const session = new Session();
-session.connectToMainThread();
-Atomics.store(flags, READY, 1);
-for (;;) {
-  untilInterrupted();
-  const run = Atomics.load(flags, RUN);
-  while (run !== 0 && Atomics.load(flags, RUN) === run) {
+/** Have V8 throw the main thread out of what it is in, until it has heard that it should end the call. */
+function interrupt(run) {
+  const session = new Session();
+  session.connectToMainThread(); // for this only: a process that exits says so while anybody is connected
+  while (Atomics.load(flags, RUN) === run) {
     const heard = Atomics.load(flags, HEARD);
     parentPort.postMessage(run);
     if (Atomics.wait(flags, HEARD, heard, ANSWER_MS) !== 'timed-out') break;
     session.post('Runtime.terminateExecution');
   }
+  session.disconnect();
+}
+
+Atomics.store(flags, READY, 1);
+for (;;) {
+  untilInterrupted();
+  const run = Atomics.load(flags, RUN);
+  if (run !== 0) interrupt(run);
 }
