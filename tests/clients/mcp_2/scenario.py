@@ -105,6 +105,20 @@ async def check_an_image_is_an_image() -> None:
     equal(base64.b64decode(images[0].data)[:8], PNG_SIGNATURE)
 
 
+async def check_a_chart_is_an_image_and_data() -> None:
+    """A figure is shown once, also where it is the value; a table comes as data."""
+    async with connected() as session:
+        environment = await launched(session)
+        code = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 4], label='growth')\nplt.title('Chart')\nplt.show()"
+        charted = await python(session, environment, code)
+        figure = await python(session, environment, "fig, ax = plt.subplots()\nax.plot([3, 1])\nfig")
+        table = await python(session, environment, "import pandas\npandas.DataFrame({'a': [1, 2]})")
+    equal([len([each for each in ran.content if each.type == "image"]) for ran in (charted, figure, table)], [1, 1, 0])
+    chart = structured(charted)["outputs"][0]["application/vnd.carrel.chart+json"]
+    equal((chart["type"], chart["title"]), ("line", "Chart"))
+    contains(list(structured(table)["outputs"][-1]), "application/vnd.dataresource+json")
+
+
 async def check_a_shell_command_is_run() -> None:
     """Its exit code is told; files are shared with code."""
     async with connected() as session:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +27,7 @@ from carrel import __version__
 from carrel.host.hostlink import HostLink
 from carrel.models import Network, PoolSpec
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
-from carrel.server.exchange import KEY, Exchange
+from carrel.server.exchange import KEY, CallerGone, Exchange
 from carrel.server.mcp import tools
 from carrel.server.mcp.progress import Report
 from carrel.server.mcp.toolbox import Caller, Toolbox, UnknownTool
@@ -78,7 +78,7 @@ class Library:
 
 
 class Transports:
-    """One pool's server behind its transports. `idle` is set while no tool is at work."""
+    """One pool's server behind its transports. `idle` is set while nobody waits for an answer."""
 
     def __init__(self, pool: PoolSpec, link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event) -> None:
         self.idle = asyncio.Event()
@@ -103,28 +103,45 @@ class Transports:
             _manager(server, stateless=True, json_response=False),
             _manager(server, stateless=False, json_response=False),
         ]
-        self.plain, self.streams, self.with_sessions = map(_owned, self._managers)
+        self.plain, self.streams, self.with_sessions = map(self._serving, self._managers)
 
     async def enter(self, stack: AsyncExitStack) -> None:
         for manager in self._managers:
             await stack.enter_async_context(manager.run())
+
+    def _serving(self, manager: StreamableHTTPSessionManager) -> ASGIApp:
+        """The manager's application, told who calls: an MCP session is for the caller that began it."""
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            principal = scope[KEY].principal
+            user = AuthenticatedUser(AccessToken(token="", client_id=principal.subject if principal else "", scopes=[]))
+            with self._counted() if scope["method"] == "POST" else contextlib.nullcontext():
+                await manager.asgi_app({**scope, "user": user}, receive, send)
+
+        return app
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """A request that is owed an answer. Streams that wait for news are none."""
+        self._calls += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self.idle.set()
 
     async def _list(self, _context: _Context, _params: Any) -> mcp_types.ListToolsResult:
         offered = tools.tools_of(self._toolbox.pool, await self._toolbox.runtime())
         return mcp_types.ListToolsResult.model_validate({"tools": [tool.to_json(self._is_open) for tool in offered]})
 
     async def _call(self, context: _Context, params: mcp_types.CallToolRequestParams) -> dict[str, Any]:
-        self._calls += 1
-        self.idle.clear()
         try:
             result = await self._toolbox.call(params.name, params.arguments, self._caller(context))
             return {"resultType": "complete", **result}  # 2026-07-28 wants it said; earlier versions never see it
         except UnknownTool:
             raise MCPError(mcp_types.INVALID_PARAMS, f"There is no tool '{params.name[:64]}' in this pool.") from None
-        finally:
-            self._calls -= 1
-            if not self._calls:
-                self.idle.set()
 
     def _caller(self, context: _Context) -> Caller:
         """A call is cancelled for its caller in an MCP session, where a message asks for it, and with 2026-07-28, where the end of the
@@ -149,18 +166,6 @@ def _manager(server: Server[Any], *, stateless: bool, json_response: bool) -> St
     )
 
 
-def _owned(manager: StreamableHTTPSessionManager) -> ASGIApp:
-    """The manager's application, told who calls: an MCP session is for the caller that began it."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        principal = scope[KEY].principal
-        subject = principal.subject if principal else ""
-        user = AuthenticatedUser(AccessToken(token="", client_id=subject, scopes=[]))
-        await manager.asgi_app({**scope, "user": user}, receive, send)
-
-    return app
-
-
 def _reporter(context: _Context) -> Report | None:
     """None where the caller did not ask for progress."""
     if not context.meta or context.meta.get("progress_token", context.meta.get("progressToken")) is None:
@@ -173,13 +178,16 @@ def _reporter(context: _Context) -> Report | None:
 
 
 class _WithoutWords(logging.Filter):
-    """Leaves an exception's kind and takes its text and its trace."""
+    """Leaves an exception's kind and takes its text and its trace. A caller that went is no error."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and record.exc_info[0] is not None:
-            record.kind = record.exc_info[0].__name__
+        error = record.exc_info[1] if record.exc_info else None
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is not None:
+            record.kind = type(error).__name__
             record.exc_info = None
-        return True
+        return not isinstance(error, CallerGone)
 
 
 def _quieten() -> None:
