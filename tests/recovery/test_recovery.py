@@ -66,7 +66,9 @@ def agent_of(server: Server, client: Client) -> int:
 def _place(pid: int) -> Path | int:
     with suppress(OSError):
         return Path(f"/proc/{pid}/ns/pid").readlink()
-    return real_uid(pid)
+    with suppress(OSError):
+        return real_uid(pid)
+    return 0  # it has ended meanwhile
 
 
 def groups_of(server: Server) -> list[str]:
