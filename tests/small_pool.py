@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from carrel.models import MIB, ExecutionSpec, Level, PoolSpec
-from carrel.sessions import link, runner
+from carrel.sessions import link, link_files, runner
 from carrel.sessions.executions import Record
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
@@ -21,7 +21,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """The ladder's steps in a fraction of their seconds."""
     monkeypatch.setattr(runner, "GRACE_S", 0.4)
     monkeypatch.setattr(link, "ANSWER_S", 1.0)
-    monkeypatch.setattr(link, "FILE_S", 1.0)
+    monkeypatch.setattr(link_files, "FILE_S", 1.0)
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import pytest
 
 from carrel.backends import capacity, policy
 from carrel.config import SETTINGS
-from carrel.guest import run, values
+from carrel.guest import archive, fileops, run, values, watch
 from carrel.models import MIB, PoolSpec
 from carrel.pool_settings import FIELDS
 from carrel.server import upload
-from carrel.sessions import executions, link, runner, store, streams
-from carrel.wire import names
+from carrel.sessions import executions, link_files, runner, store, streams
+from carrel.wire import environments, names
 from carrel.wire import programs as wire
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +32,10 @@ NO_LIMITS = {
     "carrel.egress.allow",
     "carrel.packages.index",
     "carrel.packages.wheels",
+    "carrel.expiryNotice",
+    "carrel.webhook.url",
+    "carrel.webhook.secret",
+    "carrel.secrets",
     "carrel.image",
     "carrel.isolation",
     "carrel.minimum",
@@ -111,7 +115,7 @@ def test_the_fixed_limits_are_the_codes() -> None:
     shown = [runner.VALUE_CAP // MIB, values.MAX_TEXT // MIB, values.MAX_JSON // MIB, values.MAX_DEPTH]
     assert [int(number) for number in re.findall(r"\d+", row("the value")[1])] == shown
     assert row("calls that wait for a session")[1] == str(runner.QUEUE)
-    assert row("calls under way in a session")[1] == str(link.MAX_STREAMS)
+    assert row("calls under way in a session")[1] == str(link_files.MAX_STREAMS)
     assert row("results kept of a session")[1] == f"{store.KEPT} and {store.KEPT_BYTES // MIB} MiB"
     assert (
         row("results of asynchronous calls that nobody has read")[1] == f"{store.KEPT} or {store.KEPT_BYTES // MIB} MiB"
@@ -122,6 +126,11 @@ def test_the_fixed_limits_are_the_codes() -> None:
     assert row("variables given to a call")[1] == f"{runner.CODE_BYTES // MIB} MiB of JSON"
     assert row("variables that come back from a call")[1] == f"{runner.VALUE_CAP // MIB} MiB of JSON"
     assert row("readers that follow an execution")[1] == str(executions.WATCHERS)
+    archive_bounds = f"{archive.MAX_BYTES // 1024**3} GiB, {archive.MAX_ENTRIES:,} entries, {archive.MAX_DEPTH} levels"
+    assert row("an archive of a directory")[1] == f"{archive_bounds}; {fileops.ARCHIVES} at once in a session"
+    assert row("a directory that is watched")[1] == f"{watch.MAX_ENTRIES:,} entries; {fileops.WATCHES} in a session"
+    environment = f"{environments.MAX_ENTRIES} entries, {environments.MAX_BYTES // 1024} KiB together"
+    assert row("the environment of a session")[1] == environment
     lengths = f"{names.MAX_PATH_BYTES:,} bytes, {names.MAX_SEGMENT_BYTES} a name, {names.MAX_DEPTH} levels"
     assert row("a path")[1] == lengths
 

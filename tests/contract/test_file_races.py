@@ -34,7 +34,7 @@ thread = threading.Thread(target=swap, daemon=True); thread.start()
 """
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_no_call_leaves_the_data_however_it_is_swapped(endpoint: Endpoint) -> None:
     """Nothing outside is read, listed, made, moved or removed; the session goes on, and so does its agent."""
     endpoint.run(SWAPPER)

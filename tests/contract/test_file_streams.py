@@ -199,6 +199,7 @@ def test_watchers_that_leave_make_room(endpoint: Endpoint) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.thorough
 def test_a_watcher_that_stalls_costs_nothing(endpoint: Endpoint) -> None:
     """While thousands of files come and go; afterwards it is told how things are, not how they were."""
     endpoint.upload("a", b"x")
@@ -221,6 +222,7 @@ def test_a_watcher_that_stalls_costs_nothing(endpoint: Endpoint) -> None:
         assert endpoint.result("6 * 7") == 42
 
 
+@pytest.mark.thorough
 def test_code_is_not_slowed_by_being_watched(endpoint: Endpoint) -> None:
     """A look takes a small share of the time, however much there is to look at."""
     endpoint.result("for n in range(5000): open(f'f{n}', 'w').close()")

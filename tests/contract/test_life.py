@@ -19,8 +19,8 @@ EVENTS = {"Accept": "text/event-stream"}
 
 
 @contextlib.contextmanager
-def events(endpoint: Endpoint) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-    headers = {"Authorization": f"Bearer {endpoint.token}", **EVENTS}
+def events(endpoint: Endpoint, **more: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+    headers = {"Authorization": f"Bearer {endpoint.token}", **EVENTS, **more}
     url = f"{endpoint.url}/session/events"
     with endpoint.http.stream("GET", url, params=endpoint.query(), headers=headers, timeout=20) as reply:
         assert reply.status_code == 200, reply.read()
@@ -103,6 +103,25 @@ def test_a_session_tells_of_its_restart_and_of_its_end(endpoint: Endpoint) -> No
         assert (kind, notice["reason"]) == ("ended", "it was deleted")
         assert next(happening, None) is None
     assert code_of(endpoint.send("GET", "session/events", headers=EVENTS)) == (404, "NoSessionFoundError")
+
+
+def test_who_lost_the_connection_is_told_what_happened_meanwhile(endpoint: Endpoint) -> None:
+    """By the number of the last event that they saw."""
+    endpoint.result("1")
+    with events(endpoint) as happening:
+        next(happening)
+        endpoint.run("import os; os._exit(3)")
+        assert next(happening)[0] == "restarted"
+
+    with events(endpoint, **{"Last-Event-ID": "1"}) as happening:
+        kinds = (kind for kind, _ in happening if kind != "allocated")
+        assert [next(kinds), next(kinds)] == ["session", "restarted"]
+    with events(endpoint, **{"Last-Event-ID": str(2**53)}) as happening:
+        next(happening)
+        endpoint.send("DELETE", "session")
+        assert next(happening)[0] == "ended"
+    bad = endpoint.send("GET", "session/events", headers={"Last-Event-ID": "x"})
+    assert code_of(bad) == (400, "SessionRequestValidationFailed")
 
 
 def test_to_be_told_is_no_use(endpoint: Endpoint) -> None:

@@ -123,6 +123,7 @@ def test_a_webhook_is_told_before_the_end_and_at_it(
         assert (notice["type"], notice["reason"]) == ("session.ended", "it was deleted")
 
 
+@pytest.mark.thorough
 def test_no_end_is_told_twice_or_not_at_all_where_a_gateway_is_killed(
     slim_server: SlimServer, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_no_end_is_told_twice_or_not_at_all_where_a_gateway_is_killed(
             receiver.next(1.5)
 
 
+@pytest.mark.thorough
 def test_a_receiver_that_is_not_there_hurts_nobody(slim_server: SlimServer, tmp_path: Path) -> None:
     """Neither one that refuses connections nor one that never answers; sessions come and go as ever."""
     with contextlib.ExitStack() as stack:

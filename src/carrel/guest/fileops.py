@@ -22,7 +22,7 @@ from carrel.guest.watch import Watch
 # Characters of a listing in one frame; one entry more, of the longest path there is, still fits the payload.
 _PAGE = 64 * 1024
 _CHUNK = frames.MAX_PAYLOAD
-_ARCHIVES, _WATCHES = 4, 4  # at once
+ARCHIVES, WATCHES = 4, 4  # at once
 
 
 class Reply(Protocol):
@@ -161,12 +161,12 @@ class FileOperations:
         self._reply.send(stream, data="info", file=info, start=offset, length=length)
 
     def _archive(self, stream: int, header: frames.Header) -> None:
-        self._admit(Archive, _ARCHIVES)
+        self._admit(Archive, ARCHIVES)
         self._flows[stream] = Flow(Archive(self._tree.open_directory(str(header["path"]))))
         self._reply.send(stream, data="info")
 
     def _watch(self, stream: int, header: frames.Header) -> None:
-        self._admit(Watch, _WATCHES)
+        self._admit(Watch, WATCHES)
         path = str(header["path"])
         os.close(self._tree.open_directory(path))  # one that is not there is an error, not an empty one
         self._flows[stream] = Flow(Watch(self._tree, path, bool(header.get("recursive"))))

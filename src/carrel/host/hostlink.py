@@ -97,13 +97,16 @@ class HostLink(FileLink):
 
     # -- notices -----------------------------------------------------------------------------------------------------
 
-    def notices(self, pool: str, identifier: str) -> AbstractAsyncContextManager[Notices]:
-        """What happens to an identifier's session from now on; entered with the session as it is. Raises SessionNotFound."""
-        return self._notices({"op": "notices", "pool": pool, "identifier": identifier, "undelivered": False})
+    def notices(self, pool: str, identifier: str, after: int = 0) -> AbstractAsyncContextManager[Notices]:
+        """What happens to an identifier's session from now on, or after a number; entered with the session as it is.
+
+        Raises SessionNotFound.
+        """
+        return self._notices(request_of("notices", pool, identifier, after=after))
 
     def undelivered(self, pool: str) -> AbstractAsyncContextManager[Notices]:
         """What happened to a pool's sessions since the last `delivered`, and what happens from now on."""
-        return self._notices({"op": "notices", "pool": pool, "undelivered": True})
+        return self._notices({"op": "notices", "pool": pool})
 
     async def delivered(self, pool: str, number: int) -> None:
         """All notices of the pool up to this one have been sent where they belong: no later gateway has to."""

@@ -164,10 +164,11 @@ class Service:
     # -- notices -----------------------------------------------------------------------------------------------------
 
     async def _notices(self, call: Call) -> None:
-        """Of a session that lives, or of the whole pool; from now on, or from where the pool's webhook has come to. Without end."""
-        bulletin, identifier = self._keeper.bulletin(call.pool), call.header.get("identifier")
-        number = bulletin.delivered if call.header["undelivered"] else bulletin.last
+        """Of a session that lives, from now on or after a number; or of the whole pool, from where its webhook has come to. Without end."""
+        identifier = call.header.get("identifier")
         first = {} if identifier is None else seen(self._keeper.find(call.pool, identifier), False)
+        bulletin = self._keeper.bulletin(call.pool)
+        number = bulletin.delivered if identifier is None else min(call.header["after"] or bulletin.last, bulletin.last)
         await call.send(first)
         while True:
             found = await call.while_there(bulletin.after(number, identifier))

@@ -9,7 +9,7 @@ from carrel.models import NoticeKind, SessionView
 from carrel.server.call import Call, session_headers
 from carrel.server.telling import tell
 from carrel.wire.environments import MAX_BODY, decode_environment
-from carrel.wire.events import encode_event
+from carrel.wire.events import decode_last_event_id, encode_event
 from carrel.wire.sessions import encode_notice, encode_session
 
 
@@ -29,7 +29,8 @@ async def keep_alive(call: Call) -> None:
 
 async def events(call: Call) -> None:
     """`GET session/events`: what happens to a session that lives, to its end. Asking is no use of it."""
-    async with call.link.notices(call.pool.name, call.identifier()) as notices:
+    after = decode_last_event_id(call.exchange.header(b"last-event-id"))
+    async with call.link.notices(call.pool.name, call.identifier(), after) as notices:
         if notices.session is None:
             raise RuntimeError("what is told of a session comes with it")
         await tell(call, session_headers(notices.session), _encoded(notices, notices.session))
@@ -38,6 +39,6 @@ async def events(call: Call) -> None:
 async def _encoded(notices: Notices, view: SessionView) -> AsyncIterator[bytes]:
     yield encode_event("session", encode_session(view))
     async for notice in notices:
-        yield encode_event(notice.kind, encode_notice(notice))
+        yield encode_event(notice.kind, encode_notice(notice), notice.number)
         if notice.kind is NoticeKind.ENDED:
             return

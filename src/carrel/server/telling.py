@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, RequestNotSupported
 from carrel.server.call import Call
 from carrel.server.exchange import CallerGone, Exchange, Headers
 from carrel.wire import events
@@ -26,6 +26,8 @@ def wants_events(call: Call) -> bool:
 async def tell(call: Call, headers: Headers, encoded: AsyncIterator[bytes]) -> None:
     """`encoded` events, until there are no more of them."""
     exchange = call.exchange
+    if exchange.scope["http_version"] == "1.0":
+        raise RequestNotSupported("A stream of events has no length before it ends: it takes HTTP/1.1.")
     # nginx would keep events back until a buffer is full
     more: Headers = [(b"content-type", events.CONTENT_TYPE), (b"x-accel-buffering", b"no")]
     await exchange.begin(200, [*headers, *more])

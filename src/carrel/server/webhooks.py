@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 PAUSES_S = (0.0, 1.0, 5.0, 25.0)  # before each try
 ANSWER_S = 10.0
-_AGAIN_S = 1.0
+AGAIN_S = (1.0, 30.0)  # between two attempts to be told by the host, the first and the last
 _TOLD = (NoticeKind.EXPIRING, NoticeKind.ENDED)
 _LATER = (408, 425, 429)  # the answers of 4xx that may be others next time
 
@@ -81,16 +81,20 @@ class Sender:
         self._free = asyncio.Semaphore(AT_ONCE)
 
     async def run(self) -> None:
+        """While the host is away, or has not opened the pool yet, it is asked again and again, and that is said once."""
+        pause = AGAIN_S[0]
         while True:
             try:
                 async with self._link.undelivered(self._hook.pool) as notices, asyncio.TaskGroup() as group:
+                    pause = AGAIN_S[0]
                     async for notice in notices:
                         await self._take(notice, group)
             except* CarrelError as errors:
-                log.warning(
-                    "webhooks wait for the host", extra={"pool": self._hook.pool, "why": str(errors.exceptions[0])}
-                )
-            await asyncio.sleep(_AGAIN_S)
+                level = logging.WARNING if pause == AGAIN_S[0] else logging.DEBUG
+                why = str(errors.exceptions[0])
+                log.log(level, "webhooks wait for the host", extra={"pool": self._hook.pool, "why": why})
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, AGAIN_S[1])
 
     async def _take(self, notice: Notice, group: asyncio.TaskGroup) -> None:
         if self._seen and notice.number > self._seen + 1:
