@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import calls, creation, gvisor, memory, neighbour, programs, streaming, transfer
+from bench import calls, creation, gvisor, memory, neighbour, programs, shell, streaming, transfer
 from bench.lines import Line, as_json, as_page, as_table
 from bench.machine import Machine, load
 from bench.product import Product, serving
@@ -25,7 +25,7 @@ from carrel.backends import images
 from carrel.backends.images import Image
 from carrel.config import load as load_config
 
-LINES = ("first", "later", "many", "stream", "neighbour", "new", "memory", "transfer", "gvisor")
+LINES = ("first", "later", "many", "stream", "neighbour", "new", "memory", "transfer", "gvisor", "shell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,9 @@ def measured(
                 programs.say(str(error))
     if "gvisor" in names and gvisor.is_offered():
         yield from gvisor.lines(folder, size.gvisor_rounds)
-    if set(names) <= {"new", "gvisor"}:
+    if "shell" in names:
+        yield from shell.lines(folder, size.first_calls, size.later_rounds, size.sessions, size.batches)
+    if set(names) <= {"new", "gvisor", "shell"}:
         return
     with contextlib.ExitStack() as stack:
         product = stack.enter_context(serving(folder))

@@ -101,6 +101,8 @@ Measured {machine}.
   that imported the same list. *per second* is four at a time, as a pool makes them.
 - *idle session*: the fall of MemAvailable (agent, interpreter, what the kernel and the host keep for them) for each session; each has run
   `1+1` once. The floor is an idle child of the plain process.
+- *shell session*: the same of a Shell pool, with the command `echo 1`. Each command has a `bash` of its own, and an `env` that brings back
+  what it exported; the floor is that `bash` alone, started by a small process.
 - *growth*: the peak of resident memory during a transfer over what it was before, gateway and host together.
 """
 

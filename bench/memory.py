@@ -24,16 +24,16 @@ def idle_sessions(pool: Pool, image: Image, folder: Path, count: int, batches: i
 
     The median of the batches: what others on the machine take or give back meanwhile falls into some of them only.
     """
-    host, size = pool.product.pids["host"], count // batches
+    server, size = pool.product.pids["supervisor"], count // batches
     with Connection(pool.endpoint) as connection:
         _end(pool, connection, _open(pool, connection, _BEFORE))
         plain = _plain_mb(image, folder, size)
-        processes = machine.descendants(host)
+        processes = machine.descendants(server)
         levels, open_batches = [machine.settled_available_mb()], []
         for _ in range(batches):
             open_batches.append(_open(pool, connection, size))
             levels.append(machine.settled_available_mb())
-        pss = machine.pss_mb(machine.descendants(host) - processes)
+        pss = machine.pss_mb(machine.descendants(server) - processes)
         for batch in open_batches:
             _end(pool, connection, batch)
     falls = [(before - after) / size for before, after in itertools.pairwise(levels)]
