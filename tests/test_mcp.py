@@ -270,7 +270,13 @@ from pathlib import Path
 from carrel.server.latecomers import Latecomers
 import known  # a package whose other module comes late
 closed = Path(sys.argv[1])
+begun = closed / "lib/known/__init__.py"
 latecomers = Latecomers(65_534)
+assert latecomers.reaches("known")
+begun.chmod(0o600)
+assert not latecomers.reaches("known")
+assert Latecomers(None).reaches("known")
+begun.chmod(0o644)
 if os.geteuid() == 0:
     os.setgroups([]); os.setresgid(65_534, 65_534, 65_534); os.setresuid(65_534, 65_534, 65_534)
 else:

@@ -253,6 +253,7 @@ def test_a_server_of_its_own_ends_however_its_agent_does(slim: Path, number: sig
     assert private_folders() == []
 
 
+@pytest.mark.thorough
 def test_a_gateway_may_be_replaced_meanwhile(slim_server: SlimServer) -> None:
     """The desktop's session of MCP is begun anew behind its back, and its environment is as it was."""
     with slim_server() as server, desktop("--state", str(server.state)) as agent:

@@ -79,6 +79,7 @@ def eventually(mcp: httpx.Client, code: str) -> dict[str, Any]:
             assert time.monotonic() < deadline
 
 
+@pytest.mark.thorough
 def test_a_stop_waits_for_no_stream_and_cancels_nothing(slim_server: SlimServer) -> None:
     """A stream without news would hold a stop up; code that runs for an MCP session is not canceled by it, as if its caller had asked."""
     with slim_server() as server, connect(server) as mcp, ThreadPoolExecutor(2) as threads:

@@ -109,6 +109,7 @@ def main() -> None:
         sys.exit(1)
     _raise_descriptor_limit()
     linux.keep_freed_memory(8 * 1024 * 1024)
+    servers[1].prepare()
     linux.renounce(given.uid)
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -18,8 +19,18 @@ class Latecomers:
 
     def __init__(self, uid: int | None) -> None:
         """`uid` is whom the process will be, None where it stays who it is."""
-        folders = [] if uid is None else [path for path in sys.path if path and not _is_open(Path(path))]
+        self._is_changing = uid is not None and uid != os.geteuid()
+        folders = [] if not self._is_changing else [path for path in sys.path if path and not _is_open(Path(path))]
         self._moved = {path: _descriptor(path) for path in folders if Path(path).is_dir()}
+
+    def reaches(self, package: str) -> bool:
+        """Whether the files themselves can be read then. An installation with a strict umask is its owner's alone."""
+        found = find_spec(package) if self._is_changing else None
+        if found is None or found.origin is None:
+            return True
+        file = Path(found.origin)
+        folders = (file.parent, file.parent.parent)
+        return bool(file.stat().st_mode & 0o004) and all(folder.stat().st_mode & 0o005 == 0o005 for folder in folders)
 
     def admit(self) -> None:
         """From now on modules are looked for by the descriptors, also those inside packages that are imported already. Can be repeated."""

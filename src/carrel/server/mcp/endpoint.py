@@ -49,6 +49,11 @@ class Mcp:
         self._library: asyncio.Future[Library] | None = None
         self._task: asyncio.Task[None] | None = None
 
+    def prepare(self) -> None:
+        """Called while everything can be read: imports now what could not be imported later."""
+        if not all(map(self._latecomers.reaches, ("mcp", "carrel"))):
+            _import(self._latecomers)
+
     def stop(self) -> None:
         """The gateway is ending: streams that wait for news would hold it up."""
         self._stopping.set()

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self
 
+import anyio._backends._asyncio  # noqa: F401 - anyio would look for it with the first call, when it may be out of reach
 import mcp_types
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
