@@ -30,7 +30,7 @@ from carrel.client import ApiError, AsyncClient, Client, Connection
 from carrel.config import load
 from carrel.models import Level
 from coprocess import Coprocess
-from dialects import DIALECTS
+from dialects import DIALECTS, PYTHON
 from items import Stronghold, parameter
 from leftovers import Before, become_subreaper
 
@@ -123,11 +123,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if {"server", "slim_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("server")
-        if parameter(item, "runtimes") not in (None, Level.NAMESPACE) or "+" in str(parameter(item, "server")):
+        if (
+            parameter(item, "runtimes") not in (None, Level.NAMESPACE)
+            or parameter(item, "dialect") is PYTHON  # whose own suites ask more
+            or "+" in str(parameter(item, "server"))
+        ):
             item.add_marker("thorough")
         if {parameter(item, "server"), parameter(item, "fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:
             item.add_marker("thorough")  # the same suite once more
-        if isinstance(parameter(item, "fortress"), Stronghold):
+        if isinstance(place := parameter(item, "fortress"), Stronghold) and not (
+            place.level is Level.NAMESPACE and item.path.name == "test_escape_classics.py"
+        ):
             item.add_marker("thorough")
 
 
