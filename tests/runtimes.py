@@ -1,13 +1,17 @@
 """One server per isolation level with a small pool of every runtime, and sessions in them.
 
 Whatever uses `session` runs once for each dialect (dialects.py) at each level. At the default level that is part of `make check`; the
-others are the same suite once more.
+others are the same suite once more, and so are images that did not come with Carrel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +19,7 @@ import pytest
 
 from carrel.models import Level
 from conftest import LEVELS, Server, SlimServer, fresh_identifier
-from dialects import DIALECTS, Dialect
+from dialects import DIALECTS, OWN, Dialect
 from endpoint import Endpoint
 
 MEMORY_MIB, PIDS = 256, 64
@@ -31,17 +35,32 @@ carrel.pids = {pids}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "runtimes" in metafunc.fixturenames:
-        metafunc.parametrize("runtimes", LEVELS, indirect=True, scope="session", ids=str)
     if "dialect" in metafunc.fixturenames:
-        metafunc.parametrize("dialect", DIALECTS, scope="session", ids=lambda dialect: dialect.name)
+        places: list[tuple[str, Dialect]] = [(level, dialect) for level in LEVELS for dialect in DIALECTS]
+        places += [(f"{Level.NAMESPACE}+own", dialect) for dialect in OWN]
+        ids = [f"{level}-{dialect.name}" for level, dialect in places]
+        metafunc.parametrize(("runtimes", "dialect"), places, indirect=["runtimes"], scope="session", ids=ids)
 
 
 @pytest.fixture(scope="session")
 def runtimes(request: pytest.FixtureRequest, slim_server: SlimServer) -> Iterator[Server]:
-    pools = [_POOL.format(name=each.name, table=each.table, memory=MEMORY_MIB, pids=PIDS) for each in DIALECTS]
-    with slim_server(config="".join(pools), level=Level(request.param)) as server:
+    level, _, is_own = str(request.param).partition("+")
+    dialects = OWN if is_own else DIALECTS
+    pools = [_POOL.format(name=each.name, table=each.table, memory=MEMORY_MIB, pids=PIDS) for each in dialects]
+    options = ["--images", str(_built(request, dialects))] if is_own else []
+    with slim_server(*options, config="".join(pools), level=Level(level)) as server:
         yield server
+
+
+def _built(request: pytest.FixtureRequest, dialects: Sequence[Dialect]) -> Path:
+    """A folder with these images, built by the command as their makers would."""
+    made: Path = request.getfixturevalue("tmp_path_factory").mktemp("images")
+    for parent in (made, *made.parents[:2]):
+        parent.chmod(0o755)
+    for dialect in dialects:
+        command = [sys.executable, "-P", "-m", "carrel.cli", "image", "build", str(dialect.folder)]
+        subprocess.run(command, env={**os.environ, "CARREL_IMAGES": str(made)}, check=True, capture_output=True)
+    return made
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,8 @@ def answer(number: int, kind: str, body: str) -> None:
     except BaseException as error:
         if isinstance(error, SystemExit):
             raise
-        traceback.print_exc()
+        trace = error.__traceback__  # without our own frames, of which there are two
+        traceback.print_exception(type(error), error, trace and trace.tb_next and trace.tb_next.tb_next)
         done["outcome"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "error"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout.flush()
