@@ -58,7 +58,7 @@ def _built(request: pytest.FixtureRequest, dialects: Sequence[Dialect]) -> Path:
     for parent in (made, *made.parents[:2]):
         parent.chmod(0o755)
     for dialect in dialects:
-        command = [sys.executable, "-P", "-m", "carrel.cli", "image", "build", str(dialect.folder)]
+        command = [sys.executable, "-P", "-m", "carrel.cli", "image", "build", str(dialect.definition)]
         subprocess.run(command, env={**os.environ, "CARREL_IMAGES": str(made)}, check=True, capture_output=True)
     return made
 

@@ -267,7 +267,7 @@ def test_code_and_callers_share_files(session: Session, name: str) -> None:
 
 def test_code_starts_in_the_data_folder(session: Session) -> None:
     """At /mnt/data where a session has a root of its own."""
-    folder = session.printed("where")
+    folder = session.printed("folder")
 
     assert folder == "/mnt/data" if session.level in (Level.NAMESPACE, Level.GVISOR) else folder.endswith("/data")
 
