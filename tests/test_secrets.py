@@ -52,6 +52,7 @@ def test_secrets_come_from_files_and_from_the_environment(tmp_path: Path) -> Non
         f'secrets.a = {{environment = "{SECRET} x"}}',
         f'secrets.a = ["{SECRET}"]',
         f'webhook = {{url = "https://example.org", secret = "{SECRET}"}}',
+        f'webhook = {{url = "ftp://example.org/{SECRET}", secret = {{environment = "X"}}}}',
         f'webhook = {{url = "https://user:{SECRET}@example.org", secret = {{environment = "X"}}}}',
     ],
 )

@@ -216,7 +216,8 @@ def _index(where: str, value: Any) -> str:
 def _webhook(where: str, value: Any) -> str:
     url = urlsplit(value) if isinstance(value, str) and value.isascii() and len(value) <= _MAX_URL else None
     if url is None or url.scheme not in ("http", "https") or not url.hostname or url.fragment:
-        raise refused(where, value, 'an address such as "https://example.org/carrel"')
+        # Not repeated in the message, here and below: it goes to logs, and addresses of webhooks hold keys.
+        raise ConfigError(f'{where}: must be an address such as "https://example.org/carrel"')
     if "@" in url.netloc:
         # Not repeated in the message: it goes to logs.
         raise refused(

@@ -167,6 +167,7 @@ def test_changes_happen_only_to_what_the_caller_has_seen(client: Client) -> None
         lambda: client.rename("a", "b", if_match=first.etag),
         lambda: client.delete_file("a", if_match=first.etag),
         lambda: client.upload("absent", b"x", if_match="*"),
+        lambda: client.upload("no/such/folder", b"x", if_match=first.etag),
         lambda: client.delete_file("absent", if_match="*"),
         lambda: client.rename("absent", "b", if_match="*"),
     ):

@@ -126,12 +126,12 @@ class Tree:
                 condition.check(names[-1], source)
                 if not is_shown(os.stat(names[-1], dir_fd=source, follow_symlinks=False)):
                     raise FileError("FileNotFound", f"'{path}' is not a regular file.")
-                _move(self._root, source, names, wanted, overwrite)
+                found = _move(self._root, source, names, wanted, overwrite)
             finally:
                 os.close(source)
         except OSError as error:
             raise translated(error, path) from error
-        return self.stat(to)
+        return info(wanted[-1], "/".join(wanted[:-1]), found)
 
     def delete(self, path: str, condition: Condition) -> None:
         names = split(path)
@@ -156,7 +156,10 @@ class Tree:
     def upload(self, path: str, condition: Condition) -> Upload:
         names = _named(path)
         try:
-            return Upload(walk(self._root, names[:-1], make=True), names, condition)
+            # What has to be there already has its directories: a refused upload leaves none behind.
+            return Upload(walk(self._root, names[:-1], make=not condition.wants_something), names, condition)
+        except FileNotFoundError as error:
+            raise condition.refusal if condition.wants_something else translated(error, path) from error
         except NotADirectoryError as error:
             raise FileError("FileConflict", f"What lies on the way to '{path}' is not a directory.") from error
         except OSError as error:
@@ -170,10 +173,10 @@ def _named(path: str) -> list[str]:
     return names
 
 
-def _move(root: str, source: int, names: list[str], wanted: list[str], overwrite: bool) -> None:
+def _move(root: str, source: int, names: list[str], wanted: list[str], overwrite: bool) -> os.stat_result:
     to = "/".join(wanted)
     if wanted == names:
-        return
+        return os.stat(names[-1], dir_fd=source, follow_symlinks=False)
     if wanted[: len(names)] == names:
         raise FileError("FileConflict", "A directory cannot be moved into itself.")
     try:
@@ -185,6 +188,7 @@ def _move(root: str, source: int, names: list[str], wanted: list[str], overwrite
             os.rename(names[-1], wanted[-1], src_dir_fd=source, dst_dir_fd=target)
         else:
             linux.rename_new(names[-1], wanted[-1], source, target)
+        return os.stat(wanted[-1], dir_fd=target, follow_symlinks=False)
     except FileExistsError as error:
         reason = "and is not empty" if overwrite else "already; 'overwrite' replaces it"
         raise FileError("FileConflict", f"There is something at '{to}' {reason}.") from error

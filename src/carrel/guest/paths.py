@@ -121,6 +121,15 @@ class Condition:
     def __init__(self, wanted: list[str] | None = None, refused: list[str] | None = None) -> None:
         self._wanted, self._refused = wanted, refused
 
+    @property
+    def wants_something(self) -> bool:
+        """Whether there has to be something at the path."""
+        return self._wanted is not None
+
+    @property
+    def refusal(self) -> FileError:
+        return FileError("ConditionNotMet", "The file is not the one that If-Match names.")
+
     def check(self, name: str, parent: int) -> None:
         """Raises FileError where what `name` is now is not what was demanded."""
         if self._wanted is None and self._refused is None:
@@ -131,7 +140,7 @@ class Condition:
         shown = found is not None and is_shown(found)
         tag = etag(found) if found is not None else ""
         if self._wanted is not None and not (shown and _names(self._wanted, tag)):
-            raise FileError("ConditionNotMet", "The file is not the one that If-Match names.")
+            raise self.refusal
         if self._refused is not None and found is not None and _names(self._refused, tag):
             raise FileError("ConditionNotMet", "There is a file that If-None-Match excludes.")
 

@@ -93,6 +93,8 @@ class Sender:
                 level = logging.WARNING if pause == AGAIN_S[0] else logging.DEBUG
                 why = str(errors.exceptions[0])
                 log.log(level, "webhooks wait for the host", extra={"pool": self._hook.pool, "why": why})
+            except* Exception:  # a mistake of ours: it must not end the gateway
+                log.exception("webhooks failed", extra={"pool": self._hook.pool})
             await asyncio.sleep(pause)
             pause = min(pause * 2, AGAIN_S[1])
 
