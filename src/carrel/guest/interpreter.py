@@ -40,6 +40,10 @@ from carrel.guest.upkeep import Interrupts, Streams, children_can_be_waited_for,
 FONT_CACHE = "share/matplotlib"  # below the image: built with it, read by `preload`
 
 _WARM_UP = ("1 + 1", "[x for x in ['warm', 'up']]", "raise ValueError('warm up')", "if:", "%time 1", "import asyncio")
+_WARM_UP_OF = {
+    "pandas": "import pandas as _p\n_p.DataFrame({'a': [1.5], 'b': ['x']})",
+    "matplotlib.pyplot": "import matplotlib.pyplot as _p\n_p.plot([0, 1])\n_p.show()",
+}
 _getpid, _environ = os.getpid, os.environ  # whatever user code makes of `os`
 
 
@@ -193,8 +197,9 @@ class Interpreter:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             for code in _WARM_UP:
                 self.shell.run(code)
-            if "matplotlib.pyplot" in sys.modules:
-                self.shell.run("import matplotlib.pyplot as _p\n_p.plot([0, 1])\n_p.show()")
+            for module, code in _WARM_UP_OF.items():
+                if module in sys.modules:
+                    self.shell.run(code)
         self.shell.reset(new_session=False)
         self.shell.forget()
         self.shell.execution_count = 1
