@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import calls, creation, gvisor, memory, neighbour, programs, shell, streaming, transfer
+from bench import calls, creation, gvisor, memory, neighbour, node, programs, shell, streaming, transfer
 from bench.lines import Line, as_json, as_page, as_table
 from bench.machine import Machine, load
 from bench.product import Product, serving
@@ -25,7 +25,7 @@ from carrel.backends import images
 from carrel.backends.images import Image
 from carrel.config import load as load_config
 
-LINES = ("first", "later", "many", "stream", "neighbour", "new", "memory", "transfer", "gvisor", "shell")
+LINES = ("first", "later", "many", "stream", "neighbour", "new", "memory", "transfer", "gvisor", "shell", "node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Size:
     neighbour_rounds: int
     gvisor_rounds: int
     stream_writes: int
+    node_sessions: int
 
 
 FULL = Size(
@@ -57,6 +58,7 @@ FULL = Size(
     neighbour_rounds=8,
     gvisor_rounds=25,
     stream_writes=500,
+    node_sessions=60,
 )
 QUICK = Size(
     first_calls=40,
@@ -70,6 +72,7 @@ QUICK = Size(
     neighbour_rounds=3,
     gvisor_rounds=5,
     stream_writes=100,
+    node_sessions=30,
 )
 
 
@@ -110,7 +113,9 @@ def measured(
         yield from gvisor.lines(folder, size.gvisor_rounds)
     if "shell" in names:
         yield from shell.lines(folder, size.first_calls, size.later_rounds, size.sessions, size.batches)
-    if set(names) <= {"new", "gvisor", "shell"}:
+    if "node" in names:
+        yield from node.lines(folder, size.first_calls // 4, size.later_rounds, size.node_sessions, size.batches)
+    if set(names) <= {"new", "gvisor", "shell", "node"}:
         return
     with contextlib.ExitStack() as stack:
         product = stack.enter_context(serving(folder))

@@ -26,16 +26,16 @@ def idle_sessions(pool: Pool, image: Image, folder: Path, count: int, batches: i
     """
     server, size = pool.product.pids["supervisor"], count // batches
     with Connection(pool.endpoint) as connection:
-        _end(pool, connection, _open(pool, connection, _BEFORE))
+        end_sessions(pool, connection, open_sessions(pool, connection, _BEFORE))
         plain = _plain_mb(image, folder, size)
         processes = machine.descendants(server)
         levels, open_batches = [machine.settled_available_mb()], []
         for _ in range(batches):
-            open_batches.append(_open(pool, connection, size))
+            open_batches.append(open_sessions(pool, connection, size))
             levels.append(machine.settled_available_mb())
         pss = machine.pss_mb(machine.descendants(server) - processes)
         for batch in open_batches:
-            _end(pool, connection, batch)
+            end_sessions(pool, connection, batch)
     falls = [(before - after) / size for before, after in itertools.pairwise(levels)]
     return _line(falls, plain, size * batches, pss, {"available_mb": levels, "fall_mb_each": falls})
 
@@ -53,14 +53,14 @@ def _line(falls: list[float], plain: float, count: int, pss: float | None, detai
     )
 
 
-def _open(pool: Pool, connection: Connection, count: int) -> list[str]:
+def open_sessions(pool: Pool, connection: Connection, count: int) -> list[str]:
     identifiers = [fresh() for _ in range(count)]
     for identifier in identifiers:
         connection.call(pool.execute(identifier))
     return identifiers
 
 
-def _end(pool: Pool, connection: Connection, identifiers: list[str]) -> None:
+def end_sessions(pool: Pool, connection: Connection, identifiers: list[str]) -> None:
     for identifier in identifiers:
         pool.end(connection, identifier)
 
