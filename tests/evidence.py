@@ -1,11 +1,12 @@
 """The table of attacks, levels and outcomes in docs/security/attacks.md, made by the run of the attacks itself.
 
 Whatever uses the `fortress` runs at every level in LEVELS, in sandboxes of Python and of all RUNTIMES: by a Python process beside their
-guests (coprocess.py), so that the attacks are the same programs. Four marks say where something differs, each with its reason:
+guests (coprocess.py), so that the attacks are the same programs. Five marks say where something differs, each with its reason:
 
     not_at(level, …, reason)   what is attacked does not exist there: the test is left out
     open_at(level, …, reason)  the attack succeeds there, and is expected to: once it no longer does, the run fails, and the mark goes
     of_python(reason)          the attack is on Python's own guest, or by it
+    of_guests_at(level, …, reason)   only a guest has there what is looked at, and no process beside it
     weaker(who, reason)        the test itself asserts a weaker promise for `who`: "user" (a server that is not root's), or a level
 
 With `--evidence` the outcomes of this run go into docs/security/attacks.json, where those of other runs stay (another level, or
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "not_at(*levels, reason): what is attacked does not exist at these levels",
         "open_at(*levels, reason): the attack succeeds at these levels, and is asserted to",
         "of_python(reason): the attack is on Python's own guest, or by it, and runs in no other runtime's sandboxes",
+        "of_guests_at(*levels, reason): a process beside a guest does not have what is looked at, at these levels",
         "weaker(who, reason): the test asserts a weaker promise for a level or for 'user'",
     ):
         config.addinivalue_line("markers", line)
@@ -83,7 +85,9 @@ class Evidence:
         for item in items:
             if (level := _level(item)) is None:
                 continue
-            if reason := _reason(item, "not_at", level):
+            if isinstance(parameter(item, "fortress"), Stronghold) and _reason(item, "of_guests_at", level):
+                left_out.append(item)
+            elif reason := _reason(item, "not_at", level):
                 self._note(item, level, ABSENT, reason)
                 left_out.append(item)
             elif reason := _reason(item, "open_at", level):

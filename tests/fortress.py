@@ -75,7 +75,9 @@ class Attacker:
         self.value(_TOOLS)
 
     def still_works(self) -> None:
-        """The session answers, by the interpreter it had or by a fresh one."""
+        """The session answers, by the interpreter it had or by a fresh one. What bombs were lit beside a guest a restart clears away."""
+        if not self.is_guest and self.run("1 + 1").result != 2:
+            self.client.restart()
         assert self.value("1 + 1") == 2
 
     @property

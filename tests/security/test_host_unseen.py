@@ -176,6 +176,7 @@ def test_only_the_expected_is_under_our_own_folder(attacker: Attacker) -> None:
     assert found["lib"] == ["carrel"]
 
 
+@pytest.mark.of_guests_at("restricted", reason="of /proc only the guest's own folder can be read there, by the guest")
 def test_the_mount_table_names_no_folder_of_the_hosts(probe: Attacker) -> None:
     """Not the state folder, not a home. One thing shows: where the images lie, since the kernel names what a mount is of."""
     told = probe.value(
@@ -187,11 +188,13 @@ def test_the_mount_table_names_no_folder_of_the_hosts(probe: Attacker) -> None:
     assert [root for root in roots if root.startswith(("/root", "/home")) and "/images" not in root] == []
 
 
+@pytest.mark.of_guests_at("restricted", reason="of /proc only the guest's own folder can be read there, by the guest")
 def test_the_control_group_path_names_nothing(probe: Attacker) -> None:
     """The own control groups look like the root of the tree, or a child of it: no name of the server's."""
     assert "carrel" not in probe.value("open('/proc/self/cgroup').read()")
 
 
+@pytest.mark.of_guests_at("restricted", reason="of /proc only the guest's own folder can be read there, by the guest")
 def test_no_secret_is_in_the_memory_of_a_session(attacker: Attacker) -> None:
     """Tokens, keys' headers and the state folder's name are nowhere in the interpreter's memory: a template has nothing worth reading.
 
