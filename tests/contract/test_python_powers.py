@@ -85,3 +85,19 @@ def test_frames_and_figures_are_data(client: Client) -> None:
     assert all((output.image() or b"").startswith(b"\x89PNG") for output in ran.outputs)
     assert ran.outputs[0].data[CHART]["series"][0] == {"type": "line", "label": "a", "points": [[0, 1], [1, 2]]}
     assert ran.result["type"] == "image"
+
+
+def test_odd_text_and_deep_json_go_through(client: Client) -> None:
+    """Half a surrogate pair is no UTF-8, and nothing for a reader to stumble over; more than the caps is counted."""
+    code = (
+        "from IPython.display import *\ndeep = 1\nfor _ in range(60): deep = [deep]\n"
+        "display(HTML('a\\ud800b\\0c')); display(JSON({'deep': deep, '\\udc00': float('nan'), 'big': 2 ** 200}))\n"
+        "for _ in range(200): display(1)\nodd = 'x\\ud800'"
+    )
+    ran = client.execute(code, return_variables=["odd"])
+
+    assert ran.status == "Succeeded"
+    assert ran.outputs[0].data["text/html"][0] == "a"
+    assert ran.outputs[1].data["application/json"]["big"] == 2**200
+    assert (len(ran.outputs), ran.dropped_outputs) == (100, 102)
+    assert ran.variables["odd"][0] == "x"
