@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import lru_cache
 
 _LAST = 253_402_300_799  # the end of the year 9999, the last that fits four digits
 
@@ -14,7 +15,13 @@ def timestamp(unix_s: float) -> str:
         unix_s = 0.0
     seconds = int(unix_s)
     ticks = min(round((unix_s - seconds) * 10_000_000), 9_999_999)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ticks:07d}Z"
+    return f"{_second(seconds)}.{ticks:07d}Z"
+
+
+@lru_cache(256)
+def _second(seconds: int) -> str:
+    """Most of a timestamp's cost, and mostly the same one as a moment before: each reply has one."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 def http_date(unix_s: float) -> str:
