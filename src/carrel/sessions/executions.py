@@ -56,6 +56,7 @@ class Record:
         self.order: Order | None = order  # until it is over
         self.likeness = _likeness(spec, order)
         self.status = Status.NOT_STARTED
+        self.is_over = False
         self.transcript = Transcript(spec.stream_limit)
         self.value = self.variables = b""
         self.dropped = 0
@@ -69,10 +70,6 @@ class Record:
         self._error: CarrelError | None = None
         self._at = now
         self._waiters: list[asyncio.Future[None]] = []
-
-    @property
-    def is_over(self) -> bool:
-        return self.status.is_over
 
     @property
     def stdout(self) -> bytes:
@@ -102,7 +99,7 @@ class Record:
 
     def finish(self, outcome: Outcome, usage: Usage, ending: str = "") -> None:
         """It is over. `ending` is a last line of ours; value, variables and the rest are set before."""
-        self.status = _STATUS.get(outcome, Status.FAILED)
+        self.status, self.is_over = _STATUS.get(outcome, Status.FAILED), True
         self.outcome, self.usage = outcome, usage
         if ending:
             self._stderr = cut(self.transcript.text("stderr"), self.spec.stream_limit, ending)
@@ -112,7 +109,7 @@ class Record:
     def lose(self, error: CarrelError) -> None:
         """The session ended before the execution did."""
         if not self.is_over:
-            self.status, self._error = Status.FAILED, error
+            self.status, self.is_over, self._error = Status.FAILED, True, error
             self.transcript.close()
             self._release()
 

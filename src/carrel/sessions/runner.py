@@ -309,6 +309,8 @@ def _order(spec: ExecutionSpec, variables: bytes) -> Order:
         raise ContentTooLarge(f"The code is larger than {CODE_BYTES // MIB} MiB.")
     if len(order.variables) > CODE_BYTES:
         raise ContentTooLarge(f"The variables are larger than {CODE_BYTES // MIB} MiB.")
-    if sum(len(name) + 8 for name in spec.wanted) * 6 > NAMES_BYTES:  # as an escape, a character has six
+    if (
+        spec.wanted and sum(len(name) + 8 for name in spec.wanted) * 6 > NAMES_BYTES
+    ):  # as an escape, a character has six
         raise RequestInvalid("The names of the variables to return are too long together.", target="returnVariables")
     return order

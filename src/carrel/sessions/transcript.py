@@ -80,6 +80,8 @@ class Transcript:
 
     def text(self, kind: str) -> bytes:
         """All of one text."""
+        if not self._kinds:
+            return b""
         return b"".join(part for each, part in zip(self._kinds, self._parts, strict=True) if each == kind)
 
     def displays(self) -> list[bytes]:
