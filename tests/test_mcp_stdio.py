@@ -168,15 +168,15 @@ def test_a_request_can_be_cancelled(agent: Desktop, meta: dict[str, Any]) -> Non
     if not meta:
         agent.begin()
     environment = fresh_identifier()
-    agent.run(environment, "kept = 'yes'", meta)
+    agent.run(environment, "1", meta)
     number = agent.send("tools/call", running(environment, "import time; time.sleep(60)", meta))
     time.sleep(0.5)
     cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": number}}
     agent.write(json.dumps(cancelled).encode())
     began = time.monotonic()
 
-    assert agent.run(environment, "kept", meta)["executionResult"] == "yes"
-    assert time.monotonic() - began < 10
+    assert agent.run(environment, "6 * 7", meta)["executionResult"] == 42
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.one_level
