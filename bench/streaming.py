@@ -18,7 +18,8 @@ from bench.product import VERSION, Pool, fresh
 
 _BUDGET_MS, _QUIET_MS = 50.0, 10.0
 _PAUSE_S = 0.03  # between writes: longer than the agent collects, so that each write is a piece of its own
-_STAMP = re.compile(rb'"text":"(\d{19})')
+_OUTPUT = re.compile(rb"event: stdout\n.*\ndata: (.*)\n")  # one or more writes; the result repeats them all
+_STAMP = re.compile(rb"\d{19}")
 _CODE = """
 import os, time
 for _ in range({count}):
@@ -56,7 +57,8 @@ def _through_the_product(pool: Pool, count: int) -> list[float]:
         while data := connection.sock.recv(65_536):
             now = time.time_ns()
             *_, rest = (held := held + data).rpartition(b"\n\n")
-            samples += _since(now, _STAMP.findall(held[: len(held) - len(rest)]))
+            told = b"".join(_OUTPUT.findall(held[: len(held) - len(rest)]))
+            samples += _since(now, _STAMP.findall(told))
             if b"event: result" in held:
                 break
             held = rest
