@@ -33,7 +33,10 @@ def test_secrets_come_from_files_and_from_the_environment(tmp_path: Path) -> Non
         f'webhook = {{url = "https://example.org/x", secret = {{environment = "HOOK"}}}}',
     )
 
-    found = pool_secrets.read([spec, PoolSpec("other")], {"B": SECRET, "HOOK": "signs"})
+    environment = {"B": SECRET, "HOOK": "signs", "PATH": "/bin"}
+    found = pool_secrets.read([spec, PoolSpec("other")], environment)
+    pool_secrets.forget([spec], environment)
+    assert environment == {"PATH": "/bin"}, "what is started afterwards does not inherit them"
     assert list(found) == ["python"]
     secrets = PoolSecrets.from_json(json.loads(json.dumps(found["python"].to_json())))
     assert (secrets.get("a"), secrets.get("b"), secrets.get("c")) == (" grueße \n", SECRET, None)

@@ -7,7 +7,7 @@ where an object is printed by mistake.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,6 +51,15 @@ def read(pools: Iterable[PoolSpec], environment: Mapping[str, str] = os.environ)
         if values or webhook:
             found[spec.name] = PoolSecrets(values, webhook)
     return found
+
+
+def forget(pools: Iterable[PoolSpec], environment: MutableMapping[str, str] = os.environ) -> None:
+    """Take the variables that were read out of this process's environment: programs that it starts have no use for them."""
+    for spec in pools:
+        for source in (spec.webhook_secret, *(source for _, source in spec.secrets)):
+            kind, _, place = source.partition(":")
+            if kind == "environment":
+                environment.pop(place, None)
 
 
 def _value(where: str, source: str, environment: Mapping[str, str]) -> str:

@@ -63,6 +63,7 @@ class Supervisor:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
         with exclusive(self.config.state), contextlib.ExitStack() as opened:
             self._secrets = pool_secrets.read(self.config.pools)
+            pool_secrets.forget(self.config.pools)
             self._state = State(self.config.state)
             self._http = _opened(opened, listen(self.config.host, self.config.port, "port"))
             self._https = _opened(opened, listen(self.config.host, self.config.tls_port, "tls-port"))
