@@ -33,6 +33,7 @@ from coprocess import Coprocess
 from dialects import DIALECTS, PYTHON
 from items import Stronghold, parameter
 from leftovers import Before, become_subreaper
+from processes import eventually
 
 pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "runtimes", "small_pool", "world")  # further fixtures
 
@@ -231,7 +232,23 @@ def _start(
         account = _account(user, folder) if user else None
         options = ["--isolation", level, "--log-level", "warning", *arguments]
         with launch.server(folder, options, account=account) as process:
-            yield Server(folder, level, process)
+            server = Server(folder, level, process)
+            _wait_for_images(server)
+            yield server
+
+
+def _wait_for_images(server: Server) -> None:
+    """Until every pool has its image, or a reason why it has none: a server serves when the first one has, and a first run builds them."""
+    for pool in (name for name, fields in server.connection["pools"].items() if fields):
+
+        def is_settled(pool: str = pool) -> bool:
+            headers = {"Authorization": f"Bearer {server.connection['token']}"}
+            query = {"api-version": "2025-10-02-preview"}
+            reply = httpx.get(f"{server.endpoint_of(pool)}/metadata", params=query, headers=headers, trust_env=False)
+            told = reply.json()["carrel"]
+            return bool(told["image"] or told["error"])
+
+        assert eventually(is_settled, 600), f"pool {pool} has no image after ten minutes"
 
 
 @functools.cache

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from carrel.cli import launch
 from carrel.client import ApiError, Client
 from conftest import SlimServer
+from processes import eventually
 
 HELLO = {"python": "print(6 * 7)", "node": "console.log(6 * 7)", "shell": "echo $((6 * 7))"}
 
@@ -20,7 +23,14 @@ def test_every_container_type_has_a_pool_without_a_word_of_configuration(tmp_pat
     with launch.server(tmp_path, ["--log-level", "warning"]):
         for pool, code in HELLO.items():
             with Client.from_connection(tmp_path, pool=pool, identifier="the-first") as client:
-                assert client.execute(code).stdout == "42\n", pool
+                assert eventually(partial(_is_said, client, code), 600), pool
+
+
+def _is_said(client: Client, code: str) -> bool:
+    """Not as long as the image is being built."""
+    with contextlib.suppress(ApiError):
+        return client.execute(code).stdout == "42\n"
+    return False
 
 
 def test_a_pool_without_an_image_says_so_and_the_others_serve(slim_server: SlimServer) -> None:
