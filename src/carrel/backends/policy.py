@@ -340,10 +340,14 @@ def environment(pool: PoolSpec) -> dict[str, str]:
 
 
 def runtime(pool: PoolSpec) -> dict[str, str]:
-    """What a runtime wants to know of the limits. V8 collects garbage by what it may take, and it sees the machine's memory, not ours."""
+    """What a runtime wants to know of the limits. V8 collects garbage by what it may take, and it sees the machine's memory, not ours.
+
+    The whole for its old space: past that the kernel is quicker, and says why. Its young space is three semi-spaces, of 32 MiB by itself.
+    """
     if pool.container_type is not ContainerType.NODE:
         return {}
-    return {"NODE_OPTIONS": f"--max-old-space-size={pool.memory_bytes // MIB}"}
+    memory = pool.memory_bytes // MIB
+    return {"NODE_OPTIONS": f"--max-old-space-size={memory} --max-semi-space-size={min(16, max(1, memory // 64))}"}
 
 
 def packages(pool: PoolSpec, place: str, wheels: str) -> dict[str, str]:

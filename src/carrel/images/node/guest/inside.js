@@ -35,6 +35,8 @@ module.exports = {
   streamBaseState: internalBinding('stream_wrap').streamBaseState,
   onInit: require('internal/promise_hooks').onInit, // not by node:v8, which brings all of the streams with it: 0.5 MB
   clearAsyncIdStack: internalBinding('async_wrap').clearAsyncIdStack,
+  startSigintWatchdog: internalBinding('contextify').startSigintWatchdog,
+  stopSigintWatchdog: internalBinding('contextify').stopSigintWatchdog,
   runTicks: process._tickCallback, // process.nextTick, promises, and what is rejected
 
   quote: JSON.stringify, // of strings only: nothing of the user's can have a say in that

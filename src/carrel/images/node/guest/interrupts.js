@@ -8,12 +8,12 @@
 
 const { join } = require('node:path');
 const { Script } = require('node:vm');
-const { clearAsyncIdStack, clearTimeout, setTimeout, Signal } = require('./inside');
+const { clearAsyncIdStack, clearTimeout, setTimeout, Signal, startSigintWatchdog, stopSigintWatchdog } = require('./inside');
 
 const SIGINT = 2;
 const RUN = 0; // places in the flags: the call that is watched (0: none), and how often the main thread has heard
 const HEARD = 1;
-const READY = 2; // whether the other thread hears the signal
+const NEVER = 2; // what the other thread waits for
 const ANSWER_MS = 50;
 const IDLE_MS = 5_000;
 const LIMITS = {
@@ -24,7 +24,7 @@ const LIMITS = {
   stackSizeMb: 0.5,
 };
 
-const { add, load, notify, store } = Atomics;
+const { add, notify, store } = Atomics;
 const { defineProperty } = Object;
 const WATCH = join(__dirname, 'watch.js');
 
@@ -58,7 +58,7 @@ class Interrupts {
 
   /** Node's watchdogs leave a handler behind that ends the process: have ours again, where no watchdog is left. */
   listen() {
-    if (load(this.flags, READY) === 1) return;
+    if (this.watcher !== null) return;
     this.signal.stop();
     this.signal.start(SIGINT);
     this.signal.unref();
@@ -76,11 +76,12 @@ class Interrupts {
   }
 
   start() {
+    startSigintWatchdog(); // from now on the signal is the thread's, which asks for one that came before it was ready
     try {
       const { Worker } = require('node:worker_threads'); // 0.5 MB that few sessions need
       this.watcher = new Worker(WATCH, {
         __proto__: null,
-        workerData: { __proto__: null, RUN, HEARD, READY, ANSWER_MS, flags: this.flags },
+        workerData: { __proto__: null, RUN, HEARD, NEVER, ANSWER_MS, flags: this.flags },
         env: { __proto__: null },
         execArgv: [],
         stdin: false,
@@ -88,6 +89,8 @@ class Interrupts {
         resourceLimits: LIMITS,
       });
     } catch {
+      stopSigintWatchdog();
+      this.listen();
       return; // no room for a thread: the host still has the means to end the interpreter
     }
     const { watcher } = this;
@@ -100,7 +103,7 @@ class Interrupts {
     watcher.on('error', () => {});
     watcher.on('exit', () => {
       this.watcher = null;
-      store(this.flags, READY, 0);
+      stopSigintWatchdog();
       this.listen();
     });
     watcher.unref();

@@ -7,9 +7,10 @@ const { Session } = require('node:inspector');
 const { parentPort, workerData } = require('node:worker_threads');
 const { Script } = require('node:vm');
 
-const { RUN, HEARD, READY, ANSWER_MS, flags } = workerData;
+const { RUN, HEARD, NEVER, ANSWER_MS, flags } = workerData;
+const { watchdogHasPendingSigint } = process.binding('contextify');
 
-globalThis.sleep = () => Atomics.wait(flags, READY, 1);
+globalThis.sleep = () => Atomics.wait(flags, NEVER, 0);
 const sleeping = new Script('sleep()'); // ends by the signal alone: V8 makes an exception of it
 
 function untilInterrupted() {
@@ -31,9 +32,8 @@ function interrupt(run) {
   session.disconnect();
 }
 
-Atomics.store(flags, READY, 1);
-for (;;) {
-  untilInterrupted();
+for (let isFirst = true; ; isFirst = false) {
+  if (!isFirst || !watchdogHasPendingSigint()) untilInterrupted(); // it may have come while this thread was made
   const run = Atomics.load(flags, RUN);
   if (run !== 0) interrupt(run);
 }
