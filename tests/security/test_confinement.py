@@ -114,7 +114,9 @@ def test_the_environment_is_the_images(probe: Attacker) -> None:
             "PYTHONUSERBASE",
         ),
         *("PYTHONPATH", "PYTHONNOUSERSITE", "PYTHONSAFEPATH"),  # at level restricted, where the image is not mounted
-        *(() if probe.is_guest else ("PWD", "OLDPWD", "SHLVL", "_")),  # a shell's
+        *(
+            () if probe.is_guest else ("PWD", "OLDPWD", "SHLVL", "_", "NODE_OPTIONS")
+        ),  # a shell's, and Node's where memory is short
         *definitions.read(probe.server.pool, DEFINITIONS / probe.server.pool).environment,
     }
     values = set(probe.value("list(os.environ.values())"))

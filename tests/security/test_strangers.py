@@ -198,6 +198,7 @@ sent
     attacker.still_works()
 
 
+@pytest.mark.of_guests_at("gvisor", reason="beside a guest Python needs descriptors for each call")
 def test_pipes_are_not_used_up_for_others(attacker: Attacker, accomplice: Attacker) -> None:
     """/proc/sys/fs/pipe-user-pages-soft: another session's pipe still holds 64 KiB where sessions have a uid each."""
     grow = "import fcntl; pipes = []\nwhile True: pipes.append(os.pipe()); fcntl.fcntl(pipes[-1][1], fcntl.F_SETPIPE_SZ, 1 << 20)"
