@@ -89,13 +89,21 @@ def private_server(arguments: Sequence[str] = (), state: Path | None = None, poo
     _remove_abandoned()
     with contextlib.ExitStack() as stack:
         folder = state or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_PREFIX)))
-        if pool in DEFAULT_POOLS and not os.environ.get("CARREL_CONFIG"):
-            file = stack.enter_context(tempfile.NamedTemporaryFile("w", prefix="carrel-pool-", suffix=".toml"))
-            file.write(f'[pools.{pool}]\ncontainerType = "{DEFAULT_POOLS[pool]["containerType"]}"\n')
-            file.flush()
-            arguments = [*arguments, "--config", file.name]
-        stack.enter_context(server(folder, ["--until-eof", *arguments], stdin=subprocess.PIPE))
+        with _only(pool) as options:  # read once it serves, so that nobody has to remove it who may be killed
+            stack.enter_context(server(folder, ["--until-eof", *arguments, *options], stdin=subprocess.PIPE))
         yield folder
+
+
+@contextlib.contextmanager
+def _only(pool: str) -> Iterator[list[str]]:
+    """Options for a server with this pool and no other, where it is one of those that need no configuration."""
+    if pool not in DEFAULT_POOLS or os.environ.get("CARREL_CONFIG"):
+        yield []
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="carrel-pool-", suffix=".toml") as file:
+        file.write(f'[pools.{pool}]\ncontainerType = "{DEFAULT_POOLS[pool]["containerType"]}"\n')
+        file.flush()
+        yield ["--config", file.name]
 
 
 def _remove_abandoned() -> None:

@@ -77,7 +77,7 @@ def _own(pool: str, state: Path | None, config: str | None) -> Iterator[Target]:
                 )
             arguments = ["--log-level", "warning", *(["--config", config] if config else [])]
             try:
-                state = stack.enter_context(private_server(arguments, state, pool))
+                state = stack.enter_context(private_server(arguments, state, "" if config else pool))
             except LaunchError as error:
                 raise click.ClickException(f"no server could be started: {error}") from error
         found = Connection.read(state).pools.get(pool)
