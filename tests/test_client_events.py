@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
+import threading
 from typing import Any
 
 import httpx
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrel.client import calls
+from carrel.client import Client, calls
 from carrel.client.events import Decoder, Event
 from carrel.client.results import ShellResult, parse_result
 from carrel.client.streaming import Telling
@@ -86,7 +88,7 @@ def test_what_never_ends_is_no_event() -> None:
 
 
 def test_a_lost_connection_is_taken_up_where_it_was() -> None:
-    """Before the first event the request is sent again, under the same id; after it, the execution is followed from the last event."""
+    """Before any answer the request is sent again, under the same id; after it, the execution is followed from the last event."""
     telling = Telling.of_program(calls.code("1", timeout=5), "alice", "mine")
     first = telling.call()
     assert (first.method, first.options["headers"]) == ("POST", {"operation-id": "mine", "Accept": "text/event-stream"})
@@ -94,6 +96,7 @@ def test_a_lost_connection_is_taken_up_where_it_was() -> None:
     assert telling.pause(httpx.ReadError("lost")) > 0
     assert telling.call() == first
 
+    telling.taken()
     list(telling.read(STARTED + event("stdout", 7, {"text": "x"}) + b"event: stdout\nid: 8\nda"))
     telling.pause()
     again = telling.call()
@@ -103,6 +106,34 @@ def test_a_lost_connection_is_taken_up_where_it_was() -> None:
 
     list(telling.read(event("result", 9, RESULT)))
     assert telling.over().stdout == "x"
+
+
+def test_what_a_server_has_taken_is_not_sent_to_the_next_one() -> None:
+    """A server that ends after its headers and before the first event has run the code: its successor's session must not again."""
+    asked: list[bytes] = []
+    replies = [
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 48\r\n\r\n"
+        b'{"error":{"code":"NoSessionFoundError","message":',
+    ]
+
+    def serve(listener: socket.socket) -> None:
+        for reply in replies:
+            connection, _ = listener.accept()
+            with connection:
+                asked.append(connection.recv(65536).split(b"?")[0])
+                connection.sendall(reply)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        port = listener.getsockname()[1]
+        with Client(f"http://127.0.0.1:{port}/p", "token") as client, pytest.raises(ApiError) as caught:
+            list(client.stream("1", operation_id="mine"))
+        thread.join()
+
+    assert asked == [b"POST /p/executions", b"GET /p/executions/mine"]
+    assert caught.value.status == 404
 
 
 def test_a_server_that_is_not_there_is_not_waited_for() -> None:

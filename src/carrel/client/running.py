@@ -168,6 +168,7 @@ class Running(Base):
                         response.read()
                         yield telling.whole(calls.check(response))
                         return
+                    telling.taken()
                     for data in response.iter_bytes():
                         yield from telling.read(data)
             except httpx.TransportError as error:

@@ -170,6 +170,7 @@ class AsyncRunning(AsyncBase):
                         await response.aread()
                         yield telling.whole(calls.check(response))
                         return
+                    telling.taken()
                     async for data in response.aiter_bytes():
                         for event in telling.read(data):
                             yield event

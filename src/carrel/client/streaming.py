@@ -1,7 +1,8 @@
 """An execution followed to its end over as many connections as it takes: what to ask next, without any I/O.
 
-The first request runs the code under an operation-id of ours, so that sending it again after a lost connection is safe: the server runs it
-once. Once an event has come, the execution is followed by its id from there.
+The first request runs the code under an operation-id of ours, so that sending it again after a lost connection is safe: the session runs
+it once. Once the server has begun to answer, the execution is followed by its id: a session that took the place of a lost one does not
+know it, and does not run it again.
 """
 
 from __future__ import annotations
@@ -59,9 +60,13 @@ class Telling:
             headers["Last-Event-ID"] = str(self._decoder.last)
         return dataclasses.replace(call, options={**call.options, "headers": headers, "timeout": _TIMEOUT})
 
+    def taken(self) -> None:
+        """The server answers with events: it has the program, and asking again must not run it, in another session perhaps."""
+        self._first = None
+
     def read(self, data: bytes) -> Iterator[Event]:
         for event in self._decoder.feed(data):
-            self._first, self._failures = None, 0
+            self._failures = 0
             if event.result is not None:
                 self.result = event.result
             yield event
