@@ -382,6 +382,7 @@ class FakeBackend:
     interpreter_failure: str | None = None
     failures: list[str] = field(default_factory=list)
     image_failures: list[str] = field(default_factory=list)
+    image_s: float = 0.0  # what building one takes
     alive: dict[str, FakeSandbox] = field(default_factory=dict)
     made: int = 0
     prepared: list[str] = field(default_factory=list)
@@ -391,6 +392,7 @@ class FakeBackend:
         self.is_closed = False
 
     async def image(self, name: str) -> ImageInfo:
+        await asyncio.sleep(self.image_s)
         if self.image_failures:
             raise SandboxStartFailed(self.image_failures.pop(0))
         return ImageInfo(name, Software("python"))

@@ -16,7 +16,7 @@ from carrel import errors
 from carrel.backends.base import Death
 from carrel.backends.network import Network
 from carrel.guest.frames import Decoder, FrameError, Header, encode
-from carrel.models import MIB, ExecutionSpec, Outcome, PoolSpec, Status, Usage
+from carrel.models import MIB, ExecutionSpec, Outcome, PoolSpec, ShellCommand, Status, Usage
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import TIMED_OUT, Order, Record, cut
 from carrel.sessions.keeper import Keeper
@@ -135,6 +135,19 @@ def test_the_store_forgets_the_oldest_results_first_and_never_a_running_one() ->
     large.finish(Outcome.OK, Usage())
     store.finished(large)
     assert store.get("op-100") is None and store.get("large") is large and store.get("running") is running
+
+
+def test_a_result_does_not_keep_the_program_it_came_from() -> None:
+    """Hundreds of results are kept, and counted by their output: a program may have 8 MiB."""
+    for spec in (
+        ExecutionSpec("x" * MIB),
+        ExecutionSpec("", shell=ShellCommand("cat", stdin="x" * MIB)),
+        ExecutionSpec("", shell=ShellCommand(argv=("echo", "x" * MIB))),
+    ):
+        record = Record(spec, Order.of(spec), time.monotonic())
+        record.finish(Outcome.OK, Usage())
+        assert record.order is None and len(repr(record.spec)) < 1000
+        assert (record.spec.shell is None) == (spec.shell is None)
 
 
 # ---- deadlines and deaths
@@ -467,6 +480,26 @@ async def test_a_pool_defined_anew_keeps_its_sessions_and_replaces_the_rest(
 
     assert set(backend.alive) & before == {alice.guest.sandbox.id}
     assert (await keeper.session("python", "alice"))[0] is alice
+
+
+async def test_new_sessions_start_while_a_pool_moves_to_an_image_that_is_being_built(
+    keeper: Keeper, backend: FakeBackend
+) -> None:
+    """A build takes minutes: until it is done new sessions get the image there is, however many."""
+    backend.image_s = 0.7
+    move = asyncio.create_task(keeper.set_image("python", "another"))
+    await asyncio.sleep(0.05)
+
+    for number in range(5):  # more than are ready
+        session, _ = await keeper.session("python", f"user-{number}")
+        assert (await run(session, "print x")).stdout == b"x"
+    assert not move.done()
+
+    assert (await move).reference == "another"
+    await until(lambda: keeper.pools()[0].warm >= 2)
+    assert keeper.image("python") == await move
+    session, _ = await keeper.session("python", "late")
+    assert (await run(session, "print y")).stdout == b"y"
 
 
 async def test_closing_ends_everything_and_may_be_repeated(backend: FakeBackend) -> None:

@@ -12,14 +12,15 @@ import json
 import signal
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carrel.backends.base import Death, Metered
 from carrel.errors import CarrelError, SessionBusy
 from carrel.guest.frames import Header
-from carrel.models import MIB, ExecutionSpec, Outcome, Status, Usage
+from carrel.models import MIB, ExecutionSpec, Outcome, ShellCommand, Status, Usage
 from carrel.sessions.transcript import Transcript
 
+SHORT = 4096  # bytes of a program that are not worth forgetting
 WATCHERS = 64  # of one execution at a time
 TIMED_OUT = "Request timed out waiting for code execution to complete"  # Azure's words; clients look for them
 RESTARTED = "Kernel restarted"
@@ -52,7 +53,7 @@ class Record:
 
     def __init__(self, spec: ExecutionSpec, order: Order, now: float) -> None:
         self.id = spec.operation_id or str(uuid.uuid4())
-        self.spec = spec
+        self.spec = _remembered(spec, order)
         self.order: Order | None = order  # until it is over
         self.likeness = _likeness(spec, order)
         self.status = Status.NOT_STARTED
@@ -184,6 +185,13 @@ def _likeness(spec: ExecutionSpec, order: Order) -> int:
     """The same for the same request; Python's keyed hash is enough to tell a caller's own requests apart, and the quickest."""
     asked = (spec.timeout, spec.is_asynchronous, spec.stream_limit, spec.wanted, spec.shell is None)
     return hash((order.code, order.variables, asked))
+
+
+def _remembered(spec: ExecutionSpec, order: Order) -> ExecutionSpec:
+    """`spec` without a long program, which the order has: records are kept by the hundred, and a program may have megabytes."""
+    if len(order.code) + len(order.variables) <= SHORT:
+        return spec
+    return replace(spec, code="", variables=None, shell=spec.shell and ShellCommand())
 
 
 def _json(value: object) -> bytes:

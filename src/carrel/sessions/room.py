@@ -91,6 +91,7 @@ class Room:
         self.image: ImageInfo | None = None  # what the pool's sandboxes are made from, once that is there
         self._prepared: tuple[PoolSpec, PoolSpec] | None = None  # as it is defined, and with its image's reference
         self._preparing = asyncio.Lock()
+        self._moving = asyncio.Lock()  # to another image: one move after the other
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
@@ -145,13 +146,16 @@ class Room:
 
         Raises SandboxStartFailed where it cannot be built or used; then nothing has changed.
         """
-        async with self._preparing:
+        async with self._moving:
             image = await self.backend.image(name)
             if image != self.image or name != self.pool.spec.image:
                 await self._try_image(dataclasses.replace(self.pool.spec, image=image.reference))
-                await self._take_image(dataclasses.replace(self.pool.spec, image=name), image)
-                # What else was changed meanwhile stays changed; the next start prepares it, with this image.
-                self._do(self.pool.renew(dataclasses.replace(self.pool.spec, image=name), time.monotonic()))
+                async with (
+                    self._preparing
+                ):  # only now: a build takes minutes, in which new sessions get the image there is
+                    await self._take_image(dataclasses.replace(self.pool.spec, image=name), image)
+                    # What else was changed meanwhile stays changed; the next start prepares it, with this image.
+                    self._do(self.pool.renew(dataclasses.replace(self.pool.spec, image=name), time.monotonic()))
             return image
 
     def set_allow(self, allow: tuple[str, ...]) -> None:
