@@ -8,8 +8,9 @@ import time
 import pytest
 
 from carrel.host import outputs
+from carrel.host.codec import value_from
 from carrel.host.outputs import display_from, variables_from
-from carrel.models import Output
+from carrel.models import Output, Value
 
 DISPLAYS = {
     "nothing": b"",
@@ -69,3 +70,22 @@ def test_the_bound_on_elements_does_not_count_what_is_in_texts() -> None:
     text = "," * (2 * outputs.MAX_ELEMENTS)
 
     assert variables_from(json.dumps({"a": text, "b": list(range(100_000))}).encode())["a"] == text
+
+
+def test_the_documents_of_one_reply_share_the_bound_on_elements() -> None:
+    """And lists of numbers stay as large as Python's guest sends them."""
+    allowance = outputs.Allowance()
+    display = b'{"data": {"application/json": [' + b"[]," * 300_000 + b"0]}}"
+    shown = [display_from(display, allowance) is not None for _ in range(5)]
+
+    assert shown == [True, True, True, False, False]
+    assert value_from(json.dumps({"kind": "container", "json": list(range(1_100_000))}).encode())[1]
+
+
+def test_a_value_of_very_many_elements_is_left_out_at_once() -> None:
+    for element in (b"[],", b'"",', b'"\\\\",', b'{"":0},'):
+        document = b'{"kind": "container", "json": [' + element * (16_000_000 // len(element)) + b"0]}"
+        began = time.monotonic()
+
+        assert value_from(document) == (Value(), False)
+        assert time.monotonic() - began < 2

@@ -253,6 +253,24 @@ def test_a_string_that_never_ends_is_refused_at_once() -> None:
     assert time.monotonic() - began < 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32-le"])
+def test_another_encoding_hides_no_bomb(encoding: str) -> None:
+    """In UTF-16 half of a character may look like a quote, behind which all seemed to be text."""
+    assert jsons.decode_object('{"a": "x\u2201"}'.encode(encoding)) == {"a": "x\u2201"}
+    with pytest.raises(errors.RequestInvalid, match="elements"):
+        jsons.decode_object(('{"a": ["\u2201",' + "[]," * 40_000 + "1]}").encode(encoding))
+    with pytest.raises(errors.RequestInvalid):
+        jsons.decode_object(b"\xff\xfe" + b"\x00\xd8" * 40_000 + b"{")
+
+
+@pytest.mark.parametrize("element", ['"",', '"\\\\",', '"\\"",'])
+def test_millions_of_texts_are_refused_at_once(element: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(errors.RequestInvalid):
+        decode(('{"a":[' + element * (12_000_000 // len(element)) + "1]}").encode())
+    assert time.monotonic() - began < 1.5
+
+
 def test_code_full_of_brackets_and_quotes_is_not_a_bomb() -> None:
     code = '[{"a": "\\\\"}, [1, 2]],\n' * 20_000
     assert decode({"code": code}).spec.code == code

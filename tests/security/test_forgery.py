@@ -169,6 +169,38 @@ def test_a_forged_display_is_left_out_and_counted(probe: Attacker, document: byt
     probe.still_works()
 
 
+@pytest.mark.parametrize("kind", ["value", "display"])
+def test_a_bomb_of_json_holds_nobody_up(attacker: Attacker, neighbour: Client, kind: str) -> None:
+    """Five million lists, in one value or in a hundred displays: parsed, that was ten seconds in which nobody was answered."""
+    sent = {
+        "value": """document = b'{"kind":"container","json":[' + b'[],' * 5_000_000 + b'0]}'
+for at in range(0, len(document), 200_000): forge(frame({'value': n, 'more': 1}, document[at:at + 200_000]))""",
+        "display": """document = b'{"data":{"application/json":[' + b'[],' * 50_000 + b'0]}}'
+for _ in range(100): forge(frame({'display': n}, document))""",
+    }[kind]
+    waits: list[float] = []
+    is_over = threading.Event()
+
+    def ask() -> None:
+        while not is_over.is_set():
+            began = time.monotonic()
+            assert neighbour.execute("kept").result == 41
+            waits.append(time.monotonic() - began)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        result = attacker.run(f"n = number()\n{sent}\nforge(done())\ntime.sleep(0.02)")
+    finally:
+        is_over.set()
+        asking.join()
+
+    assert max(waits) < 3
+    assert result.is_ok
+    assert len(result.outputs) < 100 and ("could not be read" in result.stderr) is (kind == "value")
+    attacker.still_works()
+
+
 def test_variables_that_are_none_do_not_come_back(attacker: Attacker) -> None:
     for document in (b"[1]", b"{", b'{"a": NaN}', b"[" * 100_000, b'{"a": 1}' * 2):
         send = f"n = number(); forge(frame({{'variables': n}}, {document!r})); a = 1"

@@ -199,8 +199,10 @@ def usage_to(usage: Usage) -> Header:
 def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Execution:
     """`output` is stdout, stderr, value, variables and the displays, one after the other; none where it was not asked for."""
     stdout, stderr, document, variables, *displays = _cut(output, fields.get("sizes", (0, 0, 0, 0)))
-    value, is_readable = value_from(document)
-    given = [display for display in map(outputs.display_from, displays) if display is not None]
+    allowance = outputs.Allowance()
+    value, is_readable = value_from(document, allowance)
+    named = outputs.variables_from(variables, allowance) if "wanted" in fields else None
+    given = [each for display in displays if (each := outputs.display_from(display, allowance)) is not None]
     return Execution(
         id=fields["id"],
         identifier=identifier,
@@ -214,7 +216,7 @@ def execution_from(identifier: str, fields: Header, output: bytes = b"") -> Exec
         usage=None if fields["usage"] is None else Usage(**fields["usage"]),
         outputs=tuple(given),
         dropped_outputs=fields.get("dropped", 0) + len(displays) - len(given),
-        variables=outputs.variables_from(variables) if "wanted" in fields else None,
+        variables=named,
         command_timeout=fields.get("command_timeout"),
         exit_code=fields.get("exit_code"),
     )
@@ -228,19 +230,25 @@ def _cut(data: bytes, sizes: Sequence[int]) -> list[bytes]:
     return parts
 
 
-def value_from(document: bytes) -> tuple[Value, bool]:
+def value_from(document: bytes, allowance: outputs.Allowance | None = None) -> tuple[Value, bool]:
     """The value that a sandbox sent, and whether it was one. The document is hostile input, also where it is well-formed."""
     if not document:
         return Value(), True
     try:
-        fields: Any = outputs.STRICT.decode(document.decode())
+        fields: Any = (allowance or outputs.Allowance()).decode(document)
         kind, text = ValueKind(fields["kind"]), fields.get("text", "")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Value(), False
     held = fields.get("json")
-    if not isinstance(text, str) or not _fits(kind, held):
+    if not isinstance(text, str) or not _fits(kind, held) or _is_deep(document, held):
         return Value(), False
     return Value(kind, held, text), True
+
+
+def _is_deep(document: bytes, held: object) -> bool:
+    """Guests stop long before. Without that many brackets there is no need to look."""
+    most = outputs.MAX_DEPTH
+    return document.count(b"[") + document.count(b"{") > most and outputs.is_deeper(held, most)
 
 
 def _fits(kind: ValueKind, held: Any) -> bool:
