@@ -311,3 +311,15 @@ def test_modules_behind_a_closed_folder_can_still_be_imported_late(tmp_path: Pat
     done = subprocess.run([sys.executable, "-P", "-c", code, str(closed)], capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.returncode) == ("42 43\n", 0), done.stderr
+
+
+def test_half_a_surrogate_pair_in_a_result_is_replaced() -> None:
+    """The package cannot write it: the caller got a stream without an answer."""
+    pair, half = {"a": "\U0001f600", "n": [1.5, None]}, {"a\udc00": ["\ud800 x"]}
+
+    assert results.result(pair, [results.text("\U0001f600")])["structuredContent"] == pair
+    assert results.result(half, [results.text("\ud800")]) == {
+        "content": [{"type": "text", "text": "?"}],
+        "structuredContent": {"a?": ["? x"]},
+        "isError": False,
+    }

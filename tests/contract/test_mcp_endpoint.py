@@ -461,3 +461,11 @@ async def test_the_newest_protocol_needs_no_session(mcp: httpx.AsyncClient) -> N
     answer = await result(mcp, message("server/discover", {"_meta": MODERN}), **headers)
 
     assert "2026-07-28" in answer["supportedVersions"]
+
+
+async def test_a_value_that_is_no_unicode_is_answered(mcp: httpx.AsyncClient, environment: str) -> None:
+    """In every transport: half of a surrogate pair ended the stream without an answer."""
+    request = call(PYTHON, environmentId=environment, pythonCode="'\\ud800 x'")
+    for headers in ({}, {"accept": BOTH}, await begun(mcp)):
+        answer = await result(mcp, request, **headers)
+        assert answer["structuredContent"]["executionResult"] == "? x"

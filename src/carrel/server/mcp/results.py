@@ -28,7 +28,17 @@ def text(*lines: str) -> dict[str, Any]:
 
 
 def result(structured: Mapping[str, Any], content: Sequence[Mapping[str, Any]]) -> Result:
-    return {"content": list(content), "structuredContent": dict(structured), "isError": False}
+    return _encodable({"content": list(content), "structuredContent": dict(structured), "isError": False})
+
+
+def _encodable(found: Result) -> Result:
+    """Without halves of surrogate pairs, which code can make its value of: the package has no answer at all for what is no UTF-8."""
+    written = json.dumps(found, ensure_ascii=False)
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        return dict(json.loads(written.encode("utf-8", "replace")))
+    return found
 
 
 def of_execution(execution: Execution) -> Result:
