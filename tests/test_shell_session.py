@@ -98,6 +98,20 @@ def test_exit_codes(shell: Client, command: str, code: int) -> None:
     assert shell.shell(command).exit_code == code
 
 
+def test_a_command_that_the_kernel_kills_for_memory_says_so(serving: Server, shell: Client) -> None:
+    """Where the kernel counts such kills: by the count during this very command, not by its exit code alone. The status stays that code."""
+    hoard = "a=xxxxxxxx; while :; do a=$a$a; done"
+    killed = shell.shell(hoard)
+    counted = killed.usage is not None and "peak_memory_bytes" in killed.usage.sources
+    if serving.level is not Level.NAMESPACE or not counted:
+        pytest.skip("no memory control group bounds commands at this level on this machine")
+    own, coded = shell.shell("exit 137"), shell.execute(hoard)
+
+    assert (killed.exit_code, killed.outcome) == (137, "memory")
+    assert (own.exit_code, own.outcome) == (137, "error")
+    assert (coded.status, coded.outcome) == ("Failed", "memory")
+
+
 def test_a_line_longer_than_an_argument(shell: Client) -> None:
     """As agents write files."""
     ran = shell.shell(f"cat >big <<'E'\n{'é' * 200_000}\nE\nwc -c <big")

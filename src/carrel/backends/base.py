@@ -57,6 +57,10 @@ class Meter(Protocol):
         """It has ended."""
         ...
 
+    def count_memory_kills(self) -> int:
+        """How many processes of the code the kernel has killed for want of memory, since the sandbox was made; 0 where nobody counts."""
+        ...
+
 
 class NoMeter:
     """At levels and on machines without control groups."""
@@ -68,6 +72,9 @@ class NoMeter:
 
     def stop(self) -> Metered:
         return Metered()
+
+    def count_memory_kills(self) -> int:
+        return 0
 
 
 class Sandbox(Protocol):

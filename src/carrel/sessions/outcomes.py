@@ -6,6 +6,8 @@ outside of it.
 
 from __future__ import annotations
 
+import signal
+
 from carrel.backends.base import Death, Meter, Metered
 from carrel.models import Outcome, Usage
 from carrel.sessions.streams import Run
@@ -18,13 +20,16 @@ _BY_WORD = {
     "processes": Outcome.PROCESSES,
     "disk": Outcome.DISK,
 }
+_SIGKILLED = 128 + signal.SIGKILL  # a command's exit code; a shell passes on that of its last program
 HOST_CLOCK, AGENT = "host clock", "agent"
 INTERPRETER_CLOCK = "clock of the interpreter's process"  # its children are not in it
 INTERPRETER_IO = "io of the interpreter's process"  # with the children that it has waited for
 
 
-def of_run(run: Run) -> Outcome:
-    """Of one that came to its end."""
+def of_run(run: Run, meter: Meter, kills: int | None) -> Outcome:
+    """Of one that came to its end. `kills` for memory were counted at its beginning; None where that was not looked at."""
+    if run.status == _SIGKILLED and kills is not None and meter.count_memory_kills() > kills:
+        return Outcome.MEMORY
     return _BY_WORD.get(run.cause or run.outcome, Outcome.ERROR)
 
 

@@ -21,7 +21,7 @@ import time
 from collections import deque
 
 from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, RequestInvalid, SessionBusy, SessionLost
-from carrel.models import MIB, ExecutionSpec, Outcome, PoolSpec, Usage
+from carrel.models import MIB, ContainerType, ExecutionSpec, Outcome, PoolSpec, Usage
 from carrel.sessions import outcomes
 from carrel.sessions.executions import CANCELED, TIMED_OUT, Order, Record, restarted
 from carrel.sessions.guest import Guest
@@ -58,6 +58,9 @@ class Runner:
         self._tasks = tasks
         self._queue: deque[Record] = deque()
         self._run: tuple[Record, Run] | None = None
+        self._kills: int | None = (
+            None  # for memory, before the run; of commands only, which have an exit code to explain
+        )
         self._deadline: asyncio.TimerHandle | None = None
         self._stopped = asyncio.Event()  # the run that was told to stop has ended, or is not waited for any longer
         self._is_unwanted = False  # the interpreter is replaced whether it stops in time or not
@@ -171,6 +174,7 @@ class Runner:
         self._step(SessionEvent.RUN)
         record.start(time.monotonic())
         self._meter.start()
+        self._kills = self._meter.count_memory_kills() if self._has_exit_code(record.spec) else None
         text = min(4 * record.spec.stream_limit, STREAM_CAP)  # a character has up to four bytes
         caps = Caps(text, VALUE_CAP, DISPLAY_CAP)
         run = self.guest.link.execute(record.order, caps, record.transcript, self._run_ended)
@@ -192,7 +196,7 @@ class Runner:
             self._step(SessionEvent.LOST)
             self._tasks.spawn(self._bury(record, run), "interpreter died")
             return
-        self._finish(record, run, outcomes.of_run(run))
+        self._finish(record, run, outcomes.of_run(run, self._meter, self._kills))
         self._step(SessionEvent.FINISHED)
         self._advance()
 
@@ -293,6 +297,9 @@ class Runner:
             self._ready.clear()
         elif self.state in (SessionState.IDLE, SessionState.ENDED):
             self._ready.set()
+
+    def _has_exit_code(self, spec: ExecutionSpec) -> bool:
+        return spec.shell is not None or self._spec.container_type is ContainerType.SHELL
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:
