@@ -84,6 +84,7 @@ class Sender:
         """While the host is away, or has not opened the pool yet, it is asked again and again, and that is said once."""
         pause = AGAIN_S[0]
         while True:
+            self._under_way.clear()
             try:
                 async with self._link.undelivered(self._hook.pool) as notices, asyncio.TaskGroup() as group:
                     pause = AGAIN_S[0]
@@ -103,8 +104,8 @@ class Sender:
             log.error("notices were lost", extra={"pool": self._hook.pool, "count": notice.number - self._seen - 1})
         self._seen = notice.number
         if notice.kind in _TOLD and not (notice.kind is NoticeKind.EXPIRING and _is_past(notice)):
-            await self._free.acquire()
             self._under_way.add(notice.number)
+            await self._free.acquire()
             group.create_task(self._send(notice))
 
     async def _send(self, notice: Notice) -> None:
