@@ -227,6 +227,24 @@ async def test_an_interrupt_reaches_the_guest(agent: Agent) -> None:
     assert run.outcome == "interrupted"
 
 
+async def test_an_interrupt_waits_until_the_guest_has_begun(agent: Agent) -> None:
+    """A guest is deaf to interrupts until it has begun with what it was sent. Sooner it would be lost, and the state with it."""
+    deaf = "handler = signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(0.02); signal.signal(signal.SIGINT, handler)"
+    run, over = agent.start(f"is_done = True\n{deaf}\ntime.sleep(1)")
+    await agent.link.interrupt()
+    await asyncio.wait_for(over.wait(), 5)
+
+    assert run.outcome == "interrupted"
+
+
+async def test_an_interrupt_of_a_run_that_is_over_does_not_reach_the_next(agent: Agent) -> None:
+    _, over = agent.start("pass")
+    await agent.link.interrupt()
+    await asyncio.wait_for(over.wait(), 5)
+
+    assert (await agent.run("time.sleep(0.2)")).outcome == "ok"
+
+
 async def test_floods_of_both_streams_cost_large_frames_only(agent: Agent) -> None:
     """Byte by byte for a while: a frame each 10 ms at most, or 64 KiB; nothing of it is lost."""
     frames = 0

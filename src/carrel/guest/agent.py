@@ -199,8 +199,7 @@ class Agent:
         self.send(stream, end=1)
 
     def _interrupt(self, stream: int, _header: frames.Header) -> None:
-        if self._interpreter is not None:
-            self._interpreter.signal(signal.SIGINT)
+        self._code.interrupt()
         self.send(stream, end=1)
 
     def _run(self, stream: int, header: frames.Header) -> None:

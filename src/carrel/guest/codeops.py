@@ -7,6 +7,7 @@ lose their order among each other; a display keeps its place after what was writ
 
 from __future__ import annotations
 
+import signal
 import time
 
 from carrel.guest import frames
@@ -18,6 +19,7 @@ from carrel.guest.texts import whole
 MAX_CODE = 8 * 1024 * 1024
 COLLECTED = 64 * 1024
 SOON_S = 0.01
+BEGUN_S = 0.05  # an interpreter has begun with what it was sent: before, an interrupt is none for it, and would be lost
 
 
 class _Request:
@@ -36,6 +38,8 @@ class CodeOperations:
         self._requests: dict[int, _Request] = {}
         self._run: Run | None = None
         self._due: float | None = None  # when what is pending has waited long enough
+        self._begun_at = 0.0
+        self._interrupt_at: float | None = None
 
     @property
     def is_running(self) -> bool:
@@ -77,6 +81,11 @@ class CodeOperations:
     def drop(self, stream: int) -> None:
         self._requests.pop(stream, None)
 
+    def interrupt(self) -> None:
+        """What runs, if anything does: `send_due` sends the signal."""
+        if self._run is not None:
+            self._interrupt_at = self._begun_at
+
     def _start(self, stream: int, request: _Request) -> None:
         self._run = run = Run(stream, request.header)
         if self._interpreter is None:
@@ -86,6 +95,7 @@ class CodeOperations:
             for _late in self._interpreter.drain(name):
                 pass  # printed after the last call's end by what it left running: nobody's output
         run.start(self._interpreter)
+        self._begun_at = time.monotonic() + BEGUN_S
         if request.variables:
             self._pass_in({"variables": stream}, {}, request.variables)
         asked: frames.Header = {"kind": request.header.get("kind", "code")}
@@ -146,10 +156,15 @@ class CodeOperations:
     @property
     def patience(self) -> float | None:
         """How long the loop may sleep for us."""
-        return None if self._due is None else max(0.0, self._due - time.monotonic())
+        due = [at for at in (self._due, self._interrupt_at) if at is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
 
     def send_due(self) -> None:
         """Called in each round of the loop."""
+        if self._interrupt_at is not None and self._interrupt_at <= time.monotonic():
+            self._interrupt_at = None
+            if self._interpreter is not None:
+                self._interpreter.signal(signal.SIGINT)
         if self._due is not None and self._run is not None and self._due <= time.monotonic():
             self._due = None
             for name in STREAMS:
@@ -173,7 +188,7 @@ class CodeOperations:
         for name in run.pending:
             self._send(run, name, is_last=True)
         self._reply.send(run.stream, **run.end)
-        self._run = self._due = None
+        self._run = self._due = self._interrupt_at = None
 
     def _drain(self) -> None:
         if self._interpreter is not None:
