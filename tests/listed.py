@@ -126,7 +126,7 @@ class Session:
 
 
 @pytest.fixture
-def session(listed: Server) -> Iterator[Session]:
+def visitor(listed: Server) -> Iterator[Session]:
     with listed.client() as client:
         yield Session(client)
         client.end()

@@ -30,30 +30,30 @@ def egress(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
     return carrel(server, "sessionpool", "egress", *words)
 
 
-def test_a_change_holds_for_live_sessions_at_once(session: Session, operator: Operator, site: int) -> None:
+def test_a_change_holds_for_live_sessions_at_once(visitor: Session, operator: Operator, site: int) -> None:
     """What was allowed is refused and what was refused is allowed, with the variables of the session kept."""
-    assert session.value(f"kept = 1; connect('127.0.0.1:{site}')") == "HTTP/1.1 200 Connection established"
+    assert visitor.value(f"kept = 1; connect('127.0.0.1:{site}')") == "HTTP/1.1 200 Connection established"
 
     with operator() as client:
         assert client.set_egress(["elsewhere.example"]).allow == ["elsewhere.example"]
-        assert "403" in session.value(f"connect('127.0.0.1:{site}')")
+        assert "403" in visitor.value(f"connect('127.0.0.1:{site}')")
         client.set_egress([f"127.0.0.1:{site}"])
-        assert "200" in session.value(f"connect('127.0.0.1:{site}')")
+        assert "200" in visitor.value(f"connect('127.0.0.1:{site}')")
         client.set_egress([])
-        assert "403" in session.value(f"connect('127.0.0.1:{site}')"), "an empty list allows nothing"
-    assert session.value("kept") == 1
+        assert "403" in visitor.value(f"connect('127.0.0.1:{site}')"), "an empty list allows nothing"
+    assert visitor.value("kept") == 1
 
 
-def test_a_change_ends_connections_that_it_no_longer_allows(session: Session, operator: Operator, site: int) -> None:
+def test_a_change_ends_connections_that_it_no_longer_allows(visitor: Session, operator: Operator, site: int) -> None:
     """A tunnel that stands is held to the list like a new one; one that is still allowed goes on."""
-    session.value(f"(cut, _), (kept, _) = tunnel('127.0.0.1:{site}'), tunnel('localhost:{site}'); cut.settimeout(10)")
+    visitor.value(f"(cut, _), (kept, _) = tunnel('127.0.0.1:{site}'), tunnel('localhost:{site}'); cut.settimeout(10)")
 
     with operator() as client:
         client.set_egress([f"localhost:{site}"])
 
     closed = "try:\n    end = cut.recv(1)\nexcept ConnectionResetError:\n    end = b''\nend == b''"
-    assert session.value(closed) is True
-    assert session.value("kept.sendall(b'GET /kept HTTP/1.0\\r\\n\\r\\n'); '/kept' in read_all(kept)") is True
+    assert visitor.value(closed) is True
+    assert visitor.value("kept.sendall(b'GET /kept HTTP/1.0\\r\\n\\r\\n'); '/kept' in read_all(kept)") is True
 
 
 def test_a_list_that_is_none_changes_nothing(operator: Operator) -> None:
@@ -74,16 +74,16 @@ def test_whoever_may_run_code_may_not_change_the_list(listed: Server) -> None:
             assert (refused.value.status, refused.value.code) == (403, "Forbidden")
 
 
-def test_refusals_and_connections_are_counted(session: Session, operator: Operator, site: int) -> None:
+def test_refusals_and_connections_are_counted(visitor: Session, operator: Operator, site: int) -> None:
     with operator() as client:
         before = client.egress()
-        session.value(f"connect('127.0.0.1:{site}'), connect('elsewhere.example:443'), connect('10.0.0.1:443')")
+        visitor.value(f"connect('127.0.0.1:{site}'), connect('elsewhere.example:443'), connect('10.0.0.1:443')")
         after = client.egress()
 
     assert (after.connections - before.connections, after.refusals - before.refusals) == (1, 2)
 
 
-def test_the_command_line_shows_tests_and_sets(listed: Server, session: Session, site: int) -> None:
+def test_the_command_line_shows_tests_and_sets(listed: Server, visitor: Session, site: int) -> None:
     """`carrel sessionpool egress show|set|test`: with the exit status for scripts."""
     shown = egress(listed, "show", "python", "-o", "json")
     assert f"localhost:{site}" in json.loads(shown.stdout)["allow"]
@@ -100,7 +100,7 @@ def test_the_command_line_shows_tests_and_sets(listed: Server, session: Session,
     assert (private.returncode, private.stdout.splitlines()[1]) == (1, "  10.1.2.3  a private range")
 
     assert egress(listed, "set", "python", "elsewhere.example:443").returncode == 0
-    assert "403" in session.value(f"connect('127.0.0.1:{site}')")
+    assert "403" in visitor.value(f"connect('127.0.0.1:{site}')")
     wrong = egress(listed, "set", "python", "http://pypi.org/")
     assert wrong.returncode == 1
     assert "'http://pypi.org/' is not a rule" in wrong.stderr

@@ -43,14 +43,14 @@ def egress_pid(server: Server) -> int:
         ("[fe80::1]:443", "link-local"),
     ],
 )
-def test_special_addresses_are_refused_in_every_spelling(session: Session, target: str, reason: str) -> None:
+def test_special_addresses_are_refused_in_every_spelling(visitor: Session, target: str, reason: str) -> None:
     """Although this pool's list has a rule for every address there is."""
-    answer = session.value(f"connect({target!r})")
+    answer = visitor.value(f"connect({target!r})")
     assert answer.startswith("HTTP/1.1 403 carrel: ")
     assert reason in answer
 
 
-def test_addresses_of_this_machine_are_refused(session: Session) -> None:
+def test_addresses_of_this_machine_are_refused(visitor: Session) -> None:
     """Whatever they look like: the host's services trust what comes from the host."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -59,13 +59,13 @@ def test_addresses_of_this_machine_are_refused(session: Session) -> None:
             pytest.skip("this machine has no address but loopback")
         own = probe.getsockname()[0]
 
-    assert "this machine itself" in session.value(f"connect('{own}:22')")
+    assert "this machine itself" in visitor.value(f"connect('{own}:22')")
 
 
-def test_a_redirect_to_what_is_not_listed_is_refused(session: Session, site: int) -> None:
+def test_a_redirect_to_what_is_not_listed_is_refused(visitor: Session, site: int) -> None:
     """A redirect is another request, and held to the list like the first."""
-    assert session.value(f"fetch('http://localhost:{site}/to/localhost:{site}')") == f"/ at localhost:{site}"
-    told = session.value(f"fetch('http://localhost:{site}/to/elsewhere.example')")
+    assert visitor.value(f"fetch('http://localhost:{site}/to/localhost:{site}')") == f"/ at localhost:{site}"
+    told = visitor.value(f"fetch('http://localhost:{site}/to/elsewhere.example')")
     assert told.startswith("403 carrel: elsewhere.example:80 is refused")
 
 
@@ -86,34 +86,34 @@ def test_a_redirect_to_what_is_not_listed_is_refused(session: Session, site: int
         ("GET http://localhost/ HTTP/1.1\r\nHost: a\r\n" + "X: y\r\n" * 10_000, 431),
     ],
 )
-def test_a_request_that_is_none_is_answered_and_closed(session: Session, head: str, status: int) -> None:
+def test_a_request_that_is_none_is_answered_and_closed(visitor: Session, head: str, status: int) -> None:
     code = f"try:\n    answer = ask({head!r})\nexcept ConnectionResetError:\n    answer = 'reset'\nanswer"
-    answer = session.value(code)
+    answer = visitor.value(code)
     assert (answer == "reset" and len(head) > 32_768) or answer.startswith(f"HTTP/1.1 {status} carrel: "), answer[:200]
 
 
-def test_host_is_what_was_checked_and_nothing_is_smuggled(session: Session, site: int) -> None:
+def test_host_is_what_was_checked_and_nothing_is_smuggled(visitor: Session, site: int) -> None:
     """The server sees the request that the proxy understood: its own Host, no second request behind it, no hop-by-hop header."""
     forged = f"GET http://localhost:{site}/a HTTP/1.1\\r\\nHost: metadata.internal\\r\\n\\r\\n"
     behind = f"GET http://localhost:{site}/behind HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n"
 
-    answer = session.value(f"ask('{forged}{behind}')")
+    answer = visitor.value(f"ask('{forged}{behind}')")
 
     assert f"/a at localhost:{site}" in answer
     assert "behind" not in answer
     assert answer.count("HTTP/1.1 ") == 1
 
 
-def test_bodies_pass_both_ways(session: Session, site: int) -> None:
+def test_bodies_pass_both_ways(visitor: Session, site: int) -> None:
     """With a length, in chunks, with an expectation; megabytes through a tunnel."""
-    assert session.value(f"fetch('http://localhost:{site}/', b'x' * 3_000_000)") == f"got 3000000: {'x' * 20}"
+    assert visitor.value(f"fetch('http://localhost:{site}/', b'x' * 3_000_000)") == f"got 3000000: {'x' * 20}"
     head = f"POST http://localhost:{site}/ HTTP/1.1\\r\\nHost: a\\r\\nTransfer-Encoding: chunked\\r\\nExpect: 100-continue\\r\\n\\r\\n"
-    answer = session.value(f"ask('{head}5\\r\\nhello\\r\\n0\\r\\n\\r\\n')")
+    answer = visitor.value(f"ask('{head}5\\r\\nhello\\r\\n0\\r\\n\\r\\n')")
     assert answer.startswith("HTTP/1.1 100 ")
     assert answer.endswith("got 5: hello")
 
 
-def test_a_hundred_connections_at_once(session: Session, site: int) -> None:
+def test_a_hundred_connections_at_once(visitor: Session, site: int) -> None:
     """Each gets its own answer; a session's limit is beyond them, and one over the limit is told so."""
     code = f"""
 from concurrent.futures import ThreadPoolExecutor
@@ -121,17 +121,17 @@ with ThreadPoolExecutor(100) as pool:
     answers = list(pool.map(lambda n: fetch(f"http://localhost:{site}/{{n}}"), range(100)))
 [answer for n, answer in enumerate(answers) if answer != f"/{{n}} at localhost:{site}"]
 """
-    assert session.value(code) == []
+    assert visitor.value(code) == []
     many = "held = [socket.create_connection(PROXY, 20) for _ in range(256)]; time.sleep(1); ask('')[:80]"
-    assert session.value(many).startswith("HTTP/1.1 503 carrel: this session has 256 connections open")
+    assert visitor.value(many).startswith("HTTP/1.1 503 carrel: this session has 256 connections open")
     assert (
-        session.value(f"[each.close() for each in held]; time.sleep(1); fetch('http://localhost:{site}/after')")
+        visitor.value(f"[each.close() for each in held]; time.sleep(1); fetch('http://localhost:{site}/after')")
         == f"/after at localhost:{site}"
     )
 
 
 @pytest.mark.slow
-def test_a_slow_client_is_ended_and_keeps_nobody_waiting(session: Session, site: int, listed: Server) -> None:
+def test_a_slow_client_is_ended_and_keeps_nobody_waiting(visitor: Session, site: int, listed: Server) -> None:
     """A head that comes byte by byte has fifteen seconds in all; meanwhile the session's and others' connections are served."""
     code = """
 def drip():
@@ -154,13 +154,13 @@ threads = [threading.Thread(target=drip) for _ in range(20)]
 [thread.start() for thread in threads]
 None
 """
-    session.value(code)
+    visitor.value(code)
     with listed.client() as other:
         assert Session(other).value(f"fetch('http://localhost:{site}/other')") == f"/other at localhost:{site}"
         other.end()
-    assert session.value(f"fetch('http://localhost:{site}/own')") == f"/own at localhost:{site}"
+    assert visitor.value(f"fetch('http://localhost:{site}/own')") == f"/own at localhost:{site}"
 
-    said, after = session.value("[thread.join() for thread in threads]; list(dripped)")
+    said, after = visitor.value("[thread.join() for thread in threads]; list(dripped)")
     assert said.startswith("HTTP/1.1 408 carrel: no whole request came within 15 s")
     assert after < 25
 
@@ -192,7 +192,7 @@ def echo(request: pytest.FixtureRequest) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_half_closed_tunnel_still_answers(session: Session, echo: int) -> None:
+def test_a_half_closed_tunnel_still_answers(visitor: Session, echo: int) -> None:
     """Who has said all it had to say may still be listening."""
     code = f"""
 sock, _ = tunnel("127.0.0.1:{echo}")
@@ -200,7 +200,7 @@ sock.sendall(bytes(100_000))
 sock.shutdown(socket.SHUT_WR)
 read_all(sock)
 """
-    assert session.value(code) == "all of 100000"
+    assert visitor.value(code) == "all of 100000"
 
 
 def test_ending_a_session_ends_its_connections(listed: Server, echo: int) -> None:
@@ -215,7 +215,7 @@ def test_ending_a_session_ends_its_connections(listed: Server, echo: int) -> Non
     assert eventually(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) <= before + 2)
 
 
-def test_the_process_has_no_rights_and_is_replaced_when_it_dies(listed: Server, session: Session, site: int) -> None:
+def test_the_process_has_no_rights_and_is_replaced_when_it_dies(listed: Server, visitor: Session, site: int) -> None:
     """An id of its own as root, no capability in any set; sessions that lived when it was killed are served by the next one."""
     pid = egress_pid(listed)
     status = dict(
@@ -231,5 +231,5 @@ def test_the_process_has_no_rights_and_is_replaced_when_it_dies(listed: Server, 
 
     assert eventually(lambda: "carrel.egress" not in command(pid), 10)
     time.sleep(3)
-    assert session.value(f"fetch('http://localhost:{site}/again')") == f"/again at localhost:{site}"
+    assert visitor.value(f"fetch('http://localhost:{site}/again')") == f"/again at localhost:{site}"
     assert egress_pid(listed) != pid
