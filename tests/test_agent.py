@@ -207,7 +207,7 @@ HOSTILE: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize(("code", "outcome"), HOSTILE.values(), ids=HOSTILE.keys())
 async def test_what_a_guest_may_not_say_harms_nobody(agent: Agent, code: str, outcome: str) -> None:
     """It is dropped, cut at its cap, or ends the interpreter; never the link."""
-    run = await agent.run("write('before')\n" + code)
+    run = await agent.run(ExecutionSpec("write('before')\n" + code, wanted=("a",)))
 
     assert run.outcome == outcome and not agent.lost
     assert agent.pieces() == [("stdout", b"before")]
@@ -216,6 +216,13 @@ async def test_what_a_guest_may_not_say_harms_nobody(agent: Agent, code: str, ou
     await agent.link.attach([], 10)
     assert (await agent.run("write('after')")).outcome == "ok"
     assert agent.pieces() == [("stdout", b"after")]
+
+
+async def test_variables_that_nobody_asked_for_are_dropped(agent: Agent) -> None:
+    """The host would keep them with the execution, megabytes that nobody can read."""
+    run = await agent.run("for _ in range(5): send(b'v' * 100_000, variables=n)")
+
+    assert (bytes(run.variables), run.outcome) == (b"", "ok")
 
 
 async def test_an_interrupt_reaches_the_guest(agent: Agent) -> None:

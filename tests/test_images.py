@@ -430,6 +430,14 @@ def test_a_guests_folder_with_a_link_is_refused(tmp_path: Path) -> None:
         _define(tmp_path, 'runtime = "shell"')
 
 
+def test_a_guests_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    """All that lies where it leads would be readable in every sandbox of the image."""
+    (tmp_path / "guest").symlink_to("/root")
+
+    with pytest.raises(SandboxStartFailed, match="guest is a link"):
+        _define(tmp_path, 'runtime = "shell"')
+
+
 @pytest.mark.parametrize("lock", ["", "[]", '{"packages": 3}', '{"packages": {"node_modules/x": {}}}', "[" * 100_000])
 def test_node_locks_without_hashes_are_refused(tmp_path: Path, lock: str) -> None:
     path = tmp_path / "package-lock.json"

@@ -17,6 +17,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +179,10 @@ def _table(
 def _check_size(folder: Path) -> None:
     """What goes in is read whole: a home folder given by mistake is refused instead. Links are not followed out of it."""
     count = size = 0
-    for path in (folder / GUEST).rglob("*"):
+    for path in chain([folder / GUEST], (folder / GUEST).rglob("*")):
         if path.is_symlink():
             raise ValueError(f"{path.relative_to(folder)} is a link; files only")
-        count, size = count + 1, size + path.stat().st_size
+        if path.exists():
+            count, size = count + 1, size + path.stat().st_size
         if count > _MAX_FILES or size > _MAX_BYTES:
             raise ValueError(f"{GUEST}/ has more than {_MAX_FILES} files or {_MAX_BYTES >> 20} MiB")

@@ -14,7 +14,8 @@ class Run:
     def __init__(self, stream: int, header: frames.Header) -> None:
         self.stream = stream
         self.left = {name: int(header["stream_cap"]) for name in STREAMS}
-        self.left |= {name: int(header["value_cap"]) for name in ("value", "variables")}
+        cap = int(header["value_cap"])
+        self.left |= {"value": cap, "variables": cap if "get" in header else 0}
         self.pending = {name: bytearray() for name in self.left}  # since the last frame to the host
         self.is_started = False
         self._display_left = int(header.get("display_cap", 0))
