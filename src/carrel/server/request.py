@@ -26,8 +26,10 @@ _POOL = re.compile(
 _SLASHES = re.compile(rb"//+")
 
 
-# A session's calls have the same path and query each time. Kept small: both hold names.
+# A session's calls have the same path and query each time. Kept small, since both hold names, and only where they are short: a path is
+# looked at before anybody knows who asks.
 _KEPT = 1024
+_SHORT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,12 @@ class Target:
     rest: bytes
 
 
-@lru_cache(_KEPT)
 def decode_target(raw_path: bytes) -> Target | None:
     """None where the path is not below a pool. Raises RequestInvalid on names that are not UTF-8."""
+    return _kept_target(raw_path) if len(raw_path) <= _SHORT else _target(raw_path)
+
+
+def _target(raw_path: bytes) -> Target | None:
     match = _POOL.fullmatch(raw_path)
     if match is None:
         return None
@@ -61,6 +66,9 @@ def decode_target(raw_path: bytes) -> Target | None:
     )
 
 
+_kept_target = lru_cache(_KEPT)(_target)
+
+
 def unquote(raw: bytes) -> str:
     """Percent-decoding of a path or a part of it, once."""
     try:
@@ -69,9 +77,12 @@ def unquote(raw: bytes) -> str:
         raise RequestInvalid("A name in the path is not UTF-8.", target="path") from error
 
 
-@lru_cache(_KEPT)
 def decode_query(raw: bytes) -> Mapping[str, str]:
     """The query parameters by lower-case name. One that comes twice must say the same both times. Raises RequestInvalid."""
+    return _kept_query(raw) if len(raw) <= _SHORT else _query(raw)
+
+
+def _query(raw: bytes) -> Mapping[str, str]:
     try:
         pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError as error:
@@ -84,3 +95,6 @@ def decode_query(raw: bytes) -> Mapping[str, str]:
         elif query.setdefault(key, value) != value:
             raise RequestInvalid(f"The query parameter '{name}' is given twice.", target=name)
     return MappingProxyType(query)
+
+
+_kept_query = lru_cache(_KEPT)(_query)
