@@ -383,6 +383,7 @@ class FakeBackend:
     failures: list[str] = field(default_factory=list)
     image_failures: list[str] = field(default_factory=list)
     image_s: float = 0.0  # what building one takes
+    image_lines: tuple[str, ...] = ()  # what it says of that
     alive: dict[str, FakeSandbox] = field(default_factory=dict)
     made: int = 0
     prepared: list[str] = field(default_factory=list)
@@ -391,7 +392,9 @@ class FakeBackend:
     async def start(self) -> None:
         self.is_closed = False
 
-    async def image(self, name: str) -> ImageInfo:
+    async def image(self, name: str, progress: Callable[[str], None]) -> ImageInfo:
+        for line in self.image_lines:
+            progress(line)
         await asyncio.sleep(self.image_s)
         if self.image_failures:
             raise SandboxStartFailed(self.image_failures.pop(0))

@@ -167,6 +167,7 @@ def test_a_pool_below_its_minimum_says_why_and_the_others_serve(slim_server: Sli
     assert (reply.status_code, reason in reply.json()["error"]["message"]) == (503, True)
     assert "carrel-isolation" not in reply.headers
     assert {each["name"]: each["isolation"] for each in listed} == {"python": "namespace", "below": None}
+    assert {each["name"]: each["status"] for each in listed} == {"python": "ready", "below": "refused"}
     assert "refused" in shown
     assert reason in shown
 

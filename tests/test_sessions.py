@@ -16,7 +16,7 @@ from carrel import errors
 from carrel.backends.base import Death
 from carrel.backends.network import Network
 from carrel.guest.frames import Decoder, FrameError, Header, encode
-from carrel.models import MIB, ExecutionSpec, Outcome, PoolSpec, ShellCommand, Status, Usage
+from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, ShellCommand, Status, Usage
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import TIMED_OUT, Order, Record, cut
 from carrel.sessions.keeper import Keeper
@@ -500,6 +500,36 @@ async def test_new_sessions_start_while_a_pool_moves_to_an_image_that_is_being_b
     assert keeper.image("python") == await move
     session, _ = await keeper.session("python", "late")
     assert (await run(session, "print y")).stdout == b"y"
+
+
+async def test_who_waits_for_a_pool_that_is_being_prepared_is_told_what_is_under_way(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the machine's paths, with a Retry-After; the pool's status has it until the first sandbox is there."""
+    monkeypatch.setattr("carrel.sessions.pool.WAIT_S", 0.05)
+    backend.image_s, backend.image_lines = 0.3, ("building", "copying Python 3.11.2 from /usr/lib/my python")
+    backend.create_s = 0.3
+    async with Keeper({Level.NAMESPACE: backend}) as keeper:
+        await keeper.apply_pool(PoolSpec("python", ready=1, memory_bytes=32 * MIB))
+        with pytest.raises(errors.SandboxStartFailed, match=r"prepared: copying Python 3\.11\.2\. ") as early:
+            await keeper.session("python", "alice")
+        assert (early.value.status, early.value.headers["Retry-After"]) == (503, "5")
+        assert keeper.pools()[0].preparing == "copying Python 3.11.2"
+
+        await until(lambda: keeper.image("python") is not None)
+        with pytest.raises(errors.SandboxStartFailed, match=r"still being prepared: starting its first sandbox\. "):
+            await keeper.session("python", "alice")
+
+        await until(lambda: keeper.pools()[0].warm)
+        assert keeper.pools()[0].preparing is None
+        assert (await keeper.session("python", "alice"))[1]
+
+
+async def test_a_pool_that_cannot_be_prepared_says_why_and_not_that_it_is_being_prepared(backend: FakeBackend) -> None:
+    backend.image_failures = ["no registry"] * 20
+    async with pool_of(backend, ready=1) as keeper:
+        assert await keeper.settled("python") == "no registry"
+        assert (keeper.pools()[0].error, keeper.pools()[0].preparing) == ("no registry", None)
 
 
 async def test_closing_ends_everything_and_may_be_repeated(backend: FakeBackend) -> None:

@@ -13,7 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel import errors
-from carrel.models import Execution, Outcome, Output, SessionView, ShellCommand, Status, Usage, Value, ValueKind
+from carrel.client.values import Metadata
+from carrel.models import (
+    Execution,
+    Level,
+    Outcome,
+    Output,
+    PoolSpec,
+    PoolStatus,
+    SessionView,
+    ShellCommand,
+    Status,
+    Usage,
+    Value,
+    ValueKind,
+)
 from carrel.wire import executions, jsons, programs, sessions, times
 from carrel.wire.versions import VERSIONS, Version, decode_version
 
@@ -466,6 +480,18 @@ def test_a_list_of_executions_has_no_output() -> None:
 
 def test_executions_answers_202_at_one_version_only() -> None:
     assert [version.executions_status for version in VERSIONS.values()] == [200, 200, 202, 200, 200]
+
+
+def test_metadata_tells_what_a_pool_without_a_sandbox_is_waiting_for() -> None:
+    status = PoolStatus(PoolSpec("node"), 0, 1, 0, 0.0, None, Level.NAMESPACE, (), "installing Node packages")
+
+    told = Metadata.parse(json.loads(sessions.encode_metadata(status, None)))
+    assert (told.preparing, told.image, told.error, told.isolation) == (
+        "installing Node packages",
+        None,
+        None,
+        "namespace",
+    )
 
 
 # ---- sessions, errors, times ------------------------------------------------------------------------------------------

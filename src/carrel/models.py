@@ -160,6 +160,7 @@ class PoolStatus:
     error: str | None = None  # why sandboxes cannot be started, where they cannot
     isolation: Level | None = None  # the boundary in force; None where the pool is refused
     weaknesses: tuple[str, ...] = ()  # what that boundary lacks on this machine
+    preparing: str | None = None  # what is being done until it has its first sandbox
 
 
 @dataclass(frozen=True, slots=True)

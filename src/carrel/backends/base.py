@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -141,9 +142,10 @@ class Backend(Protocol):
         """Get ready (cell block, sweep of an earlier crash). Raises SandboxStartFailed with the reason and what to do."""
         ...
 
-    async def image(self, name: str) -> ImageInfo:
+    async def image(self, name: str, progress: Callable[[str], None]) -> ImageInfo:
         """What an image's name means now, built first where it is missing; it stays while this backend lives. Called by the room before
-        `prepare`, whose pool has the reference in place of the name. Raises SandboxStartFailed."""
+        `prepare`, whose pool has the reference in place of the name. `progress` gets a line for each step of a build, from any thread.
+        Raises SandboxStartFailed."""
         ...
 
     async def prepare(self, pool: PoolSpec) -> None:

@@ -110,8 +110,12 @@ class CellBlock:
     async def _start_by_key(self, key: str) -> Template:
         return await (self._start_image(key) if key else self._start_template("bare", {}))
 
-    async def _ask_for_image(self, name: str) -> Message:
-        return await self.spawner.ask_aside({"op": "image", "name": name}, progress=self._progress)
+    async def _ask_for_image(self, name: str, progress: Progress) -> Message:
+        def tell(line: str) -> None:
+            self._progress(line)
+            progress(line)
+
+        return await self.spawner.ask_aside({"op": "image", "name": name}, progress=tell)
 
     async def _hold_image(self, folder: str) -> None:
         await self.spawner.ask({"op": "hold", "image": folder})

@@ -94,9 +94,9 @@ class GvisorBackend:
                 await asyncio.shield(sandbox.kill())
         raise SandboxStartFailed(f"runsc starts no sandbox here ({'; '.join(failures)})")
 
-    async def image(self, name: str) -> ImageInfo:
+    async def image(self, name: str, progress: Progress) -> ImageInfo:
         await self._revive()
-        return await self.block.images.resolve(name)
+        return await self.block.images.resolve(name, progress)
 
     async def _revive(self) -> None:
         async with self._starting:

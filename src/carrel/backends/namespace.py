@@ -79,9 +79,9 @@ class NamespaceBackend:
         if self._block.cgroup_version is None and self._watcher is None:
             self._watcher = asyncio.create_task(watcher.watch(lambda: self._live.values(), self._block))
 
-    async def image(self, name: str) -> ImageInfo:
+    async def image(self, name: str, progress: Progress) -> ImageInfo:
         await self._revive()
-        return await self._block.images.resolve(name)
+        return await self._block.images.resolve(name, progress)
 
     async def _revive(self) -> None:
         async with self._starting:

@@ -53,8 +53,12 @@ class ProcessBackend:
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier server that was killed
         folder.mkdir(parents=True)
 
-    async def image(self, name: str) -> ImageInfo:
-        found = await asyncio.to_thread(images.ensure, name, self._image_folder, self._progress)
+    async def image(self, name: str, progress: Callable[[str], None]) -> ImageInfo:
+        def tell(line: str) -> None:
+            self._progress(line)
+            progress(line)
+
+        found = await asyncio.to_thread(images.ensure, name, self._image_folder, tell)
         if found.reference not in self._held:
             try:
                 self._held[found.reference] = images.hold(found.root)
@@ -68,7 +72,7 @@ class ProcessBackend:
             reason = "Level 'process' cannot hold code to an egress list: it has the server's own network."
             raise SandboxStartFailed(reason)
         if pool.image not in self._images:
-            await self.image(pool.image)
+            await self.image(pool.image, lambda _line: None)
 
     async def create(self, pool: PoolSpec) -> ProcessSandbox:
         self._count += 1

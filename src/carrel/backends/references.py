@@ -11,7 +11,12 @@ from collections.abc import Awaitable, Callable
 from carrel.backends.fdsocket import Message
 from carrel.models import ImageInfo, Software
 
-Ask = Callable[[str], Awaitable[Message]]
+Progress = Callable[[str], None]
+Ask = Callable[[str, Progress], Awaitable[Message]]
+
+
+def _unheard(_line: str) -> None:
+    """For builds that nobody waits for by name."""
 
 
 class References:
@@ -22,9 +27,9 @@ class References:
         self._known: dict[str, Message] = {}  # by reference
         self._latest: dict[str, str] = {}  # name -> reference
 
-    async def resolve(self, name: str) -> ImageInfo:
-        """What the name, or reference, means now. Raises SandboxStartFailed."""
-        answer = await self._ask(name)
+    async def resolve(self, name: str, progress: Progress = _unheard) -> ImageInfo:
+        """What the name, or reference, means now; `progress` hears how its build goes on. Raises SandboxStartFailed."""
+        answer = await self._ask(name, progress)
         await self._hold(answer["image"])
         self._known[answer["reference"]] = answer
         if "@" not in name:

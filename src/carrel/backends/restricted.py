@@ -74,9 +74,9 @@ class RestrictedBackend:
             raise SandboxStartFailed("The level has not been started.")
         return self._spawner
 
-    async def image(self, name: str) -> ImageInfo:
+    async def image(self, name: str, progress: Progress) -> ImageInfo:
         await self._revive()
-        return await self.images.resolve(name)
+        return await self.images.resolve(name, progress)
 
     async def _revive(self) -> None:
         async with self._starting:
@@ -116,8 +116,12 @@ class RestrictedBackend:
         if self.machine.has_own_ids and is_empty:
             self._free.insert(0, number)
 
-    async def _ask_for_image(self, name: str) -> Message:
-        return await self.spawner.ask_aside({"op": "image", "name": name}, progress=self._progress)
+    async def _ask_for_image(self, name: str, progress: Progress) -> Message:
+        def tell(line: str) -> None:
+            self._progress(line)
+            progress(line)
+
+        return await self.spawner.ask_aside({"op": "image", "name": name}, progress=tell)
 
     async def _hold_image(self, folder: str) -> None:
         await self.spawner.ask({"op": "hold", "image": folder})

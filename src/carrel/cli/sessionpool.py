@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from carrel.cli.egress import egress, operator
 from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
 
+if TYPE_CHECKING:
+    from carrel.client.values import Metadata
+
 _REFUSED = "refused"  # in place of a level
+_PREPARING = "being prepared"
 
 
 @click.group()
@@ -32,10 +36,12 @@ def list_pools(output: str, state: str | None) -> None:
         folder = state_folder(state)
         for pool in Connection.read(folder).pools.values():
             with Client.from_connection(folder, pool=pool.name) as client:
+                metadata = client.metadata()
                 found.append(
                     {
                         "name": pool.name,
-                        "isolation": client.metadata().isolation,
+                        "isolation": metadata.isolation,
+                        "status": _status(metadata),
                         "sessions": len(client.sessions()),
                         "poolManagementEndpoint": pool.endpoint,
                     }
@@ -43,7 +49,7 @@ def list_pools(output: str, state: str | None) -> None:
     if output == "json":
         return print_json(found)
     rows = [[each["name"], each["isolation"] or _REFUSED, *list(each.values())[2:]] for each in found]
-    return print_table(rows, ["NAME", "ISOLATION", "SESSIONS", "ENDPOINT"])
+    return print_table(rows, ["NAME", "ISOLATION", "STATUS", "SESSIONS", "ENDPOINT"])
 
 
 @sessionpool.command("show")
@@ -59,8 +65,10 @@ def show_pool(name: str, output: str, state: str | None) -> None:
     runtimes, packages = (
         [f"{each['name']} {each['version']}" for each in fields[key]] for key in ("runtimes", "packages")
     )
+    preparing = fields.pop("preparing")
     rows = {
         **fields,
+        "status": f"{fields['status']}: {preparing}" if fields["status"] == _PREPARING else fields["status"],
         "isolation": fields["isolation"] or _REFUSED,
         "weaknesses": "; ".join(fields["weaknesses"]) or "none",
         "error": fields["error"] or "none",
@@ -90,6 +98,14 @@ def update_pool(name: str, image_name: str, output: str, state: str | None) -> N
     return click.echo(f"{name}: new sessions get {found.reference}")
 
 
+def _status(metadata: Metadata) -> str:
+    if metadata.isolation is None:
+        return _REFUSED
+    if metadata.error is not None:
+        return "failing"
+    return "ready" if metadata.preparing is None else _PREPARING
+
+
 def _describe(name: str, state: str | None) -> dict[str, Any]:
     from carrel.client import Client, Connection
 
@@ -107,6 +123,8 @@ def _describe(name: str, state: str | None) -> dict[str, Any]:
         "mcpApiKey": pool.mcp_key,
         "isolation": metadata.isolation,
         "weaknesses": list(metadata.weaknesses),
+        "status": _status(metadata),
+        "preparing": metadata.preparing,
         "error": metadata.error,
         "image": metadata.image,
         "createdAt": metadata.created_at.isoformat(),

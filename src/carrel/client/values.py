@@ -110,6 +110,7 @@ class Metadata:
     isolation: str | None = None  # None as well where the pool is refused; `error` says why
     weaknesses: tuple[str, ...] = ()  # what that level lacks on the server's machine
     error: str | None = None  # why no sandbox can be started
+    preparing: str | None = None  # what is being done until the pool has its first sandbox
     image: str | None = (
         None  # NAME@HASH, the very build that new sessions get; None as long as the first is being built
     )
@@ -124,6 +125,7 @@ class Metadata:
             isolation=ours.get("isolation"),
             weaknesses=tuple(ours.get("weaknesses", ())),
             error=ours.get("error"),
+            preparing=ours.get("preparing"),
             image=ours.get("image"),
         )
 

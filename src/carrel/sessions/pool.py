@@ -45,6 +45,7 @@ class Pool:
         self.live: dict[str, Live] = {}
         self.waiting: dict[str, float] = {}  # identifier -> until when; first come, first served
         self.error: str | None = None  # why the last start failed, until one succeeds
+        self.preparing: str | None = None  # what is being done for the first sandbox, until that is there or has failed
         self._idle: OrderedDict[str, Live] = OrderedDict()  # live without calls, by last use: the first expires first
         self._untold: OrderedDict[str, Live] = OrderedDict()  # those of them whose end nobody was told of
         self._starts = starts
@@ -141,7 +142,7 @@ class Pool:
         if slot not in self.starting:  # given up meanwhile: another spec, or closed
             return [Kill(slot)]
         self.starting.remove(slot)
-        self.error = None
+        self.error = self.preparing = None
         if now - self._failed_at > BACKOFF_MAX_S:
             self._failures = 0
         if not self.waiting:
@@ -156,6 +157,7 @@ class Pool:
         if slot not in self.starting:
             return []
         self.starting.remove(slot)
+        self.preparing = None
         self._count_failure(reason, now)
         if self._failures < GIVE_UP_AFTER or self.starting:
             return self._refill(now)
@@ -184,7 +186,7 @@ class Pool:
         late = [identifier for identifier, until in self.waiting.items() if until <= now]
         for identifier in late:
             del self.waiting[identifier]
-            actions.append(Fail(identifier, start_failed(self.error or f"none was ready within {WAIT_S:.0f} seconds")))
+            actions.append(Fail(identifier, self._too_late()))
         return [*actions, *self._trim(now), *self._refill(now)]
 
     def next_at(self, now: float) -> float:
@@ -281,6 +283,11 @@ class Pool:
     def _retry_in(self, now: float) -> int:
         least, most = RETRY_AFTER_S
         return min(most, max(least, math.ceil(self._retry_at - now)))
+
+    def _too_late(self) -> str:
+        if self.preparing is not None and self.error is None:
+            return f"The session pool is still being prepared: {self.preparing}. Try again in a moment."
+        return start_failed(self.error or f"none was ready within {WAIT_S:.0f} seconds")
 
     def _full(self, now: float) -> PoolFull:
         active = len(self.live) + len(self.waiting)

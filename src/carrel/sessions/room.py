@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import logging
 import math
+import re
 import secrets
 import time
 import uuid
@@ -29,6 +30,8 @@ from carrel.sessions.tasks import Tasks
 # Between an allocation and the start that replaces it, where nobody waits for that: the new session's first call goes first.
 REFILL_PAUSE_S = 0.005
 CLOSE_START_S = 1.0  # a start that is under way when the pool closes
+
+_PATH = re.compile(r"(?: (?:from|in|at|to))? ?/.*", re.DOTALL)  # with all that follows it in a line of progress
 
 log = logging.getLogger(__name__)
 _LOG_KEY = secrets.token_bytes(16)
@@ -128,7 +131,7 @@ class Room:
         pool = self.pool
         counts = (len(pool.warm), len(pool.starting), len(pool.live))
         boundary = (pool.spec.isolation, tuple(self.backend.weaknesses))
-        return PoolStatus(pool.spec, *counts, self._created_at, pool.error, *boundary)
+        return PoolStatus(pool.spec, *counts, self._created_at, pool.error, *boundary, pool.preparing)
 
     # -- the owner ---------------------------------------------------------------------------------------------------
 
@@ -147,7 +150,7 @@ class Room:
         Raises SandboxStartFailed where it cannot be built or used; then nothing has changed.
         """
         async with self._moving:
-            image = await self.backend.image(name)
+            image = await self.backend.image(name, _ignore)
             if image != self.image or name != self.pool.spec.image:
                 await self._try_image(dataclasses.replace(self.pool.spec, image=image.reference))
                 async with (
@@ -220,7 +223,7 @@ class Room:
                 self._guests[slot] = guest
                 guest.on_gone = partial(self._gone_warm, slot)
                 self._do(self.pool.started(slot, time.monotonic()))
-            self.is_settled.set()
+            self._settle()
 
     async def _prepare(self) -> PoolSpec:
         """The pool as it is defined now, with the very image that its name meant when that was applied; ready for starts."""
@@ -228,9 +231,19 @@ class Room:
             spec, last = self.pool.spec, self._prepared
             if last is None or last[0] != spec:
                 is_same = last is not None and last[0].image == spec.image
-                image = self.image if is_same and self.image else await self.backend.image(spec.image)
+                image = self.image if is_same and self.image else await self._find_image(spec.image)
                 last = await self._take_image(spec, image)
             return last[1]
+
+    async def _find_image(self, name: str) -> ImageInfo:
+        self._preparing_now(f"looking for image {name}")
+        image = await self.backend.image(name, self._preparing_now)
+        self._preparing_now("starting its first sandbox")
+        return image
+
+    def _preparing_now(self, line: str) -> None:
+        """For callers to read: nothing of where things lie on this machine."""
+        self.pool.preparing = _PATH.sub("", line)
 
     async def _try_image(self, pinned: PoolSpec) -> None:
         """A sandbox that nobody gets: only starting one shows that the image's guest works."""
@@ -250,7 +263,12 @@ class Room:
         except CarrelError as error:
             self.pool.error = error.message
         finally:
-            self.is_settled.set()
+            self._settle()
+
+    def _settle(self) -> None:
+        if not self.pool.starting:  # a start whose slot was given up meanwhile has no end in the books
+            self.pool.preparing = None
+        self.is_settled.set()
 
     def _assign(self, live: Live) -> None:
         guest = self._guests[live.slot]
@@ -322,5 +340,5 @@ class Room:
         return {"pool": self.pool.spec.name, "session": short(live.identifier), "sandbox": guest.sandbox.id}
 
 
-def _ignore(reason: str) -> None:
-    """For guests that are being killed: their end is known."""
+def _ignore(_told: str) -> None:
+    """For guests that are being killed, whose end is known, and for builds that hold up nobody."""

@@ -62,6 +62,7 @@ def encode_metadata(status: PoolStatus, image: ImageInfo | None) -> bytes:
                 "isolation": status.isolation,
                 "weaknesses": list(status.weaknesses),
                 "error": status.error,
+                "preparing": status.preparing,
                 "containerType": status.spec.container_type,
                 "image": image.reference if image else None,
             },
