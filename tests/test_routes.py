@@ -88,7 +88,7 @@ def test_a_name_that_is_not_utf8_is_refused() -> None:
 def test_a_method_that_is_not_there_is_told_which_are() -> None:
     with pytest.raises(errors.MethodNotAllowed) as caught:
         FIXED["session"].handler("POST")
-    assert caught.value.headers == {"Allow": "DELETE, GET, HEAD"}
+    assert caught.value.headers == {"Allow": "DELETE, GET, HEAD, PUT"}
     assert FIXED["files"].handler("HEAD") is FIXED["files"].handler("GET")
 
 
