@@ -252,6 +252,13 @@ async def test_an_interrupt_of_a_run_that_is_over_does_not_reach_the_next(agent:
     assert (await agent.run("time.sleep(0.2)")).outcome == "ok"
 
 
+async def test_a_result_is_read_whole_where_it_was_the_last_word(agent: Agent) -> None:
+    """A guest may end right after its answer, which may be as much as its socket takes."""
+    run = await agent.run("is_done = True; send(b'x' * 150_000, value=n, done=n, outcome='ok'); os._exit(0)")
+
+    assert (run.outcome, len(run.value)) == ("ok", 150_000)
+
+
 async def test_floods_of_both_streams_cost_large_frames_only(agent: Agent) -> None:
     """Byte by byte for a while: a frame each 10 ms at most, or 64 KiB; nothing of it is lost."""
     frames = 0

@@ -256,7 +256,7 @@ class Agent:
         if interpreter is not self._interpreter:
             return  # a reset in the same round of the loop has seen to it
         with contextlib.suppress(OSError, EOFError, frames.FrameError):
-            for header, payload in interpreter.read_control():  # a result may have been its last word
+            for header, payload in interpreter.read_last_words():  # a result may have been
                 self._on_interpreter_frame(header, payload)
         if self._attaching is not None:
             said = (self._last_words + b"".join(interpreter.drain("stderr")))[-_MESSAGE // 2 :].decode(

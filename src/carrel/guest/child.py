@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from carrel.guest import frames
 
 _READ = 64 * 1024
+_LAST_READS = 16  # a socket holds some 200 KiB, or twice that
 
 
 class Interpreter:
@@ -94,6 +95,11 @@ class Interpreter:
             if not data:
                 raise EOFError
             yield from self._decoder.feed(data)
+
+    def read_last_words(self) -> Iterator[tuple[frames.Header, bytes]]:
+        """Of an interpreter that has ended: what its socket holds. No more, though a child of its may write on. Raises as read_control."""
+        for _ in range(_LAST_READS):
+            yield from self.read_control()
 
     def read_output(self, name: str) -> bytes | None:
         """What is in the pipe now, 64 KiB at the most: b"" at its end, None where nothing is there."""
