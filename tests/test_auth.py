@@ -199,6 +199,7 @@ def test_the_cache_is_bounded(state: State, monkeypatch: pytest.MonkeyPatch) -> 
         ([SESSION_EXECUTOR], [], "python", 403),
         ([], ["*"], "python", 403),
         (["Reader"], ["*"], "python", 403),
+        ([""], ["*"], "python", 403),  # no role at all: most routes name no second one that would do
         ([SESSION_EXECUTOR], ["*"], "unknown", 404),
     ],
 )

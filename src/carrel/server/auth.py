@@ -36,7 +36,7 @@ class Principal:
 
     def require(self, role: str, pool: str, instead: str = "") -> None:
         """Raises Forbidden unless the caller has this role on the pool, or the one that will do `instead`."""
-        if role not in self.roles and instead not in self.roles:
+        if not self.roles & ({role, instead} - {""}):
             raise Forbidden(f"The token lacks the role '{role}'.")
         if "*" not in self.pools and pool.lower() not in self.pools:
             raise Forbidden(f"The token's role '{role}' does not cover this session pool.")
