@@ -124,6 +124,18 @@ def test_every_route_is_documented(route: str) -> None:
     assert f"{route}`" in (REFERENCE / "routes.md").read_text()
 
 
+@pytest.mark.parametrize("runtime", ["python", "javascript", "shell"])
+def test_every_runtime_says_what_is_kept_and_where_it_ends(runtime: str) -> None:
+    """What stays between calls and what does not, limits, differences from Azure: a section of more than its heading each."""
+    page = (ROOT / f"docs/runtimes/{runtime}.md").read_text()
+    sections = dict(re.findall(r"^## (.*)\n+(.*(?:\n(?!## ).*)*)", page, re.MULTILINE))
+    kept = sections["What is kept between commands" if runtime == "shell" else "What is kept between calls"]
+
+    assert kept.startswith("| Kept until the session ends | Not kept |")
+    assert "](../reference/limits.md)" in sections["Limits"]
+    assert sections["Differences from Azure"].startswith("- ")
+
+
 @pytest.mark.parametrize("level", Level)
 def test_the_banner_promises_what_the_documentation_does(level: Level) -> None:
     """What is stopped and what is not is said in one way only."""

@@ -56,6 +56,16 @@ def test_code_is_run_by_bash(shell: Client) -> None:
     assert shell.shell("echo $D").stdout == "4\n"
 
 
+def test_what_is_too_large_for_the_environment_is_not_kept(shell: Client) -> None:
+    """All together, which is said; and one that no program can be given. What was there before stays."""
+    shell.shell("export KEPT=1")
+    each = "export $v=$(head -c 100000 /dev/zero | tr '\\0' x)"
+    assert "was left as it was" in shell.shell(f"for v in A B C; do {each}; done").stderr
+    assert shell.shell(f"v=A; {each.replace('100000', '140000')}; export LOST=1").exit_code == 0
+
+    assert shell.shell("echo $KEPT[$LOST]${#A}").stdout == "1[]0\n"
+
+
 def test_variables_are_variables_of_the_environment(shell: Client) -> None:
     ran = shell.execute("OUT=1; export OUT=$IN$IN", variables={"IN": "a'b "}, return_variables=["OUT", "MISSING"])
 
