@@ -171,7 +171,7 @@ def test_a_forged_display_is_left_out_and_counted(probe: Attacker, document: byt
 
 @pytest.mark.parametrize("kind", ["value", "display"])
 def test_a_bomb_of_json_holds_nobody_up(attacker: Attacker, neighbour: Client, kind: str) -> None:
-    """Five million lists, in one value or in a hundred displays: parsed, that was ten seconds in which nobody was answered."""
+    """Five million lists, in one value or in a hundred displays: parsed, that was three seconds and more in which nobody was answered."""
     sent = {
         "value": """document = b'{"kind":"container","json":[' + b'[],' * 5_000_000 + b'0]}'
 for at in range(0, len(document), 200_000): forge(frame({'value': n, 'more': 1}, document[at:at + 200_000]))""",

@@ -41,7 +41,7 @@ class Allowance:
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """What is being parsed is no garbage; looked for in it again and again, it would take ten times as long, and everybody waits."""
+    """What is being parsed is no garbage; looked for in it again and again, it would take several times as long, and everybody waits."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
