@@ -37,6 +37,11 @@ from processes import eventually
 
 pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "runtimes", "small_pool", "world")  # further fixtures
 
+AT_PROCESS = (
+    "test_executing.py",
+    "test_files.py",
+    "test_lifecycle.py",
+)  # what `make check` tries at the level without a boundary
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"
 ONE = "[pools.python]\n"
@@ -128,6 +133,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             parameter(item, "runtimes") not in (None, Level.NAMESPACE)
             or parameter(item, "dialect") is PYTHON  # whose own suites ask more
             or "+" in str(parameter(item, "server"))
+            or (parameter(item, "server") == Level.PROCESS and item.path.name not in AT_PROCESS)
+            or "landlock" in str(parameter(item, "situation"))
         ):
             item.add_marker("thorough")
         if {parameter(item, "server"), parameter(item, "fortress")} & {Level.GVISOR, WITH_PACKAGES, Level.RESTRICTED}:

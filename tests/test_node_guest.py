@@ -416,7 +416,11 @@ def test_a_command_is_interrupted_with_its_group(node: Interpreter) -> None:
 
 
 def test_polluted_prototypes_do_not_reach_the_guest(fresh: Interpreter) -> None:
-    """Properties that every object seems to have then, and globals that are gone."""
+    """Properties that every object seems to have then, and globals that are gone.
+
+    A command has run before: Node itself cannot load a module where every object seems to have a getter, and commands are loaded late.
+    """
+    fresh.run({"command": "true"})
     fresh.run(
         "for (const name of ['toJSON', 'get', 'set', 'value', 'more', 'env', 'kind', 'writable', 'id', 'result', 'signal'])"
         " Object.prototype[name] = () => 'evil'; Array.prototype.toJSON = String.prototype.toJSON = () => 'evil';"

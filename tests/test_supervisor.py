@@ -79,6 +79,7 @@ def test_a_dead_host_ends_the_server_and_everything_in_it(slim_server: SlimServe
         assert not (server.state / "connection.json").exists()
 
 
+@pytest.mark.thorough
 def test_whoever_hangs_is_treated_as_dead(slim_server: SlimServer) -> None:
     """A gateway that falls silent is replaced and sessions live on; a host that does ends the server. Stopped processes stand for both."""
     patience = BEAT_S * (SILENT_BEATS + 5)

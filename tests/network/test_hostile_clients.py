@@ -131,6 +131,7 @@ with ThreadPoolExecutor(100) as pool:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_slow_client_is_ended_and_keeps_nobody_waiting(visitor: Session, site: int, listed: Server) -> None:
     """A head that comes byte by byte has fifteen seconds in all; meanwhile the session's and others' connections are served."""
     code = """

@@ -17,7 +17,7 @@ from carrel.models import Level
 from conftest import Server, SlimServer
 from processes import alive, children, command, descendants, eventually, parent_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")

@@ -104,6 +104,7 @@ def test_no_call_fails_while_templates_are_replaced(rotating: Server) -> None:
     assert eventually(several, 30), seen
 
 
+@pytest.mark.thorough
 def test_a_template_is_replaced_after_its_time(slim_server: SlimServer) -> None:
     """The clock begins with its first child; one that nobody uses stays as it is."""
     with slim_server("--rotate-minutes", "0.05") as server:

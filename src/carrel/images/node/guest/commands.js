@@ -62,7 +62,7 @@ class Command {
     for (let i = 1; i < argv.length; i++) rest[i - 1] = argv[i];
     const stdio = [open.stdin ?? 'ignore', 1, 2];
     if (open.script !== undefined) stdio[3] = open.script;
-    const { spawn } = require('node:child_process'); // 0.5 MB that few sessions need
+    const { spawn } = require('node:child_process'); // late: 0.5 MB that few sessions need
     const child = spawn(program, rest, { __proto__: null, cwd: folder, env: process.env, detached: true, stdio });
     child.on('error', (error) => this.failed(error, program));
     child.on('exit', (code, signal) => this.ended(code ?? 128 + require('node:os').constants.signals[signal]));
