@@ -10,7 +10,7 @@ import pytest
 
 from carrel.backends import capacity, policy
 from carrel.config import SETTINGS
-from carrel.guest import archive, fileops, run, values, watch
+from carrel.guest import archive, commander, fileops, run, values, watch
 from carrel.models import MIB, PoolSpec
 from carrel.pool_settings import FIELDS
 from carrel.server import upload
@@ -124,7 +124,8 @@ def test_the_fixed_limits_are_the_codes() -> None:
     displays = f"{streams.MAX_DISPLAYS}, and {runner.DISPLAY_CAP // MIB} MiB together"
     assert row("displays of an execution")[1] == displays and streams.MAX_DISPLAYS == run.MAX_DISPLAYS
     assert row("variables given to a call")[1] == f"{runner.CODE_BYTES // MIB} MiB of JSON"
-    assert row("variables that come back from a call")[1] == f"{runner.VALUE_CAP // MIB} MiB of JSON"
+    told = [values.MAX_JSON // MIB, commander.MAX_VARIABLES // MIB, runner.VALUE_CAP // MIB]
+    assert [int(n) for n in re.findall(r"(\d+) MiB", row("variables that come back from a call")[1])] == told
     assert row("readers that follow an execution")[1] == str(executions.WATCHERS)
     archive_bounds = f"{archive.MAX_BYTES // 1024**3} GiB, {archive.MAX_ENTRIES:,} entries, {archive.MAX_DEPTH} levels"
     assert row("an archive of a directory")[1] == f"{archive_bounds}; {fileops.ARCHIVES} at once in a session"
