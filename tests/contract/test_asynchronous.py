@@ -260,6 +260,7 @@ maximumAsynchronousExecutionInSeconds = 86400
 
 
 @pytest.mark.one_level
+@pytest.mark.thorough
 def test_what_nobody_waits_for_may_take_a_day_where_the_pool_allows_it(slim_server: SlimServer) -> None:
     """Longer than any call that somebody waits for, and its session lives as long, though nobody asks; the result is there afterwards."""
     with slim_server(config=LONG) as server, httpx.Client(timeout=30, trust_env=False) as http:

@@ -228,6 +228,7 @@ def test_memory_ends_what_takes_too_much(session: Session) -> None:
     assert session.printed("say", text=f"below {MEMORY_MIB}") == f"below {MEMORY_MIB}"
 
 
+@pytest.mark.thorough
 def test_processes_are_bounded(session: Session) -> None:
     """Whoever starts more than may be is refused, and told so; a restart clears them away."""
     if session.level is Level.PROCESS:

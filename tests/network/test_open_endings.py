@@ -16,7 +16,7 @@ from network.test_open import POOLS, session, value
 from processes import alive, command, descendants, eventually
 from world import PUBLIC, World
 
-pytestmark = [pytest.mark.one_level]
+pytestmark = [pytest.mark.one_level, pytest.mark.thorough]
 
 
 @pytest.fixture(autouse=True)

@@ -234,6 +234,7 @@ def test_an_upload_that_a_killed_gateway_cut_short_leaves_nothing(sturdy: Server
         assert client.execute("import os; os.listdir('.')").result == []
 
 
+@pytest.mark.thorough
 def test_callers_wait_rather_than_fail_while_a_gateway_is_replaced(sturdy: Server) -> None:
     """The listening sockets are the supervisor's: a connection made in between is answered by the next gateway, each time it dies."""
     with visit(sturdy) as client:
@@ -398,6 +399,7 @@ def test_a_killed_agent_ends_its_session_only(sturdy: Server) -> None:
         assert other.execute("kept").result == 1
 
 
+@pytest.mark.thorough
 def test_a_stopped_agent_is_given_up(sturdy: Server) -> None:
     """One that does not answer is killed with its sandbox: the call past its deadline ends within seconds, the next has a new session."""
     server = sturdy
