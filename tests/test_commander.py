@@ -327,10 +327,12 @@ def test_a_command_may_kill_its_commander(fresh: Interpreter) -> None:
     assert died.value.status == -9
 
 
-def test_a_commander_is_small(shell: Interpreter) -> None:
-    """What comes of importing it is all there is: no thread, and little memory of its own."""
+def test_a_commander_is_small(fresh: Interpreter) -> None:
+    """What comes of importing it is all there is: no thread, and little memory of its own. (What commands brought it is freed, not given back.)"""
+    assert fresh.run(line("echo ready")).stdout == "ready\n"
+
     status = dict(
-        part.split(":", 1) for part in Path(f"/proc/{shell.process.pid}/status").read_text().splitlines() if ":" in part
+        part.split(":", 1) for part in Path(f"/proc/{fresh.process.pid}/status").read_text().splitlines() if ":" in part
     )
     assert int(status["Threads"]) == 1
     assert int(status["RssAnon"].split()[0]) < 12_000
