@@ -328,7 +328,7 @@ def test_a_command_may_kill_its_commander(fresh: Interpreter) -> None:
 
 
 def test_a_commander_is_small(fresh: Interpreter) -> None:
-    """What comes of importing it is all there is: no thread, and little memory of its own. (What commands brought it is freed, not given back.)"""
+    """What comes of importing it is all there is: no thread, and little memory. What commands brought is freed, not given back."""
     assert fresh.run(line("echo ready")).stdout == "ready\n"
 
     status = dict(
