@@ -98,7 +98,7 @@ async def test_no_token_is_401_and_says_what_is_wanted(caller: Caller) -> None:
 
 def _signed(state: State, claims: dict[str, Any], *, header: dict[str, Any] | None = None) -> str:
     """A token with the server's own key: only its claims can be wrong."""
-    key = serialization.load_pem_private_key((state.path / "keys" / "signing.pem").read_bytes(), None)
+    key = serialization.load_pem_private_key((state.path / "keys" / "signing" / "1.pem").read_bytes(), None)
     assert isinstance(key, rsa.RSAPrivateKey)
     return jwt.encode(claims, key, algorithm="RS256", headers=header)
 

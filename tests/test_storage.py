@@ -17,7 +17,7 @@ from cryptography import x509
 from carrel.certificates import Authority
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State, StateError
 
-SECRETS = ("keys/signing.pem", "keys/ca.pem", "keys/names.json")
+SECRETS = ("keys/signing/1.pem", "keys/ca.pem", "keys/names.json")
 DAY = 86_400
 
 
