@@ -32,10 +32,11 @@ class Client:
     name: str
     source_only: tuple[str, ...] = ()
     needs_shell: bool = False  # a pool of containerType Shell
+    place: Path = HERE
 
     @property
     def folder(self) -> Path:
-        return HERE / self.name
+        return self.place / self.name
 
     @property
     def lock(self) -> Path:
@@ -60,6 +61,9 @@ CLIENTS = (
     Client("mcp_1"),
     Client("mcp_2"),
 )
+# No packages that scenarios run in, but programs that tests of their own start.
+AZ = Client("az", place=HERE.parent)
+FUZZ = Client("fuzz", place=HERE.parent)
 
 
 def python_of(client: Client) -> Path:

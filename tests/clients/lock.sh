@@ -1,5 +1,5 @@
 #!/bin/sh
-# Write tests/clients/*/*.lock anew after a change of *.in (newest versions: UPGRADE=--upgrade tests/clients/lock.sh).
+# Write tests/clients/*/*.lock, tests/az's and tests/fuzz's anew after a change of *.in (newest versions: UPGRADE=--upgrade tests/clients/lock.sh).
 # The locks must be the same whoever writes them, so this machine's own package settings stay out of the way.
 set -eu
 cd "$(dirname "$0")"
@@ -18,10 +18,14 @@ compile llamaindex requirements
 compile autogen requirements
 compile mcp_1 requirements
 compile mcp_2 requirements
+compile azure_mgmt requirements
+compile azure_identity requirements
+compile ../az requirements
+compile ../fuzz requirements
 # pybars4 and pymeta3 have no wheels; build.lock pins what uv builds them with.
 compile semantic_kernel requirements --no-binary pybars4 --no-binary pymeta3
 compile semantic_kernel build
-if grep -nE '://|@ |^-|^/' ./*/*.lock; then
+if grep -nE '://|@ |^-|^/' ./*/*.lock ../az/*.lock ../fuzz/*.lock; then
     echo "a lock names a place" >&2
     exit 1
 fi

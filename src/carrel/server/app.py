@@ -10,6 +10,7 @@ from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
 from carrel.pool_secrets import PoolSecrets
+from carrel.server import openapi
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
 from carrel.server.edge import Edge
@@ -42,6 +43,7 @@ def build(
     identity = Identity(state)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
+        "/openapi.json": openapi.show,
         "/msi/token": identity.app_service,
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }

@@ -6,7 +6,7 @@ Every route is there on every api-version. What a version changes is in wire/ver
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from carrel.config import Config
 from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
@@ -78,6 +78,23 @@ FIXED |= {
     )
 }
 
+# What stands below a fixed word and has a name in it.
+NAMED = {
+    route.pattern: route
+    for route in (
+        Route("executions/{id}", {"GET": execute.execution}),
+        Route("executions/{id}/cancel", {"POST": execute.cancel}),
+        Route("files/upload", {"POST": files.upload_old, **_FILE}),
+        Route("files/{name}", _FILE),
+        Route("files/{name}/content", _CONTENT),
+        Route("files/content/{name}", {**_FILE, **_CONTENT}),
+        Route("files/{name}/rename", {"POST": files.rename, **_FILE}),
+        Route("files/{name}/mkdir", {"POST": files.make_directory, **_FILE}),
+    )
+}
+MCP = Route("mcp", {}, instead=MCP_CALLER, is_versioned=False)  # its handler comes with the gateway
+MCP_METHODS = ("POST", "GET", "DELETE")
+
 
 def find(rest: bytes) -> Route | None:
     """The route of a path below the pool's endpoint. Fixed words match in any case; names are decoded after the split."""
@@ -93,8 +110,8 @@ def find(rest: bytes) -> Route | None:
 def _execution_route(name: bytes) -> Route:
     """An id holds no slash, so what follows one is a verb."""
     if name.lower().endswith(b"/cancel"):
-        return Route("executions/{id}/cancel", {"POST": execute.cancel}, unquote(name[: -len(b"/cancel")]))
-    return Route("executions/{id}", {"GET": execute.execution}, unquote(name))
+        return _named("executions/{id}/cancel", name[: -len(b"/cancel")])
+    return _named("executions/{id}", name)
 
 
 def _file_route(name: bytes) -> Route:
@@ -103,16 +120,20 @@ def _file_route(name: bytes) -> Route:
     `files/content/x` is the old spelling of `files/x/content`; a lone `content` or `upload` is a name but for what only the word can do.
     """
     if name.lower() == b"upload":
-        return Route("files/upload", {"POST": files.upload_old, **_FILE}, "upload")
+        return _named("files/upload", b"upload")
     if name.startswith(b"content/"):
-        return Route("files/content/{name}", {**_FILE, **_CONTENT}, unquote(name.removeprefix(b"content/")))
+        return _named("files/content/{name}", name.removeprefix(b"content/"))
     if name.endswith(b"/content"):
-        return Route("files/{name}/content", _CONTENT, unquote(name.removesuffix(b"/content")))
+        return _named("files/{name}/content", name.removesuffix(b"/content"))
     if name.endswith(b"/rename"):
-        return Route("files/{name}/rename", {"POST": files.rename, **_FILE}, unquote(name))
+        return _named("files/{name}/rename", name)
     if name.endswith(b"/mkdir"):
-        return Route("files/{name}/mkdir", {"POST": files.make_directory, **_FILE}, unquote(name))
-    return Route("files/{name}", _FILE, unquote(name))
+        return _named("files/{name}/mkdir", name)
+    return _named("files/{name}", name)
+
+
+def _named(pattern: str, argument: bytes) -> Route:
+    return Route(pattern, NAMED[pattern].methods, unquote(argument))
 
 
 class DataPlane:
@@ -128,7 +149,7 @@ class DataPlane:
         secrets: Mapping[str, PoolSecrets],
     ) -> None:
         self._secrets = secrets
-        self._mcp = Route("mcp", dict.fromkeys(("POST", "GET", "DELETE"), mcp), instead=MCP_CALLER, is_versioned=False)
+        self._mcp = replace(MCP, methods=dict.fromkeys(MCP_METHODS, mcp))
         self._isolation = {name: level.encode() for name, level in levels.items() if level is not None}
         self._pools = {pool.name.lower(): pool for pool in config.pools}
         self._place = (config.subscription.lower(), config.resource_group.lower())

@@ -1,0 +1,49 @@
+"""Operations outside every pool that need no bearer token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from carrel.wire.openapi.model import Operation, json_of
+from carrel.wire.openapi.schemas import OBJECT, TEXT, Schema, header, query, record
+
+_TOKEN = ("resource", "token-api-version", "client_id", "object_id", "mi_res_id")
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("GET", "/health"): Operation(
+        "Whether gateway and host answer.", {200: json_of("Message")}, errors=(503,), security=()
+    ),
+    ("GET", "/openapi.json"): Operation("This document.", {200: json_of("Document")}, security=()),
+    ("GET", "/msi/token"): Operation(
+        "A token for a process on this machine, as App Service's managed identity.",
+        {200: json_of("IdentityToken")},
+        _TOKEN,
+        errors=(400, 401, 403),
+        security=("identityHeader",),
+    ),
+    ("GET", "/metadata/identity/oauth2/token"): Operation(
+        "A token for a process on this machine, as a virtual machine's managed identity.",
+        {200: json_of("IdentityToken")},
+        ("metadata", *_TOKEN),
+        errors=(400, 403),
+        security=(),
+    ),
+}
+PATHS = tuple(pattern for _method, pattern in OPERATIONS)
+
+SCHEMAS: dict[str, Schema] = {
+    "Document": record({"openapi": TEXT, "info": OBJECT, "paths": OBJECT}),
+    "IdentityToken": record(
+        {"access_token": TEXT, "expires_on": TEXT, "resource": TEXT, "token_type": TEXT},
+        client_id=TEXT,
+        expires_in=TEXT,
+    ),
+}
+PARAMETERS = {
+    "resource": query("resource", TEXT, is_required=True),
+    "token-api-version": query("api-version", TEXT),
+    "client_id": query("client_id", TEXT),
+    "object_id": query("object_id", TEXT),
+    "mi_res_id": query("mi_res_id", TEXT),
+    "metadata": header("Metadata", {"type": "string", "enum": ["true"]}, is_required=True),
+}

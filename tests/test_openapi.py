@@ -1,0 +1,77 @@
+"""`/openapi.json` is true: it has every route that is served and no other, and it is a document that tools can read."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+
+from carrel.server import openapi
+from conftest import Server
+
+DOCUMENT: dict[str, Any] = json.loads(openapi.document())
+OPERATIONS = [
+    (method, path, operation)
+    for path, item in DOCUMENT["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters"
+]
+
+
+@pytest.mark.parametrize("plane", openapi.planes(), ids=lambda plane: plane.tag)
+def test_the_document_has_every_route_and_no_other(plane: openapi.Plane) -> None:
+    """A route without words is one that nobody finds; words without a route are a promise that is not kept."""
+    assert plane.undescribed() == []
+    assert plane.unserved() == []
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for kind, name in re.findall(r'"#/components/(\w+)/([^"]+)"', json.dumps(DOCUMENT)):
+        assert name in DOCUMENT["components"][kind], f"{kind}/{name}"
+
+
+def test_every_component_is_used() -> None:
+    text = json.dumps(DOCUMENT)
+    for kind in ("schemas", "parameters", "responses"):
+        unused = [name for name in DOCUMENT["components"][kind] if f'"#/components/{kind}/{name}"' not in text]
+        assert unused == [], kind
+
+
+def test_paths_have_exactly_the_parameters_that_they_name() -> None:
+    parameters = DOCUMENT["components"]["parameters"]
+    for method, path, operation in OPERATIONS:
+        given = [parameters[each["$ref"].rpartition("/")[2]] for each in operation["parameters"]]
+        named = [each["name"] for each in given if each["in"] == "path"]
+        assert sorted(named) == sorted(re.findall(r"{(\w+)}", path)), f"{method} {path}"
+        assert len({(each["name"], each["in"]) for each in given}) == len(given), f"{method} {path}"
+
+
+def test_operations_have_names_of_their_own() -> None:
+    names = [operation["operationId"] for _method, _path, operation in OPERATIONS]
+
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.one_level
+def test_the_document_is_served_to_everybody(server: Server) -> None:
+    """No token is needed, and no address stands in it: it is the same wherever the server is reached."""
+    reply = httpx.get(f"{server.connection['http']}/openapi.json", trust_env=False)
+
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json; charset=utf-8")
+    assert reply.json() == DOCUMENT
+    assert server.connection["subscription"] not in reply.text
+
+
+@pytest.mark.one_level
+def test_only_what_the_document_says_is_answered_without_a_token(server: Server) -> None:
+    """Each operation, called with nothing but its path: 401 wherever the document asks for one of its keys."""
+    with httpx.Client(base_url=server.connection["http"], trust_env=False, timeout=10) as http:
+        for method, path, operation in OPERATIONS:
+            reply = http.request(method, re.sub(r"{\w+}", "nothing", path))
+            if operation["security"]:
+                assert reply.status_code == 401, f"{method} {path}: {reply.status_code}"
+            else:
+                assert str(reply.status_code) in operation["responses"], f"{method} {path}: {reply.status_code}"
