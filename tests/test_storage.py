@@ -17,7 +17,7 @@ from cryptography import x509
 from carrel.certificates import Authority
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State, StateError
 
-SECRETS = ("keys/signing/1.pem", "keys/ca.pem", "keys/names.json")
+SECRETS = ("keys/signing/1.pem", "keys/ca.pem", "keys/names.json", "keys/store.key")
 DAY = 86_400
 
 
@@ -35,7 +35,7 @@ def test_a_first_start_makes_everything_and_keeps_it_private(folder: Path) -> No
     certificate = state.server_certificate()
 
     assert [mode(path) for path in (folder, folder / "keys", folder / "tls")] == [0o700] * 3
-    assert [mode(folder / name) for name in SECRETS] == [0o600] * 3
+    assert [mode(folder / name) for name in SECRETS] == [0o600] * 4
     assert mode(certificate) == 0o600
     assert b"PRIVATE" not in state.ca.read_bytes() + state.ca_bundle.read_bytes()
     assert list(folder.rglob(".*")) == []
@@ -48,6 +48,7 @@ def test_a_second_start_changes_nothing(folder: Path) -> None:
 
     assert second.server_certificate().read_bytes() == certificate
     assert (first.key_id, first.tenant, first.identity_header) == (second.key_id, second.tenant, second.identity_header)
+    assert first.store_keys() == second.store_keys()
     assert first.digest("alice") == second.digest("alice") != second.digest("Alice")
 
 

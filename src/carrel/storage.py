@@ -9,6 +9,7 @@ the rest at any time, are replaced by rename.
     keys/ca.pem         the CA's key and certificate    ca-bundle.pem   the same and the system's CAs, for clients that take one file
     keys/names.json     ids and secrets                 tls/server.pem  the server's key, certificate and CA, renewed at start
     keys/mcp/POOL       key for the pool's MCP endpoint
+    keys/store.key      keys of what is secret in the store, one a line: the first encrypts, all decrypt
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 
 import certifi
 import jwt
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from carrel import certificates
@@ -72,6 +74,7 @@ class State:
         self.identity_header = names["identity_header"]
         self._digest_key = names["digest_key"].encode()
         self._mcp_keys: dict[str, str] = {}
+        self._store_keys = parsed(path / "keys" / "store.key", lambda: Fernet.generate_key() + b"\n", _store_keys)
         self.issuer = (
             f"https://carrel.local/{self.tenant}/v2.0"  # no host or port of ours: both may change between starts
         )
@@ -153,6 +156,10 @@ class State:
             self._mcp_keys[name] = parsed(folder / name, lambda: secrets.token_hex(24).encode(), _mcp_key)
         return self._mcp_keys[name]
 
+    def store_keys(self) -> tuple[bytes, ...]:
+        """What encrypts the secrets in the store: the first does, each of them decrypts. An operator puts a new one before the others."""
+        return self._store_keys
+
     def digest(self, identifier: str) -> str:
         """A short name for an identifier in logs: the same one each time, and of no use without this folder's secret."""
         return hashlib.blake2s(identifier.encode(), digest_size=4, key=self._digest_key).hexdigest()
@@ -185,6 +192,15 @@ def _mcp_key(text: bytes) -> str:
     if not _MCP_KEY.fullmatch(key):
         raise ValueError("a key is 16 to 256 printable ASCII characters without spaces")
     return key
+
+
+def _store_keys(text: bytes) -> tuple[bytes, ...]:
+    keys = tuple(text.split())
+    if not keys:
+        raise ValueError("no key in it")
+    for key in keys:
+        Fernet(key)
+    return keys
 
 
 def _system_authorities() -> bytes:

@@ -1,0 +1,33 @@
+"""The store: pools, groups, roles, principals and what belongs to them, in SQLite or PostgreSQL. Everybody else imports from here."""
+
+from carrel.store.database import Store
+from carrel.store.records import (
+    AssignmentRecord,
+    CredentialRecord,
+    GrantRecord,
+    GroupRecord,
+    OperationRecord,
+    PoolId,
+    PoolRecord,
+    PrincipalRecord,
+    SeedRecord,
+    Stamp,
+)
+from carrel.store.transaction import Transaction
+from carrel.store.troubles import StoreError
+
+__all__ = [
+    "AssignmentRecord",
+    "CredentialRecord",
+    "GrantRecord",
+    "GroupRecord",
+    "OperationRecord",
+    "PoolId",
+    "PoolRecord",
+    "PrincipalRecord",
+    "SeedRecord",
+    "Stamp",
+    "Store",
+    "StoreError",
+    "Transaction",
+]
