@@ -14,6 +14,7 @@ class CarrelError(Exception):
 
     code = "InternalServerError"
     status = 500
+    details: tuple[CarrelError, ...] = ()  # of a request with several faults, each of them
 
     def __init__(self, message: str, *, target: str | None = None, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)

@@ -11,6 +11,9 @@ from carrel.host.hostlink import HostLink
 from carrel.models import Level
 from carrel.pool_secrets import PoolSecrets
 from carrel.server import openapi
+from carrel.server.arm import metadata
+from carrel.server.arm.call import Services
+from carrel.server.arm.plane import ArmPlane, is_arm
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
 from carrel.server.edge import Edge
@@ -18,6 +21,7 @@ from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.identity import Identity
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
+from carrel.server.request import decode_target
 from carrel.server.routes import DataPlane
 from carrel.storage import State
 from carrel.wire import jsons
@@ -40,15 +44,17 @@ def build(
     `levels` is the isolation that the host serves each pool at.
     """
     data = DataPlane(config, link, state.digest, levels, mcp, secrets)
+    arm = ArmPlane(Services(config, state.tenant))
     identity = Identity(state)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
         "/openapi.json": openapi.show,
+        "/metadata/endpoints": metadata.endpoints,
         "/msi/token": identity.app_service,
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }
     keys = Keys({pool.name: state.mcp_key(pool.name) for pool in config.pools})
-    return Edge(OpenPaths(handlers, Auth(data, Verifier(state.public_key, state.issuer), keys)))
+    return Edge(OpenPaths(handlers, Auth(Planes(data, arm), Verifier(state.public_key, state.issuer), keys)))
 
 
 class OpenPaths:
@@ -68,6 +74,19 @@ class OpenPaths:
         if exchange.method not in ("GET", "HEAD"):
             raise method_not_allowed(path, exchange.method, ("GET", "HEAD"))
         return await handler(exchange)
+
+
+class Planes:
+    """Which part of the API a path belongs to. Pools' endpoints come first, since most calls are theirs; what is nobody's is theirs too."""
+
+    def __init__(self, data: ASGIApp, arm: ASGIApp) -> None:
+        self._data = data
+        self._arm = arm
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: bytes = scope["raw_path"]
+        app = self._arm if decode_target(path) is None and is_arm(path) else self._data
+        await app(scope, receive, send)
 
 
 class Health:

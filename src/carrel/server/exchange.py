@@ -47,6 +47,7 @@ class Exchange:
         "_received",
         "_send",
         "_waited",
+        "extra",
         "has_all",
         "headers",
         "is_begun",
@@ -77,6 +78,7 @@ class Exchange:
         self.route = ""  # for the access log: the pattern, never the path, which holds names
         self.pool = ""
         self.session = ""
+        self.extra: Headers = []  # of the reply, errors included
         self.isolation = b""  # the boundary around the pool's code, for a header of the reply
         self.written = 0  # pieces of the reply's body that the caller's end has taken
         self._receive = receive
@@ -119,7 +121,7 @@ class Exchange:
             self.is_begun = True
             boundary = [(b"carrel-isolation", self.isolation)] if self.isolation else []
             trace = (b"x-ms-request-id", self.trace_id.encode())
-            message["headers"] = [*message["headers"], *_COMMON, *boundary, trace]
+            message["headers"] = [*message["headers"], *_COMMON, *boundary, *self.extra, trace]
         elif not message.get("more_body", False):
             self.is_done = True
         await self._send(message)

@@ -95,11 +95,17 @@ def _notice(notice: Notice) -> dict[str, Any]:
 
 def encode_error(error: CarrelError, trace_id: str) -> bytes:
     """The body of every error of ours. Full pools answer un-nested on the live service: 429 has both forms."""
-    fields = {"code": error.code, "message": error.message, "target": error.target, "traceId": trace_id}
-    body: dict[str, Any] = {"error": fields}
+    fields: dict[str, Any] = _error(error)
+    if error.details:
+        fields["details"] = [_error(each) for each in error.details]
+    body: dict[str, Any] = {"error": fields | {"traceId": trace_id}}
     if error.status == 429:
         body |= {"code": error.code, "message": error.message}
     return jsons.encode(body)
+
+
+def _error(error: CarrelError) -> dict[str, Any]:
+    return {"code": error.code, "message": error.message, "target": error.target}
 
 
 def _session(view: SessionView) -> dict[str, Any]:
