@@ -254,7 +254,7 @@ async def test_the_app_service_endpoint_wants_its_secret(caller: Caller, given: 
 
 
 @pytest.mark.parametrize(
-    "resource", [None, "", "https://management.azure.com", "https://dynamicsessions.io.evil.example"]
+    "resource", [None, "", "https://management.azure.com.evil.example", "https://dynamicsessions.io.evil.example"]
 )
 async def test_no_other_resource_is_served(state: State, caller: Caller, resource: str | None) -> None:
     params = {} if resource is None else {"resource": resource}

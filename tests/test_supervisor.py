@@ -26,7 +26,11 @@ def test_connection_says_who_and_where(server: Server) -> None:
 
     assert all(alive(pid) for pid in connection["pids"].values())
     assert connection["pids"]["supervisor"] == server.process.pid
-    assert (connection["pools"]["node"], connection["pools"]["shell"], connection["arm"]) == (None, None, None)
+    assert (connection["pools"]["node"], connection["pools"]["shell"], connection["arm"]) == (
+        None,
+        None,
+        connection["https"],
+    )
     assert (server.state / "connection.json").stat().st_mode & 0o777 == 0o600
 
 

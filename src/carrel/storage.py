@@ -10,6 +10,7 @@ the rest at any time, are replaced by rename.
     keys/names.json     ids and secrets                 tls/server.pem  the server's key, certificate and CA, renewed at start
     keys/mcp/POOL       key for the pool's MCP endpoint
     keys/store.key      keys of what is secret in the store, one a line: the first encrypts, all decrypt
+    keys/client-secret  secret of the server's own service principal: removed, a start makes another
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ from carrel.statefiles import StateError, parsed, private_folder, read_private, 
 
 __all__ = [
     "ALGORITHM",
+    "APPLICATION",
+    "ARM_AUDIENCE",
     "AUDIENCES",
+    "GRAPH_AUDIENCE",
     "MCP_CALLER",
     "POOL_CONTRIBUTOR",
     "SESSION_EXECUTOR",
@@ -47,9 +51,12 @@ __all__ = [
 ]
 
 AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
+ARM_AUDIENCE = "https://management.azure.com"
+GRAPH_AUDIENCE = "https://graph.microsoft.com"
 SESSION_EXECUTOR = "Azure ContainerApps Session Executor"
 MCP_CALLER = "carrel.mcp"  # of whoever calls with a pool's MCP key; no token has it
 POOL_CONTRIBUTOR = "Container Apps SessionPools Contributor"  # may change what a pool's sessions may do
+APPLICATION = {"idtyp": "app", "appidacr": "1"}  # claims of a service principal's tokens, as Entra's have them
 ALGORITHM = "RS256"  # what Entra signs with: clients that look into a token expect it
 
 _MCP_KEY = re.compile(r"[\x21-\x7e]{16,256}")  # what can stand in a header; an operator may have written one of his own
@@ -72,6 +79,7 @@ class State:
         self.client_id = names["client_id"]
         self.object_id = names["object_id"]
         self.identity_header = names["identity_header"]
+        self.client_secret = parsed(path / "keys" / "client-secret", _make_secret, _secret)
         self._digest_key = names["digest_key"].encode()
         self._mcp_keys: dict[str, str] = {}
         self._store_keys = parsed(path / "keys" / "store.key", lambda: Fernet.generate_key() + b"\n", _store_keys)
@@ -110,12 +118,20 @@ class State:
         roles: Iterable[str] = (SESSION_EXECUTOR,),
         pools: Iterable[str] = ("*",),
         subject: str | None = None,
+        claims: Mapping[str, object] | None = None,
         now: float | None = None,
     ) -> str:
-        """A signed token in the form of Entra's. `pools` are the names of the pools it is good for, or "*" for all."""
+        """A signed token in the form of Entra's. `pools` are the names of the pools it is good for, or "*" for all.
+
+        With `claims` it is one of the authority's: they take the place of `roles` and `pools`, since its rights are role assignments.
+        """
         issued = int(time.time() if now is None else now)
         subject = subject or self.object_id
-        claims = {
+        rights = {"roles": list(roles), "carrel_pools": list(pools)} if claims is None else claims
+        content = {
+            "appid": self.client_id,
+            "ver": "1.0",
+            **rights,
             "iss": self.issuer,
             "aud": audience.rstrip("/"),
             "iat": issued,
@@ -124,16 +140,17 @@ class State:
             "sub": subject,
             "oid": subject,
             "tid": self.tenant,
-            "appid": self.client_id,
-            "ver": "1.0",
             "jti": secrets.token_hex(8),
-            "roles": list(roles),
-            "carrel_pools": list(pools),
         }
         key = self._keys.signer(issued)
         if ttl_s > TOKEN_TTL_S:
             self.signing.remember(key.number, issued + ttl_s)  # first: no token outlives its key
-        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"kid": key.id})
+        return jwt.encode(content, key.private, algorithm=ALGORITHM, headers={"kid": key.id})
+
+    def issue_id_token(self, claims: Mapping[str, object], now: float) -> str:
+        """What a client learns of a user from; no server takes it, since its audience is the client."""
+        key = self._keys.signer(int(now))
+        return jwt.encode(dict(claims), key.private, algorithm=ALGORITHM, headers={"kid": key.id})
 
     def server_certificate(self, names: Iterable[str] = (), *, now: float | None = None) -> Path:
         """A PEM file with the server's key, its certificate and the CA's, good for localhost, this machine and `names`.
@@ -185,6 +202,18 @@ def _names(file: Path) -> dict[str, str]:
         return {name: values[name] for name in wanted}
 
     return parsed(file, make, load)
+
+
+def _make_secret() -> bytes:
+    """In the alphabet of Entra's, which shells and forms pass on as it is."""
+    return secrets.token_urlsafe(30).encode()
+
+
+def _secret(text: bytes) -> str:
+    secret = text.decode("ascii").strip()
+    if not _MCP_KEY.fullmatch(secret):
+        raise ValueError("a secret is 16 to 256 printable ASCII characters without spaces")
+    return secret
 
 
 def _mcp_key(text: bytes) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from carrel.config import Config
-from carrel.storage import State
+from carrel.storage import APPLICATION, ARM_AUDIENCE, State
 
 _KINDS = ("python", "node", "shell")  # always named in the file; null where there is no such pool
 
@@ -15,21 +15,22 @@ _KINDS = ("python", "node", "shell")  # always named in the file; null where the
 def connection(config: Config, state: State, port: int, tls_port: int, pids: Mapping[str, int]) -> dict[str, Any]:
     """The whole file, with a fresh token. What this version does not have yet is null."""
     http = f"http://{_authority(config.host, port)}"
+    https = f"https://{_tls_authority(config.host, tls_port)}"
     pools = {pool.name: _pool(http + pool_path(config, pool.name), state.mcp_key(pool.name)) for pool in config.pools}
     return {
         "http": http,
-        "https": f"https://{_tls_authority(config.host, tls_port)}",
+        "https": https,
         "ca": str(state.ca),
         "ca_bundle": str(state.ca_bundle),
-        "arm": None,
-        "authority": None,
-        "authority_adfs": None,
+        "arm": https,
+        "authority": https,
+        "authority_adfs": f"{https}/adfs",
         "tenant": state.tenant,
         "client_id": state.client_id,
-        "client_secret": None,
+        "client_secret": state.client_secret,
         "object_id": state.object_id,
         "token": state.issue_token(),
-        "arm_token": None,
+        "arm_token": state.issue_token(ARM_AUDIENCE, claims=APPLICATION),
         "identity_endpoint": f"{http}/msi/token",
         "identity_header": state.identity_header,
         "subscription": config.subscription,

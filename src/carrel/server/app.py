@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 
+from carrel import certificates
 from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
@@ -16,6 +18,9 @@ from carrel.server.arm.call import Services
 from carrel.server.arm.plane import ArmPlane, is_arm
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
+from carrel.server.authority.directory import Directory
+from carrel.server.authority.endpoint import Authority
+from carrel.server.authority.resources import Resources
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.identity import Identity
@@ -45,7 +50,8 @@ def build(
     """
     data = DataPlane(config, link, state.digest, levels, mcp, secrets)
     arm = ArmPlane(Services(config, state.tenant))
-    identity = Identity(state)
+    resources = Resources(certificates.server_names([socket.gethostname(), *config.host]))
+    identity = Identity(state, resources)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
         "/openapi.json": openapi.show,
@@ -54,7 +60,8 @@ def build(
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }
     keys = Keys({pool.name: state.mcp_key(pool.name) for pool in config.pools})
-    return Edge(OpenPaths(handlers, Auth(Planes(data, arm), Verifier(state.public_key, state.issuer), keys)))
+    inside = Auth(Planes(data, arm), Verifier(state.public_key, state.issuer), keys)
+    return Edge(OpenPaths(handlers, Authority(state, Directory(state), resources, inside)))
 
 
 class OpenPaths:

@@ -12,16 +12,18 @@ import hmac
 import time
 
 from carrel.errors import Forbidden, RequestInvalid, Unauthorized
+from carrel.server.authority.resources import Resources, claims_for
 from carrel.server.exchange import Exchange
 from carrel.server.peers import is_loopback, uid_of
 from carrel.server.request import decode_query
-from carrel.storage import AUDIENCES, TOKEN_TTL_S, State
+from carrel.storage import ARM_AUDIENCE, AUDIENCES, GRAPH_AUDIENCE, TOKEN_TTL_S, State
 from carrel.wire import jsons
 
 
 class Identity:
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, resources: Resources) -> None:
         self._state = state
+        self._resources = resources
 
     async def app_service(self, exchange: Exchange) -> None:
         """`GET /msi/token` with X-IDENTITY-HEADER, as App Service has it (IDENTITY_ENDPOINT, IDENTITY_HEADER)."""
@@ -45,12 +47,13 @@ class Identity:
 
     def _token(self, exchange: Exchange) -> dict[str, str]:
         resource = decode_query(exchange.scope["query_string"]).get("resource", "")
-        audience = resource.removesuffix("/.default").rstrip("/")
-        if audience not in AUDIENCES:
-            raise RequestInvalid(f"resource must be one of {', '.join(AUDIENCES)}.", target="resource")
+        audience = self._resources.audience(resource)
+        if audience is None:
+            known = ", ".join((*AUDIENCES, ARM_AUDIENCE, GRAPH_AUDIENCE))
+            raise RequestInvalid(f"resource must be one of {known}, or this server's address.", target="resource")
         now = time.time()
         return {
-            "access_token": self._state.issue_token(audience, now=now),
+            "access_token": self._state.issue_token(audience, claims=claims_for(audience), now=now),
             "expires_on": str(int(now) + TOKEN_TTL_S),
             "resource": resource,
             "token_type": "Bearer",

@@ -1,0 +1,220 @@
+"""The authority over HTTP, asked as Azure's clients ask it: a real server, and requests as azure-identity and az were seen to send them."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import time
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from conftest import Server
+
+AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+DATA = "https://dynamicsessions.io"
+SCOPE = f"{DATA}/.default"
+
+pytestmark = pytest.mark.one_level
+
+
+class Asker:
+    """A client of the authority over TLS."""
+
+    def __init__(self, server: Server) -> None:
+        self.connection = server.connection
+        self.http = httpx.Client(
+            base_url=self.connection["https"],
+            verify=ssl.create_default_context(cafile=self.connection["ca"]),
+            trust_env=False,
+            timeout=30,
+        )
+
+    def configuration(self, tenant: str | None = None) -> dict[str, Any]:
+        base = "/adfs" if tenant == "adfs" else f"/{tenant or self.connection['tenant']}/v2.0"
+        reply = self.http.get(f"{base}/.well-known/openid-configuration")
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def token(self, tenant: str | None = None, **fields: str) -> httpx.Response:
+        return self.http.post(self.configuration(tenant)["token_endpoint"], data=fields)
+
+    def secret(self, **fields: str) -> dict[str, str]:
+        """The fields of a client credentials request by the server's own service principal."""
+        own = {"client_id": self.connection["client_id"], "client_secret": self.connection["client_secret"]}
+        return {"grant_type": "client_credentials", "scope": SCOPE} | own | fields
+
+    def claims(self, token: str, audience: str) -> dict[str, Any]:
+        """Checked as a resource server that knows the authority's address alone would."""
+        keys = {key["kid"]: jwt.PyJWK(key) for key in self.http.get(self.configuration()["jwks_uri"]).json()["keys"]}
+        key = keys[jwt.get_unverified_header(token)["kid"]]
+        return dict(jwt.decode(token, key, algorithms=["RS256"], audience=audience))
+
+
+@pytest.fixture(scope="module")
+def asker(server: Server) -> Asker:
+    return Asker(server)
+
+
+def refusal(reply: httpx.Response) -> tuple[int, str, int]:
+    """Status, OAuth's error and Entra's number; the shape is checked besides."""
+    fields = reply.json()
+    assert fields["error_description"].startswith(f"AADSTS{fields['error_codes'][0]}: ")
+    assert fields["trace_id"] == reply.headers["x-ms-request-id"]
+    assert fields["correlation_id"] in fields["error_description"]
+    return reply.status_code, fields["error"], fields["error_codes"][0]
+
+
+# ---- what clients read first ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tenant", [None, "organizations", "common", "adfs"])
+def test_the_configuration_leads_to_the_authoritys_own_endpoints(asker: Asker, tenant: str | None) -> None:
+    """MSAL reads issuer, authorization, token and device endpoints; all are absolute and at the address it called."""
+    document = asker.configuration(tenant)
+
+    for name in ("issuer", "authorization_endpoint", "token_endpoint", "device_authorization_endpoint", "jwks_uri"):
+        assert document[name].startswith(asker.connection["https"] + "/")
+    assert asker.http.get(document["jwks_uri"]).json()["keys"]
+    assert asker.http.get(document["authorization_endpoint"]).status_code == 400
+
+
+def test_the_keys_are_public_halves_only(asker: Asker) -> None:
+    keys = asker.http.get(asker.configuration()["jwks_uri"]).json()["keys"]
+
+    assert {frozenset(key) for key in keys} == {frozenset(["kty", "use", "alg", "kid", "n", "e"])}
+
+
+def test_an_unknown_tenant_is_refused(asker: Asker) -> None:
+    reply = asker.http.get("/11111111-1111-1111-1111-111111111111/v2.0/.well-known/openid-configuration")
+
+    assert refusal(reply) == (400, "invalid_request", 90002)
+
+
+# ---- client credentials --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tenant", [None, "organizations", "common", "adfs"])
+def test_a_secret_gets_a_token_that_the_data_plane_takes(asker: Asker, server: Server, tenant: str | None) -> None:
+    """ClientSecretCredential's form; the reply has what MSAL reads, and the token runs code."""
+    reply = asker.token(tenant, **asker.secret())
+    fields = reply.json()
+
+    assert reply.status_code == 200
+    assert (fields["token_type"], fields["expires_in"]) == ("Bearer", 3600)
+    claims = asker.claims(fields["access_token"], DATA)
+    assert (claims["tid"], claims["oid"]) == (asker.connection["tenant"], asker.connection["object_id"])
+    assert (claims["appid"], claims["idtyp"], claims["ver"]) == (asker.connection["client_id"], "app", "1.0")
+    listed = httpx.get(
+        f"{server.endpoint}/files",
+        params={"identifier": "test-authority", "api-version": "2025-10-02-preview"},
+        headers={"Authorization": f"Bearer {fields['access_token']}"},
+        trust_env=False,
+        timeout=60,
+    )
+    assert listed.status_code == 200
+
+
+def test_az_signs_in_as_a_service_principal(asker: Asker) -> None:
+    """With the fields that az adds, and ARM's own address with the doubled slash that it makes of it."""
+    fields = asker.secret(
+        scope=f"{asker.connection['arm']}//.default",
+        claims='{"access_token": {"xms_cc": {"values": ["CP1"]}}}',
+        client_info="1",
+    )
+
+    token = asker.token(**fields).json()["access_token"]
+
+    assert asker.claims(token, asker.connection["arm"])["oid"] == asker.connection["object_id"]
+
+
+def test_a_client_may_use_basic_authentication(asker: Asker) -> None:
+    """RFC 6749 §2.3.1: id and secret are form-encoded first."""
+    own = asker.secret()
+    pair = base64.b64encode(f"{own.pop('client_id')}:{own.pop('client_secret')}".encode()).decode()
+
+    reply = asker.http.post(
+        asker.configuration()["token_endpoint"], data=own, headers={"Authorization": f"Basic {pair}"}
+    )
+
+    assert reply.status_code == 200
+
+
+def test_the_v1_endpoint_takes_a_resource(asker: Asker) -> None:
+    own = asker.secret(resource=DATA)
+    del own["scope"]
+
+    fields = asker.http.post(f"/{asker.connection['tenant']}/oauth2/token", data=own).json()
+
+    assert fields["resource"] == DATA
+    assert abs(int(fields["expires_on"]) - time.time() - 3600) < 60
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"client_secret": "wrong"}, (401, "invalid_client", 7000215)),
+        ({"client_secret": "пароль"}, (401, "invalid_client", 7000215)),
+        ({"client_secret": ""}, (401, "invalid_client", 7000218)),
+        ({"client_id": ""}, (400, "invalid_request", 900144)),
+        ({"client_id": "11111111-1111-1111-1111-111111111111"}, (400, "unauthorized_client", 700016)),
+        ({"client_id": AZURE_CLI}, (401, "invalid_client", 700025)),
+        ({"grant_type": ""}, (400, "invalid_request", 900144)),
+        ({"grant_type": "password"}, (400, "unsupported_grant_type", 70003)),
+        ({"scope": ""}, (400, "invalid_request", 900144)),
+        ({"scope": "https://example.com/.default"}, (400, "invalid_resource", 500011)),
+        ({"scope": f"{SCOPE} https://graph.microsoft.com/.default"}, (400, "invalid_resource", 500011)),
+        ({"scope": "x" * 20_000}, (400, "invalid_request", 90014)),
+    ],
+)
+def test_what_is_wrong_is_said_in_entras_words(
+    asker: Asker, changed: dict[str, str], expected: tuple[int, str, int]
+) -> None:
+    assert refusal(asker.token(**asker.secret(**changed))) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"grant_type=client_credentials&grant_type=client_credentials", "application/x-www-form-urlencoded", 400),
+        (b"\xff\xfe=%ff", "application/x-www-form-urlencoded", 400),
+        (b"&".join(b"a%d=1" % n for n in range(100)), "application/x-www-form-urlencoded", 400),
+        (b"grant_type=client_credentials&client_id=a%00b", "application/x-www-form-urlencoded", 400),
+        (b'{"grant_type": "client_credentials"}', "application/json", 400),
+        (b"", "application/x-www-form-urlencoded", 400),
+        (b"x" * 70_000, "application/x-www-form-urlencoded", 413),
+    ],
+)
+def test_what_is_no_form_is_refused(asker: Asker, body: bytes, kind: str, status: int) -> None:
+    reply = asker.http.post("/common/oauth2/v2.0/token", content=body, headers={"Content-Type": kind})
+
+    assert reply.status_code == status
+
+
+def test_secrets_are_never_said_again(asker: Asker) -> None:
+    """Not in an error, where they would end in the logs of clients."""
+    reply = asker.token(**asker.secret(client_secret="hunter2hunter2hunter2"))
+
+    assert "hunter2" not in reply.text
+
+
+# ---- managed identity ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resource", ["ARM", "https://management.azure.com/", "https://graph.microsoft.com", SCOPE])
+def test_a_managed_identity_has_tokens_for_every_plane(asker: Asker, resource: str) -> None:
+    """`az login --identity` asks for ARM's, and needs a token that it can take apart."""
+    wanted = f"{asker.connection['arm']}/" if resource == "ARM" else resource
+
+    reply = httpx.get(
+        asker.connection["identity_endpoint"],
+        params={"api-version": "2019-08-01", "resource": wanted},
+        headers={"X-IDENTITY-HEADER": asker.connection["identity_header"], "Metadata": "true"},
+        trust_env=False,
+    )
+
+    token = reply.json()["access_token"]
+    audience = wanted.removesuffix("/.default").rstrip("/")
+    assert asker.claims(token, audience)["oid"] == asker.connection["object_id"]
