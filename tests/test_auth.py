@@ -29,6 +29,7 @@ from carrel.host.hostlink import HostLink
 from carrel.models import PoolSpec
 from carrel.server.app import build
 from carrel.server.auth import Verifier
+from carrel.server.issuers import OwnIssuer
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.peers import is_loopback, uid_of
@@ -42,6 +43,10 @@ PASSED = 503
 @pytest.fixture(scope="module")
 def state(tmp_path_factory: pytest.TempPathFactory) -> State:
     return State(tmp_path_factory.mktemp("auth") / "state")
+
+
+def verifier_of(state: State, **options: Any) -> Verifier:
+    return Verifier([OwnIssuer(state.issuer, state.public_keys, ())], **options)
 
 
 class Caller:
@@ -120,7 +125,7 @@ def forgeries(state: State) -> dict[str, str]:
         "other claims": f"{head}.{widened}.{signature}",
         "expired": state.issue_token(now=time.time() - 90_000),
         "not yet": state.issue_token(now=time.time() + 3_600),
-        "another audience": state.issue_token("https://management.azure.com"),
+        "another audience": state.issue_token("https://vault.azure.net"),
         "another issuer": _signed(state, claims | {"iss": "https://sts.windows.net/x"}),
         "no end": _signed(state, {name: value for name, value in claims.items() if name != "exp"}),
         "no audience": _signed(state, {name: value for name, value in claims.items() if name != "aud"}),
@@ -134,7 +139,7 @@ def _hs256(secret: bytes, text: str) -> str:
 
 
 async def test_no_forgery_gets_in(state: State, caller: Caller) -> None:
-    for name, token in forgeries(state).items():
+    for name, token in {**forgeries(state), "another plane": state.issue_token("https://management.azure.com")}.items():
         reply = await caller.list_files(token)
         assert reply.status_code == 401, name
         assert 'error="invalid_token"' in reply.headers["www-authenticate"], name
@@ -159,31 +164,31 @@ async def test_the_scheme_may_be_in_any_case(state: State, caller: Caller) -> No
     assert (await caller.get(FILES.format("python"), params=QUERY, headers=headers)).status_code == PASSED
 
 
-def test_a_remembered_token_ends_when_it_says(state: State) -> None:
+async def test_a_remembered_token_ends_when_it_says(state: State) -> None:
     """The cache answers for a token only as long as the token itself would."""
     clock = [time.time()]
-    verifier = Verifier(state.public_key, state.issuer, clock=lambda: clock[0])
+    verifier = verifier_of(state, clock=lambda: clock[0])
     token = state.issue_token(ttl_s=100, now=time.time() - 120)  # 20 s past its end, within the leeway
-    first = verifier.verify(token)
+    first = await verifier.verify(token)
 
-    assert verifier.verify(token) is first
+    assert await verifier.verify(token) is first
     clock[0] = first.expires_at
-    assert verifier.verify(token) is not first  # looked at again; PyJWT's own clock still allows it
+    assert await verifier.verify(token) is not first  # looked at again; PyJWT's own clock still allows it
 
     expired = state.issue_token(ttl_s=100, now=time.time() - 140)
     with pytest.raises(errors.Unauthorized):
-        verifier.verify(expired)
+        await verifier.verify(expired)
 
 
-def test_the_cache_is_bounded(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_cache_is_bounded(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carrel.server.auth._CACHE_SIZE", 3)
-    verifier = Verifier(state.public_key, state.issuer)
+    verifier = verifier_of(state)
     tokens = [state.issue_token(subject=str(n)) for n in range(5)]
 
-    kept = [verifier.verify(token) for token in tokens]
+    kept = [await verifier.verify(token) for token in tokens]
 
-    assert verifier.verify(tokens[4]) is kept[4]
-    assert verifier.verify(tokens[0]) is not kept[0]
+    assert await verifier.verify(tokens[4]) is kept[4]
+    assert await verifier.verify(tokens[0]) is not kept[0]
 
 
 # ---- roles -----------------------------------------------------------------------------------------------------------
@@ -297,10 +302,10 @@ def test_loopback_is_told_from_the_rest() -> None:
     assert not is_loopback(None)
 
 
-def test_secrets_are_not_in_error_texts(state: State) -> None:
+async def test_secrets_are_not_in_error_texts(state: State) -> None:
     """What an error says may be sent to anyone."""
-    verifier = Verifier(state.public_key, state.issuer)
+    verifier = verifier_of(state)
     for token in (*forgeries(state).values(), secrets.token_hex(20)):
         with pytest.raises(errors.Unauthorized) as caught:
-            verifier.verify(token)
+            await verifier.verify(token)
         assert token not in str(errors.to_dict(caught.value))

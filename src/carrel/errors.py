@@ -63,6 +63,12 @@ class Forbidden(CarrelError):
     code, status = "Forbidden", 403
 
 
+class AuthorizationFailed(Forbidden):
+    """The same of a management action, under ARM's code."""
+
+    code, status = "AuthorizationFailed", 403
+
+
 class PoolNotFound(CarrelError):
     code, status = "SessionPoolNotFound", 404
 

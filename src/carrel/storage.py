@@ -42,7 +42,6 @@ __all__ = [
     "ARM_AUDIENCE",
     "AUDIENCES",
     "GRAPH_AUDIENCE",
-    "MCP_CALLER",
     "POOL_CONTRIBUTOR",
     "SESSION_EXECUTOR",
     "TOKEN_TTL_S",
@@ -54,7 +53,6 @@ AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
 ARM_AUDIENCE = "https://management.azure.com"
 GRAPH_AUDIENCE = "https://graph.microsoft.com"
 SESSION_EXECUTOR = "Azure ContainerApps Session Executor"
-MCP_CALLER = "carrel.mcp"  # of whoever calls with a pool's MCP key; no token has it
 POOL_CONTRIBUTOR = "Container Apps SessionPools Contributor"  # may change what a pool's sessions may do
 APPLICATION = {"idtyp": "app", "appidacr": "1"}  # claims of a service principal's tokens, as Entra's have them
 ALGORITHM = "RS256"  # what Entra signs with: clients that look into a token expect it

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from carrel.storage import MCP_CALLER, SESSION_EXECUTOR, State
+from carrel.storage import SESSION_EXECUTOR, State
 from conftest import Server, fresh_identifier
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_level]
@@ -190,7 +190,7 @@ def test_a_token_needs_the_role_for_the_pool(server: Server) -> None:
         reply = httpx.post(pool["mcp"], json=message("ping"), headers={"authorization": f"Bearer {token}"})
         assert reply.status_code == status
     assert httpx.post(pool["mcp"], json=message("ping")).status_code == 401
-    headers = {"authorization": f"Bearer {state.issue_token(roles=[MCP_CALLER])}"}
+    headers = {"authorization": f"Bearer {state.issue_token(roles=['carrel.mcp', 'Key'])}"}
     assert httpx.get(f"{pool['endpoint']}/metadata?api-version=2025-10-02-preview", headers=headers).status_code == 403
 
 

@@ -6,13 +6,14 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
-from carrel import certificates
+from carrel import certificates, roles
 from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
 from carrel.pool_secrets import PoolSecrets
 from carrel.server import openapi
+from carrel.server.access import Access, Snapshot
 from carrel.server.arm import metadata
 from carrel.server.arm.call import Services
 from carrel.server.arm.plane import ArmPlane, is_arm
@@ -24,6 +25,7 @@ from carrel.server.authority.resources import Resources
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.identity import Identity
+from carrel.server.issuers import OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
 from carrel.server.request import decode_target
@@ -50,7 +52,8 @@ def build(
     """
     data = DataPlane(config, link, state.digest, levels, mcp, secrets)
     arm = ArmPlane(Services(config, state.tenant))
-    resources = Resources(certificates.server_names([socket.gethostname(), *config.host]))
+    hosts = certificates.server_names([socket.gethostname(), *config.host])
+    resources = Resources(hosts)
     identity = Identity(state, resources)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
@@ -60,7 +63,10 @@ def build(
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }
     keys = Keys({pool.name: state.mcp_key(pool.name) for pool in config.pools})
-    inside = Auth(Planes(data, arm), Verifier(state.public_key, state.issuer), keys)
+    own = OwnIssuer(state.issuer, state.public_keys, hosts)
+    first = roles.first_assignments(state.object_id, config.subscription)
+    access = Access(config.subscription, config.resource_group, Snapshot(first))
+    inside = Auth(Planes(data, arm), Verifier([own]), keys, access)
     return Edge(OpenPaths(handlers, Authority(state, Directory(state), resources, inside)))
 
 

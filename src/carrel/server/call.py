@@ -41,6 +41,7 @@ class Call:
         if any(text != given[0] for text in given):
             raise RequestInvalid("The request names more than one session identifier.", target="identifier")
         identifier = names.decode_identifier(given[0] if given else None)
+        self.exchange.caller()[0].require_identifier(identifier)
         self.exchange.session = self.digest(identifier)
         return identifier
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from carrel.errors import ContentTooLarge, MethodNotAllowed, RequestInvalid, RequestTimedOut
+from carrel.errors import ContentTooLarge, MethodNotAllowed, RequestInvalid, RequestTimedOut, Unauthorized
 from carrel.server.asgi import Message, Receive, Scope, Send
 from carrel.wire.versions import SUPPORTED
 
 if TYPE_CHECKING:
-    from carrel.server.auth import Principal
+    from carrel.server.access import Access, Principal
 
 KEY = "carrel.exchange"
 BODY_IDLE_S = 60.0  # a caller that sends nothing for so long has lost its upload
@@ -47,6 +47,7 @@ class Exchange:
         "_received",
         "_send",
         "_waited",
+        "access",
         "extra",
         "has_all",
         "headers",
@@ -72,6 +73,7 @@ class Exchange:
         self.started = time.perf_counter()
         self.trace_id = os.urandom(16).hex()
         self.principal: Principal | None = None
+        self.access: Access | None = None
         self.status = 0
         self.is_begun = False  # the reply's headers are out
         self.is_done = False  # the whole reply is out
@@ -99,6 +101,12 @@ class Exchange:
             if key == name:
                 return value.decode("latin-1")
         return None
+
+    def caller(self) -> tuple[Principal, Access]:
+        """Who asks, and whom to ask what they may. Raises Unauthorized on paths that need no token."""
+        if self.principal is None or self.access is None:
+            raise Unauthorized("A bearer token is required.")
+        return self.principal, self.access
 
     def origin(self) -> str:
         """Scheme and authority as this caller sees us, for absolute links."""

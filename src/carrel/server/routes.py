@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from carrel.audiences import Plane
 from carrel.config import Config
-from carrel.errors import PoolNotFound, RouteNotFound, Unauthorized
+from carrel.errors import Forbidden, PoolNotFound, RouteNotFound
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec
 from carrel.pool_secrets import NO_SECRETS, PoolSecrets
+from carrel.roles import EXECUTE, POOL_WRITE, pool_scope
 from carrel.server import egress, execute, files, image, life, management, sessions, variables
+from carrel.server.access import MCP_KEY, Access, Principal
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.request import Target, decode_query, decode_target, unquote
-from carrel.storage import MCP_CALLER, POOL_CONTRIBUTOR, SESSION_EXECUTOR
 from carrel.wire.versions import NEWEST, decode_version
 
 Methods = dict[str, Handler]
@@ -31,8 +33,8 @@ class Route:
     pattern: str
     methods: Methods
     argument: str = ""
-    role: str = SESSION_EXECUTOR
-    instead: str = ""  # a role that will do as well
+    action: str = EXECUTE  # the right that it takes, on the pool; EXECUTE is a data action
+    is_bound: bool = False  # about one session, that of its identifier: open to an identifier-bound token for that one
     is_versioned: bool = True  # takes an api-version
 
     def handler(self, method: str) -> Handler:
@@ -47,6 +49,7 @@ class Route:
 _FILE: Methods = {"GET": files.metadata, "DELETE": files.delete}
 _CONTENT: Methods = {"GET": files.download}
 
+# About one session each, which the handler learns from Call.identifier: that is where a token bound to another is refused.
 _WORDS: dict[str, Methods] = {
     "code/execute": {"POST": execute.execute_old},
     "execute": {"POST": execute.execute_old},
@@ -61,20 +64,20 @@ _WORDS: dict[str, Methods] = {
     "session/cancel": {"POST": sessions.cancel},
     "session/restart": {"POST": sessions.restart},
     "session/variables": {"GET": variables.get, "PUT": variables.put},
-    "listSessions": {"GET": sessions.sessions},
     ".management/getSession": {"POST": management.get_session},
-    ".management/listSessions": {"POST": management.list_sessions},
     ".management/stopSession": {"POST": management.stop_session},
-    "metadata": {"GET": sessions.metadata},
 }
-FIXED = {pattern.lower(): Route(pattern, methods) for pattern, methods in _WORDS.items()}
-# Ours, for operators: what a pool's sessions may do is not for those to change who use them.
+FIXED = {word.lower(): Route(word, methods, is_bound=True) for word, methods in _WORDS.items()}
 FIXED |= {
     route.pattern.lower(): route
     for route in (
-        Route(".carrel/image", {"GET": image.show, "PUT": image.replace}, role=POOL_CONTRIBUTOR),
-        Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, role=POOL_CONTRIBUTOR),
-        Route(".carrel/egress/test", {"POST": egress.test}, role=POOL_CONTRIBUTOR),
+        Route("listSessions", {"GET": sessions.sessions}),
+        Route(".management/listSessions", {"POST": management.list_sessions}),
+        Route("metadata", {"GET": sessions.metadata}),
+        # Ours, for operators: what a pool's sessions may do is not for those to change who use them.
+        Route(".carrel/image", {"GET": image.show, "PUT": image.replace}, action=POOL_WRITE),
+        Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, action=POOL_WRITE),
+        Route(".carrel/egress/test", {"POST": egress.test}, action=POOL_WRITE),
     )
 }
 
@@ -82,17 +85,17 @@ FIXED |= {
 NAMED = {
     route.pattern: route
     for route in (
-        Route("executions/{id}", {"GET": execute.execution}),
-        Route("executions/{id}/cancel", {"POST": execute.cancel}),
-        Route("files/upload", {"POST": files.upload_old, **_FILE}),
-        Route("files/{name}", _FILE),
-        Route("files/{name}/content", _CONTENT),
-        Route("files/content/{name}", {**_FILE, **_CONTENT}),
-        Route("files/{name}/rename", {"POST": files.rename, **_FILE}),
-        Route("files/{name}/mkdir", {"POST": files.make_directory, **_FILE}),
+        Route("executions/{id}", {"GET": execute.execution}, is_bound=True),
+        Route("executions/{id}/cancel", {"POST": execute.cancel}, is_bound=True),
+        Route("files/upload", {"POST": files.upload_old, **_FILE}, is_bound=True),
+        Route("files/{name}", _FILE, is_bound=True),
+        Route("files/{name}/content", _CONTENT, is_bound=True),
+        Route("files/content/{name}", {**_FILE, **_CONTENT}, is_bound=True),
+        Route("files/{name}/rename", {"POST": files.rename, **_FILE}, is_bound=True),
+        Route("files/{name}/mkdir", {"POST": files.make_directory, **_FILE}, is_bound=True),
     )
 }
-MCP = Route("mcp", {}, instead=MCP_CALLER, is_versioned=False)  # its handler comes with the gateway
+MCP = Route("mcp", {}, is_bound=True, is_versioned=False)  # its handler comes with the gateway
 MCP_METHODS = ("POST", "GET", "DELETE")
 
 
@@ -133,7 +136,7 @@ def _file_route(name: bytes) -> Route:
 
 
 def _named(pattern: str, argument: bytes) -> Route:
-    return Route(pattern, NAMED[pattern].methods, unquote(argument))
+    return replace(NAMED[pattern], argument=unquote(argument))
 
 
 class DataPlane:
@@ -158,20 +161,18 @@ class DataPlane:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
+        principal, access = exchange.caller()
         target = decode_target(scope["raw_path"])
         if target is None:
             raise RouteNotFound(
                 "There is nothing at this path. A pool's endpoint is /subscriptions/…/resourceGroups/…/sessionPools/…."
             )
+        principal.require_audience(Plane.DATA)
+        route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
+        _require(principal, access, route, target)
         pool = self._pool(target)
         exchange.pool = pool.name
-        if exchange.principal is None:
-            raise Unauthorized("A bearer token is required.")
         exchange.isolation = self._isolation.get(pool.name, b"")
-        route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
-        exchange.principal.require(
-            *((route.role, pool.name, route.instead) if route else (SESSION_EXECUTOR, pool.name))
-        )
         if route is None:
             raise RouteNotFound("This session pool has no such route.")
         exchange.route = route.pattern
@@ -187,3 +188,18 @@ class DataPlane:
         if pool is None or (target.subscription.lower(), target.resource_group.lower()) != self._place:
             raise PoolNotFound("There is no session pool of this name in this resource group.")
         return pool
+
+
+def _require(principal: Principal, access: Access, route: Route | None, target: Target) -> None:
+    """Raises Forbidden unless the caller has the route's right on the pool, be there such a pool or not: who has none learns no more.
+
+    The key of an MCP endpoint opens that one only, which Auth has seen to.
+    """
+    if route is not None and principal.kind == MCP_KEY:
+        return
+    action = EXECUTE if route is None else route.action
+    scope = pool_scope(target.subscription, target.resource_group, target.pool)
+    if not access.may(principal, action, scope, is_data=action == EXECUTE):
+        raise Forbidden(f"The token gives no right to '{action}' on this session pool.")
+    if principal.identifier is not None and not (route is not None and route.is_bound):
+        raise Forbidden("The token is good for one session only, and this is about the whole session pool.")

@@ -9,6 +9,7 @@ import re
 import uuid
 
 from carrel.arm_errors import SubscriptionNotFound
+from carrel.audiences import Plane
 from carrel.errors import RouteNotFound
 from carrel.server.arm.call import ArmCall, Services
 from carrel.server.arm.routes import find
@@ -34,6 +35,7 @@ class ArmPlane:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
         exchange.extra = _ids(exchange)
+        exchange.caller()[0].require_audience(Plane.ARM)
         segments = arm_paths.split(scope["raw_path"])
         found = find(segments)
         if found is None:

@@ -27,6 +27,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from carrel import __version__
 from carrel.host.hostlink import HostLink
 from carrel.models import Network, PoolSpec
+from carrel.server.access import Principal
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, CallerGone, Exchange
 from carrel.server.mcp import tools
@@ -115,7 +116,7 @@ class Transports:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             principal = scope[KEY].principal
-            user = AuthenticatedUser(AccessToken(token="", client_id=principal.subject if principal else "", scopes=[]))
+            user = AuthenticatedUser(AccessToken(token="", client_id=_name_of(principal), scopes=[]))
             with self._counted() if scope["method"] == "POST" else contextlib.nullcontext():
                 await manager.asgi_app({**scope, "user": user}, receive, send)
 
@@ -153,7 +154,13 @@ class Transports:
         def seen(tool: str, environment: str) -> None:
             exchange.route, exchange.session = f"mcp {tool}", self._digest(environment)
 
-        return Caller(_reporter(context), seen, lambda: asks and not self._stopping.is_set())
+        bound = exchange.caller()[0].identifier
+        return Caller(_reporter(context), seen, lambda: asks and not self._stopping.is_set(), bound)
+
+
+def _name_of(principal: Principal | None) -> str:
+    """Of whom an MCP session is. Each identifier-bound token's bearer is somebody else than whom the token was made for."""
+    return "" if principal is None else f"{principal.id} {principal.identifier or ''}"
 
 
 def _manager(server: Server[Any], *, stateless: bool, json_response: bool) -> StreamableHTTPSessionManager:

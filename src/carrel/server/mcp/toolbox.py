@@ -8,10 +8,10 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from carrel.errors import CarrelError, ContentTooLarge, RequestInvalid, SessionLost, SessionNotFound
+from carrel.errors import CarrelError, ContentTooLarge, Forbidden, RequestInvalid, SessionLost, SessionNotFound
 from carrel.host.hostlink import HostLink
 from carrel.models import ContainerType, Execution, ExecutionSpec, PoolSpec, ShellCommand
 from carrel.server.mcp import results, tools
@@ -41,6 +41,7 @@ class Caller:
     is_canceling: Callable[[], bool] = lambda: (
         False
     )  # asked when the call is cancelled: does the caller want the code to end?
+    bound: str | None = field(default=None, repr=False)  # the one environment that it may use, where it may not use any
 
 
 class UnknownTool(Exception):
@@ -80,12 +81,14 @@ class Toolbox:
     async def call(self, name: str, given: Mapping[str, Any] | None, caller: Caller) -> Result:
         """Raises UnknownTool; whatever else goes wrong is a result with `isError`, which the model reads and acts on."""
         if name in _LAUNCHES:
-            return _launched()
+            return _launched(caller.bound or str(uuid.uuid4()))
         if name not in self._handlers:
             raise UnknownTool
         try:
             arguments = Arguments(given)
             environment = arguments.environment()
+            if caller.bound not in (None, environment):
+                raise Forbidden("The token is good for another environment: launch one to learn its name.")
             caller.seen(name, environment)
             return await self._handlers[name](arguments, environment, caller)
         except CarrelError as error:
@@ -213,9 +216,8 @@ class Toolbox:
         return results.result({"environmentId": environment}, [results.text(words)])
 
 
-def _launched() -> Result:
+def _launched(environment: str) -> Result:
     """A name is all that is made: its sandbox comes with the first call that needs one, out of those that are ready."""
-    environment = str(uuid.uuid4())
     return results.result({"environmentId": environment}, [results.text(f"environmentId: {environment}")])
 
 

@@ -1,0 +1,138 @@
+"""Who a caller is, and what it may: rights are looked up at each call, so that a change counts for tokens that are out already.
+
+The answer comes from a snapshot of role assignments and principals in memory. Tokens that an operator made (`carrel token`) bring their
+rights with them, as claims. An identifier-bound token has at most one right, to use one session of one pool, and that only as long as
+whom it was made for has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from carrel import roles
+from carrel.audiences import Plane
+from carrel.errors import AuthorizationFailed, Forbidden, Unauthorized
+
+MCP_KEY = "Key"  # the kind of a caller that has a pool's MCP key and no token: it is let in by the route alone
+_REMEMBERED = 20_000  # decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller, as its token says. Ids compare in lower case."""
+
+    id: str  # oid
+    ids: frozenset[str]  # this and its groups', as far as the token says
+    name: str  # for messages and systemData
+    kind: str  # ServicePrincipal, User, ManagedIdentity, or MCP_KEY
+    plane: Plane
+    audience: str
+    expires_at: float
+    tenant: str = ""
+    app_id: str = ""
+    is_granted: bool = False  # of `carrel token`: its rights are the next two, and no assignments
+    granted_roles: frozenset[str] = frozenset()  # names
+    granted_pools: frozenset[str] = frozenset()  # lower-case names of pools, resource ids of pools elsewhere, or "*"
+    identifier: str | None = field(default=None, repr=False)  # of the one session that it may use
+    bound_scope: str = ""  # and the pool of that
+
+    def require_audience(self, plane: Plane) -> None:
+        """Raises Unauthorized where the token is for another plane of the API. One for a single session is of the data plane."""
+        if self.plane is not plane or (self.identifier is not None and plane is not Plane.DATA):
+            raise refused("the token's audience is that of another service")
+
+    def require_identifier(self, identifier: str) -> None:
+        """Raises Forbidden where the token is good for another session than this one."""
+        if self.identifier is not None and self.identifier != identifier:
+            raise Forbidden("The token is good for another session.", target="identifier")
+
+
+class Known(Protocol):
+    """What a snapshot needs of a principal; the store's records are such."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def is_enabled(self) -> bool: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+
+
+class Snapshot:
+    """Assignments and principals of one moment, and what was decided by them."""
+
+    def __init__(self, assignments: Iterable[roles.Assignment] = (), principals: Iterable[Known] = ()) -> None:
+        self._of: dict[str, list[tuple[str, roles.RoleDefinition]]] = {}
+        for each in assignments:
+            if (role := roles.ROLES.get(each.role_id.lower())) is not None:
+                self._of.setdefault(each.principal_id.lower(), []).append((roles.normal(each.scope), role))
+        known = list(principals)
+        self._groups: Mapping[str, frozenset[str]] = {
+            each.id.lower(): frozenset(group.lower() for group in each.groups) for each in known if each.groups
+        }
+        self._disabled = frozenset(each.id.lower() for each in known if not each.is_enabled)
+        self._decided: dict[tuple[frozenset[str], str, str, bool], bool] = {}
+
+    def allows(self, ids: frozenset[str], action: str, scope: str, *, is_data: bool) -> bool:
+        key = (ids, action, scope, is_data)
+        decided = self._decided.get(key)
+        if decided is None:
+            if len(self._decided) >= _REMEMBERED:
+                self._decided.clear()
+            decided = self._decided[key] = self._decide(ids, action, scope, is_data)
+        return decided
+
+    def _decide(self, ids: frozenset[str], action: str, scope: str, is_data: bool) -> bool:
+        if ids & self._disabled:  # its own id, or a group's that nobody may use
+            return False
+        everyone = ids.union(*(self._groups.get(each, frozenset()) for each in ids)) - self._disabled
+        return any(
+            roles.covers(above, scope) and role.allows(action, is_data=is_data)
+            for each in everyone
+            for above, role in self._of.get(each, ())
+        )
+
+
+class Access:
+    """What every plane asks. `subscription` and `resource_group` are where the pools are that operators' tokens name."""
+
+    def __init__(self, subscription: str, resource_group: str, snapshot: Snapshot | None = None) -> None:
+        self._home = (subscription, resource_group)
+        self._snapshot = snapshot or Snapshot()
+
+    def may(self, principal: Principal, action: str, scope: str, *, is_data: bool = False) -> bool:
+        """Whether it has the right to `action` on `scope`, a path of ARM's in any case."""
+        if principal.identifier is not None and not (
+            is_data and action == roles.EXECUTE and roles.normal(scope) == roles.normal(principal.bound_scope)
+        ):
+            return False
+        if principal.is_granted:
+            return self._is_granted(principal, action, scope, is_data)
+        return self._snapshot.allows(principal.ids, action, scope, is_data=is_data)
+
+    def require(self, principal: Principal, action: str, scope: str, *, is_data: bool = False) -> None:
+        """Raises AuthorizationFailed, in the words of Azure, which people search for."""
+        if not self.may(principal, action, scope, is_data=is_data):
+            raise AuthorizationFailed(
+                f"The client '{principal.name}' with object id '{principal.id}' does not have authorization to perform action "
+                f"'{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
+                "credentials."
+            )
+
+    def _is_granted(self, principal: Principal, action: str, scope: str, is_data: bool) -> bool:
+        named = (roles.role_named(name) for name in principal.granted_roles)
+        if not any(role is not None and role.allows(action, is_data=is_data) for role in named):
+            return False
+        pools = principal.granted_pools
+        return "*" in pools or any(roles.covers(self._scope_of(pool), scope) for pool in pools)
+
+    def _scope_of(self, pool: str) -> str:
+        return pool if pool.startswith("/") else roles.pool_scope(*self._home, pool)
+
+
+def refused(reason: str) -> Unauthorized:
+    """A token that is not good here."""
+    challenge = f'Bearer realm="carrel", error="invalid_token", error_description="{reason}"'
+    return Unauthorized(f"The request was refused: {reason}.", headers={"WWW-Authenticate": challenge})

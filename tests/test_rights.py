@@ -1,0 +1,189 @@
+"""Who may what: roles, scopes, audiences and the rule that joins them, without a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carrel import roles
+from carrel.audiences import AUDIENCES, Plane, plane_of
+from carrel.roles import EXECUTE, EXECUTOR_ID, OWNER_ID, POOL_DELETE, POOL_READ, POOL_WRITE, ROLES, Given
+from carrel.server.access import Access, Principal, Snapshot
+
+SUB = "/subscriptions/S"
+GROUP = f"{SUB}/resourceGroups/g"
+POOL = roles.pool_scope("S", "g", "p")
+ASSIGN = "Microsoft.Authorization/roleAssignments/write"
+READER_ID, CONTRIBUTOR_ID = (roles.role_named(name).id for name in ("Reader", "Contributor"))  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("name", "may", "may_not", "may_execute"),
+    [
+        ("Owner", [POOL_READ, POOL_WRITE, POOL_DELETE, ASSIGN], [], False),
+        ("Contributor", [POOL_READ, POOL_WRITE, POOL_DELETE], [ASSIGN, "microsoft.authorization/x/DELETE"], False),
+        (
+            "Reader",
+            [POOL_READ, "Microsoft.Authorization/roleAssignments/read"],
+            [POOL_WRITE, POOL_DELETE, ASSIGN],
+            False,
+        ),
+        ("User Access Administrator", [POOL_READ, ASSIGN], [POOL_WRITE], False),
+        ("Azure ContainerApps Session Executor", [POOL_READ], [POOL_WRITE, POOL_DELETE, ASSIGN], True),
+        ("Azure ContainerApps Session Creator", [POOL_READ], [POOL_WRITE], True),
+        (
+            "Container Apps SessionPools Contributor",
+            [POOL_READ, POOL_WRITE, POOL_DELETE, "Microsoft.App/sessionPools/fetchMCPServerCredentials/action"],
+            [ASSIGN, "Microsoft.Resources/subscriptions/resourceGroups/write"],
+            False,
+        ),
+        ("Container Apps SessionPools Reader", [POOL_READ], [POOL_WRITE, ASSIGN], False),
+    ],
+)
+def test_a_role_gives_what_azures_gives(name: str, may: list[str], may_not: list[str], may_execute: bool) -> None:
+    role = roles.role_named(name.upper())
+    assert role is not None
+
+    assert [action for action in may if not role.allows(action.upper())] == []
+    assert [action for action in may_not if role.allows(action)] == []
+    assert role.allows(EXECUTE, is_data=True) is may_execute
+
+
+@pytest.mark.parametrize(
+    ("scope", "covered"),
+    [
+        ("/", True),
+        (SUB, True),
+        (SUB.lower() + "/", True),
+        (GROUP.upper(), True),
+        (POOL, True),
+        (f"{POOL}/providers/x", False),
+        ("/subscriptions/S2", False),
+        ("/subscriptions", True),
+        (f"{SUB}/resourceGroups/g2", False),
+        (f"{SUB}/resourceGroups/G2/../g", False),
+        (f"{POOL}2", False),
+    ],
+)
+def test_an_assignment_holds_for_its_scope_and_below(scope: str, covered: bool) -> None:
+    rights = [Given(scope, READER_ID.upper(), "Alice")]
+
+    assert roles.allows(rights, frozenset(["alice"]), POOL_READ, POOL) is covered
+    assert not roles.allows(rights, frozenset(["bob"]), POOL_READ, POOL)
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_scope_covers_its_elder(one: str, other: str) -> None:
+    """Any text at all: a scope covers itself and what is below it, and is covered back only by itself."""
+    assert roles.covers(one, one)
+    assert roles.covers("/", one)
+    assert roles.covers(one, f"{one}/{other}")
+    if roles.covers(one, other) and roles.covers(other, one):
+        assert roles.normal(one) == roles.normal(other)
+
+
+def test_an_unknown_role_gives_nothing() -> None:
+    assert not roles.allows([Given("/", "no-role", "a")], frozenset("a"), POOL_READ, POOL)
+    assert roles.role_named("") is None
+    assert len(ROLES) == 7
+
+
+# ---- audiences ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("audience", "plane"),
+    [
+        *((audience + end, plane) for plane, names in AUDIENCES.items() for audience in names for end in ("", "/")),
+        ("https://localhost:8443", Plane.ARM),
+        ("https://LOCALHOST/", Plane.ARM),
+        ("http://127.0.0.1:8080", Plane.ARM),
+        ("https://[::1]:8443", Plane.ARM),
+        ("https://localhost:8443/graph", Plane.GRAPH),
+        ("https://localhost:8443/other", None),
+        ("https://elsewhere", None),
+        ("https://localhost.elsewhere", None),
+        ("https://localhost@elsewhere", None),
+        ("https://x@localhost", None),
+        ("https://localhost:99999", None),
+        ("ftp://localhost", None),
+        ("https://[::1", None),
+        ("https://dynamicsessions.io.elsewhere", None),
+        ("localhost", None),
+        ("", None),
+    ],
+)
+def test_an_audience_is_of_one_plane(audience: str, plane: Plane | None) -> None:
+    assert plane_of(audience, ("localhost", "127.0.0.1", "::1")) is plane
+
+
+# ---- access ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    id: str
+    groups: tuple[str, ...] = ()
+    is_enabled: bool = True
+
+
+def principal(id: str = "a", **fields: object) -> Principal:
+    base: dict[str, object] = {"ids": frozenset([id]), "name": id, "kind": "User", "plane": Plane.ARM, "audience": ""}
+    return Principal(id, **{**base, "expires_at": 0.0, **fields})  # type: ignore[arg-type]
+
+
+def test_groups_give_rights_whoever_says_so() -> None:
+    """The store, or the token."""
+    access = Access("S", "g", Snapshot([Given(GROUP, CONTRIBUTOR_ID, "G-1")], [Person("a", ("g-1",)), Person("b")]))
+
+    assert access.may(principal("a"), POOL_WRITE, POOL)
+    assert not access.may(principal("b"), POOL_WRITE, POOL)
+    assert access.may(principal("b", ids=frozenset(["b", "g-1"])), POOL_WRITE, POOL)
+
+
+@pytest.mark.parametrize("disabled", ["a", "g-1"])
+def test_who_is_disabled_has_no_rights(disabled: str) -> None:
+    people = [Person("a", ("g-1",), is_enabled=disabled != "a"), Person("g-1", is_enabled=disabled != "g-1")]
+    access = Access("S", "g", Snapshot([Given("/", OWNER_ID, "g-1")], people))
+
+    assert not access.may(principal("a"), POOL_READ, POOL)
+
+
+def test_granted_rights_are_all_there_are() -> None:
+    """What an operator's token says is neither added to nor taken from by assignments."""
+    access = Access("S", "g", Snapshot([Given("/", OWNER_ID, "a")]))
+    granted = principal(is_granted=True, granted_roles=frozenset(["reader"]), granted_pools=frozenset(["p"]))
+
+    assert access.may(granted, POOL_READ, POOL.upper())
+    assert not access.may(granted, POOL_WRITE, POOL)
+    assert not access.may(granted, POOL_READ, GROUP)
+    assert not access.may(granted, POOL_READ, roles.pool_scope("S", "other", "p"))
+    assert not access.may(principal(is_granted=True), POOL_READ, POOL)
+    elsewhere = roles.pool_scope("T", "h", "q")
+    assert access.may(
+        principal(is_granted=True, granted_roles=frozenset(["READER"]), granted_pools=frozenset([elsewhere.lower()])),
+        POOL_READ,
+        elsewhere,
+    )
+
+
+def test_a_bound_token_has_one_right() -> None:
+    access = Access("S", "g", Snapshot([Given("/", OWNER_ID, "a"), Given(SUB, EXECUTOR_ID, "a")]))
+    bound = principal(identifier="alice", bound_scope=POOL)
+
+    assert access.may(bound, EXECUTE, POOL.lower(), is_data=True)
+    assert not access.may(bound, EXECUTE, roles.pool_scope("S", "g", "q"), is_data=True)
+    assert not access.may(bound, POOL_READ, POOL)
+    assert not access.may(bound, EXECUTE, POOL)
+    assert not access.may(principal("b", identifier="alice", bound_scope=POOL), EXECUTE, POOL, is_data=True)
+
+
+def test_decisions_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carrel.server.access._REMEMBERED", 5)
+    snapshot = Snapshot([Given("/", OWNER_ID, "a")])
+    for number in range(50):
+        assert snapshot.allows(frozenset("a"), POOL_READ, f"{POOL}{number}", is_data=False)
+    assert len(snapshot._decided) <= 5
