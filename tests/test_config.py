@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from carrel import store_address
 from carrel.backends.select import candidates
 from carrel.config import SETTINGS, Config, ConfigError, load
 from carrel.models import MIB, ContainerType, Level, PoolSpec
@@ -52,6 +53,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
 def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Path) -> None:
     """No setting is a flag only."""
     samples = {
+        "store": "postgresql://u@h/d",
         "state": "/srv/a", "images": "/srv/b", "host": "127.0.0.2", "port": "81", "tls-port": "82", "location": "here",
         "subscription": "11111111-2222-3333-4444-555555555555", "resource-group": "group", "isolation": "process",
         "minimum": "process", "log-level": "debug", "log-format": "json",
@@ -191,3 +193,37 @@ def test_what_nobody_waits_for_may_take_longer_where_the_pool_says_so(tmp_path: 
     assert (pool.longest(is_asynchronous=False), pool.longest(is_asynchronous=True)) == (30, 86_400)
     with pytest.raises(ConfigError, match="1 to 86400"):
         load_file(tmp_path, "[pools.p]\ncarrel = {maximumAsynchronousExecutionInSeconds = 86401}")
+
+
+# ---- the store's address ---------------------------------------------------------------------------------------------------------------
+
+SECRET = "ge%2Fheim"
+
+
+def test_the_store_is_in_the_state_folder_unless_it_is_said_elsewhere(tmp_path: Path) -> None:
+    assert load({"state": str(tmp_path)}, {}).store_url == f"sqlite:///{tmp_path}/store/carrel.db"
+    assert load({"store": "postgresql:///carrel?host=/run/pg"}, {}).store_url == "postgresql:///carrel?host=/run/pg"
+
+
+@pytest.mark.parametrize("url", [f"postgresql://u:{SECRET}@h/d", f"postgres://h/d?password={SECRET}"])
+def test_a_stores_password_comes_by_variable_or_file_and_is_never_shown(url: str, tmp_path: Path) -> None:
+    (tmp_path / "carrel.toml").write_text(f'store = "{url}"\n')
+    by_variable, by_file = load({}, {"CARREL_STORE": url}), load({"config": str(tmp_path / "carrel.toml")}, {})
+
+    assert by_variable.store_url == by_file.store_url == url
+    assert SECRET not in repr(by_variable) + json.dumps(by_variable.to_json()) + store_address.shown(url)
+    with pytest.raises(ConfigError, match="CARREL_STORE") as caught:
+        load({"store": url}, {})
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["", f"mysql://u:{SECRET}@h/d", f"postgresql://u:{SECRET}/x@h/d", f"postgresql://u:{SECRET}@h/d#x", "/x", 5]
+)
+def test_what_is_no_address_of_a_store_is_refused_without_being_shown(url: Any, tmp_path: Path) -> None:
+    (tmp_path / "carrel.toml").write_text(f"store = {json.dumps(url)}\n")
+
+    with pytest.raises(ConfigError, match="no address of a store") as caught:
+        load({"config": str(tmp_path / "carrel.toml")}, {})
+
+    assert SECRET not in str(caught.value) + store_address.shown(str(url))

@@ -12,10 +12,11 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from carrel import store_address
 from carrel.egress.addresses import parse_ranges
 from carrel.logs import LogFormat
 from carrel.models import ContainerType, Level, PoolSpec, pool_from_json
@@ -51,10 +52,17 @@ class Config:
     log_level: str = "info"
     log_format: LogFormat = "text"
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
+    store: str = field(default="", repr=False)  # it may hold a password: show `store_address.shown` of it
+
+    @property
+    def store_url(self) -> str:
+        """Where the store is."""
+        return self.store or f"sqlite:///{self.state}/store/carrel.db"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, for the processes that the supervisor starts."""
+        """Plain JSON values, for the processes that the supervisor starts. Without the store's address: only the gateway gets it, apart."""
         fields: dict[str, Any] = dataclasses.asdict(self)
+        del fields["store"]
         return fields | {
             "state": str(self.state),
             "images": str(self.images),
@@ -203,6 +211,21 @@ def _minutes(where: str, value: Any) -> float:
     return number
 
 
+def _store(where: str, value: Any) -> str:
+    """The value is not repeated: it may hold a password."""
+    if not isinstance(value, str) or not store_address.is_address(value):
+        allowed = (
+            "postgresql://USER@HOST/DATABASE or sqlite:///PATH, with @ : / ? # in a password as %40 %3A %2F %3F %23"
+        )
+        raise ConfigError(f"{where}: this is no address of a store; {allowed}")
+    if where.startswith("--") and store_address.has_password(value):
+        raise ConfigError(
+            f"{where}: everybody on this machine could read the password in this process's command line; set "
+            "CARREL_STORE, put the address into the file of --config, or the password into PGPASSFILE's"
+        )
+    return value
+
+
 _GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 SETTINGS: tuple[Setting, ...] = (
@@ -213,6 +236,7 @@ SETTINGS: tuple[Setting, ...] = (
         "DIR",
         "Folder of keys, certificates and connection.json; one server each.",
     ),
+    Setting("store", _store, "SQLite in the state folder", "URL", "Database of pools, roles and principals."),
     Setting("images", _path, "~/.local/share/carrel/images", "DIR", "Folder of built images; servers share it."),
     Setting("host", _addresses, "127.0.0.1, ::1", "ADDR", "Address to listen on; repeat for more.", is_list=True),
     Setting("port", whole(0, 65_535), "8080", "N", "HTTP port; 0 picks a free one."),

@@ -64,6 +64,7 @@ class Supervisor:
         with exclusive(self.config.state), contextlib.ExitStack() as opened:
             self._secrets = pool_secrets.read(self.config.pools)
             pool_secrets.forget(self.config.pools)
+            os.environ.pop("CARREL_STORE", None)  # it may hold a password, and goes to the gateway by its pipe
             self._state = State(self.config.state)
             self._http = _opened(opened, listen(self.config.host, self.config.port, "port"))
             self._https = _opened(opened, listen(self.config.host, self.config.tls_port, "tls-port"))
@@ -105,6 +106,7 @@ class Supervisor:
         levels = {name: pool["isolation"] for name, pool in self._children["host"].ready["pools"].items()}
         message = {
             "config": self.config.to_json(),
+            "store": self.config.store_url,
             "uid": ids.service(self.config.state, "gateway"),
             "levels": levels,
             "secrets": {pool: each.to_json() for pool, each in self._secrets.items()},

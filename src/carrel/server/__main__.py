@@ -1,6 +1,6 @@
 """The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
 
-    {"config": {…}, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…]}
+    {"config": {…}, "store": URL, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…]}
 
 `levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import json
 import logging
@@ -67,7 +68,7 @@ class Inheritance:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Inheritance:
         return cls(
-            Config.from_json(fields["config"]),
+            dataclasses.replace(Config.from_json(fields["config"]), store=fields["store"]),
             {name: None if level is None else Level(level) for name, level in fields["levels"].items()},
             Pulse(fields["ready_fd"]),
             {pool: PoolSecrets.from_json(each) for pool, each in fields["secrets"].items()},
