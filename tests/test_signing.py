@@ -10,7 +10,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from carrel.signing import PUBLISHED_S, TOKEN_TTL_S, SigningFolder, SigningKeys
+from carrel.signing import MOST, PUBLISHED_S, TOKEN_TTL_S, SigningFolder, SigningKeys
 from carrel.storage import State, StateError
 
 DAY = 86_400
@@ -62,6 +62,18 @@ print("here", flush=True)
 sys.stdin.readline()
 folder.rotate()
 """
+
+
+def test_keys_do_not_pile_up(kept: SigningFolder) -> None:
+    """Somebody who rotates in a loop is stopped; revoking all is still possible."""
+    for _ in range(MOST - 1):
+        kept.rotate()
+    with pytest.raises(StateError, match=f"{MOST} signing keys"):
+        kept.rotate()
+
+    kept.rotate(is_final=True)
+
+    assert len(kept.read().public) == 1
 
 
 def test_two_that_rotate_at_once_spoil_nothing(kept: SigningFolder) -> None:

@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 _CA_DAYS = 3650
 _SERVER_DAYS = 397  # the most that browsers and Apple's libraries take is 398
 _RENEW_DAYS = 30
+_CA_RENEW_DAYS = 730  # longer than a server's certificate lives
 _SKEW = timedelta(days=1)  # clocks differ, and containers start with odd ones
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
@@ -47,6 +48,13 @@ class Authority:
     def certificate_pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
+    def is_fresh(self, now: float) -> bool:
+        return self.certificate.not_valid_after_utc.timestamp() - now > _CA_RENEW_DAYS * 86_400
+
+    def renewed(self, now: float) -> bytes:
+        """The same key and name with a new certificate: what was issued stays good, and who trusts the old one trusts it till its end."""
+        return _authority_pem(self.key, self.certificate.subject, now)
+
     def covers(self, pem: bytes, names: frozenset[str], now: float) -> bool:
         """Whether a server's file was issued by this authority, holds every name and stays good for a while."""
         try:
@@ -62,7 +70,8 @@ class Authority:
         """A new server key with its certificate and ours, as PEM in the order that TLS servers read."""
         key = ec.generate_private_key(ec.SECP256R1())
         start = datetime.fromtimestamp(now, UTC) - _SKEW
-        builder = _builder("Carrel server", self.certificate.subject, key.public_key(), start, _SERVER_DAYS)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Carrel server")])
+        builder = _builder(subject, self.certificate.subject, key.public_key(), start, _SERVER_DAYS)
         certificate = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(digital_signature=True), critical=True)
@@ -80,8 +89,12 @@ def make_authority() -> bytes:
     # Two servers of one machine have two CAs: a name of its own keeps a client that trusts both from picking the wrong one.
     name = f"Carrel CA {x509.random_serial_number():040x}"[:26]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    return _authority_pem(key, subject, datetime.now(UTC).timestamp())
+
+
+def _authority_pem(key: ec.EllipticCurvePrivateKey, subject: x509.Name, now: float) -> bytes:
     certificate = (
-        _builder(name, subject, key.public_key(), datetime.now(UTC) - _SKEW, _CA_DAYS)
+        _builder(subject, subject, key.public_key(), datetime.fromtimestamp(now, UTC) - _SKEW, _CA_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
@@ -91,11 +104,11 @@ def make_authority() -> bytes:
 
 
 def _builder(
-    name: str, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime, days: int
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, start: datetime, days: int
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())

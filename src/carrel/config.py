@@ -11,7 +11,7 @@ import difflib
 import ipaddress
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -38,6 +38,11 @@ class Config:
     host: tuple[str, ...] = ("127.0.0.1", "::1")  # ::1 is skipped where the machine has no IPv6
     port: int = 8080  # 0: a free one, the same for every address
     tls_port: int = 8443
+    tls_cert: Path | None = None  # the operator's own; None: one of our CA
+    tls_key: Path | None = None  # None: it is in tls_cert
+    tls_name: tuple[str, ...] = ()  # further names of the server, for a certificate of our CA
+    insecure_http: bool = False  # HTTP on addresses that are not loopback
+    key_days: float = 90  # a signing key is replaced so long after it was made; 0: never
     subscription: str = "00000000-0000-0000-0000-000000000000"
     resource_group: str = "default"
     location: str = "local"
@@ -66,7 +71,9 @@ class Config:
         return fields | {
             "state": str(self.state),
             "images": str(self.images),
+            **{name: str(path) if (path := fields[name]) else None for name in ("tls_cert", "tls_key")},
             "host": list(self.host),
+            "tls_name": list(self.tls_name),
             "egress_allow_private": list(self.egress_allow_private),
             "pools": list(fields["pools"]),
         }
@@ -76,9 +83,10 @@ class Config:
         """The other end of to_json."""
         pools = tuple(pool_from_json(each) for each in fields["pools"])
         paths = {"state": Path(fields["state"]), "images": Path(fields["images"])}
+        paths |= {name: Path(path) for name in ("tls_cert", "tls_key") if (path := fields[name])}
         isolation = fields["isolation"] if fields["isolation"] == "auto" else Level(fields["isolation"])
         levels = {"isolation": isolation, "minimum": Level(fields["minimum"])}
-        tuples = {name: tuple(fields[name]) for name in ("host", "egress_allow_private")}
+        tuples = {name: tuple(fields[name]) for name in ("host", "tls_name", "egress_allow_private")}
         return cls(**{**fields, **paths, **levels, **tuples, "pools": pools})
 
 
@@ -92,6 +100,7 @@ class Setting:
     metavar: str
     help: str
     is_list: bool = False  # the flag may be repeated; the variable takes commas; the file takes a list
+    is_switch: bool = False  # the flag takes no value, and has an opposite, --no-NAME
 
     @property
     def attribute(self) -> str:
@@ -160,7 +169,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _path(where: str, value: Any) -> Path:
     if not isinstance(value, str | Path) or not str(value):
-        raise refused(where, value, "a folder")
+        raise refused(where, value, "a path")
     return Path(value).expanduser().absolute()
 
 
@@ -182,6 +191,41 @@ def _ranges(where: str, value: Any) -> tuple[str, ...]:
         return tuple(str(each) for each in parse_ranges(words))
     except (AttributeError, TypeError, ValueError) as error:
         raise refused(where, value, f"addresses or ranges such as 10.1.0.0/16 ({error})") from None
+
+
+def _names(where: str, value: Any) -> tuple[str, ...]:
+    """Of hosts: letters, digits and hyphens between dots (RFC 1123), a star for the first of them, or addresses."""
+    words = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
+    if not isinstance(words, Sequence) or not all(isinstance(each, str) and _is_name(each) for each in words):
+        raise refused(where, value, "host names such as carrel.example, or addresses")
+    return tuple(each.lower() for each in words)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+        return len(text) <= 253 and bool(re.fullmatch(rf"(\*\.)?{label}(\.{label})*", text))
+    return True
+
+
+def _switch(where: str, value: Any) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    found = known.get(str(value).lower())
+    if found is None:
+        raise refused(where, value, "true or false")
+    return found
+
+
+def _days(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not (number == 0 or 1 <= number <= 3650):
+        raise refused(where, value, "days, 1 to 3650, or 0")
+    return number
 
 
 def _word(pattern: str, allowed: str) -> Callable[[str, Any], str]:
@@ -241,6 +285,20 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host", _addresses, "127.0.0.1, ::1", "ADDR", "Address to listen on; repeat for more.", is_list=True),
     Setting("port", whole(0, 65_535), "8080", "N", "HTTP port; 0 picks a free one."),
     Setting("tls-port", whole(0, 65_535), "8443", "N", "HTTPS port; 0 picks a free one."),
+    Setting("tls-cert", _path, "one of our CA", "FILE", "PEM file with your certificate and what leads to its CA."),
+    Setting("tls-key", _path, "in tls-cert", "FILE", "PEM file with the certificate's key."),
+    Setting(
+        "tls-name", _names, "none", "NAME", "Further name of this server in our certificate; repeat.", is_list=True
+    ),
+    Setting(
+        "insecure-http",
+        _switch,
+        "false",
+        "BOOL",
+        "Serve HTTP, unencrypted, on every address of `host`, not on loopback only.",
+        is_switch=True,
+    ),
+    Setting("key-days", _days, "90", "N", "Replace the key that signs tokens after so many days; 0: never."),
     Setting(
         "subscription",
         _word(_GUID, "a GUID"),

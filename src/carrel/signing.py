@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from carrel.statefiles import StateError, create, parsed, private_folder, read_private, replace
 
 TOKEN_TTL_S = 86_400  # a managed identity's token lives as long; AutoGen keeps its first one for ever
+MOST = 16  # each is in every answer of the key endpoint, and in every message to a gateway
 PUBLISHED_S = 2.0  # before a new key signs
 _GRACE_S = 300.0  # clocks, and a token that was being signed while its key was replaced
 _MADE = "Made-At: "
@@ -111,7 +112,12 @@ class SigningFolder:
 
     def rotate(self, *, now: float | None = None, is_final: bool = False) -> None:
         """Make the next key. `is_final` removes all others: their tokens are refused from then on."""
-        number = self._numbers()[-1] + 1
+        numbers = self._numbers()
+        if len(numbers) >= MOST and not is_final:
+            raise StateError(
+                f"there are {MOST} signing keys already: wait until tokens of the oldest have ended, or revoke all"
+            )
+        number = numbers[-1] + 1
         create(self.path / f"{number}.pem", _new(now))
         if is_final:
             self._remove(each for each in self._numbers() if each < number)

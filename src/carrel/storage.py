@@ -85,7 +85,8 @@ class State:
             f"https://carrel.local/{self.tenant}/v2.0"  # no host or port of ours: both may change between starts
         )
         self._authority = parsed(path / "keys" / "ca.pem", certificates.make_authority, certificates.Authority.load)
-        self._publish()
+        if not self._is_published():
+            self.publish()
 
     def public_keys(self) -> Mapping[str, RSAPublicKey]:
         """The keys that tokens of ours may be signed with, by their ids. They change while a server runs: ask anew each time."""
@@ -179,10 +180,26 @@ class State:
         """A short name for an identifier in logs: the same one each time, and of no use without this folder's secret."""
         return hashlib.blake2s(identifier.encode(), digest_size=4, key=self._digest_key).hexdigest()
 
-    def _publish(self) -> None:
-        certificate = self._authority.certificate_pem
-        replace(self.ca, certificate, 0o644)
-        replace(self.ca_bundle, certificate + _system_authorities(), 0o644)
+    def _is_published(self) -> bool:
+        """Whoever opens the folder sees to it that the files are there; what else is in them is the server's."""
+        files = [file for file in (self.ca, self.ca_bundle) if file.exists()]
+        return len(files) == 2 and all(file.read_bytes().startswith(self._authority.certificate_pem) for file in files)
+
+    def publish(self, more: bytes = b"") -> None:
+        """Write what clients are to trust: our CA, `more` that the operator brings, and the system's."""
+        certificates = self._authority.certificate_pem + more
+        replace(self.ca, certificates, 0o644)
+        replace(self.ca_bundle, certificates + _system_authorities(), 0o644)
+
+    def renew_authority(self, now: float) -> bool:
+        """Give the CA another certificate for the same key where its own ends within two years; whether it did."""
+        if self._authority.is_fresh(now):
+            return False
+        pem = self._authority.renewed(now)
+        replace(self.path / "keys" / "ca.pem", pem, 0o600)
+        self._authority = certificates.Authority.load(pem)
+        self.publish()
+        return True
 
 
 def _names(file: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from carrel.cli.listeners import exposed_http
 from carrel.config import Config
 from carrel.models import ContainerType, Level
 
@@ -28,7 +29,7 @@ def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, An
     """Everything in one text. `ready` is what the host said: the level of each pool and why one cannot serve (`pools`), the levels
     that were to be taken and do not work (`passed_over`), and what the ones in force lack here (`warnings`, a sentence each)."""
     lines = [f"Carrel serves at {connection['http']} and {connection['https']}", ""]
-    lines += _alarm(ready)
+    lines += _alarm(config, ready)
     pools: Mapping[str, Any] = ready["pools"]
     for level in Level:
         names = ", ".join(name for name, pool in pools.items() if pool["isolation"] == level)
@@ -57,10 +58,15 @@ def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, An
     return "\n".join(lines)
 
 
-def _alarm(ready: Mapping[str, Any]) -> list[str]:
+def _alarm(config: Config, ready: Mapping[str, Any]) -> list[str]:
     """What nobody may overlook: code runs behind a weaker boundary than this version would choose, or behind none."""
     levels = {pool["isolation"] for pool in ready["pools"].values()}
     lines = []
+    if exposed := exposed_http(config):
+        lines += [
+            f"HTTP WITHOUT ENCRYPTION is served on {', '.join(exposed)}: tokens and code can be read on the way.",
+            "  what to do    call HTTPS there, and leave insecure-http out",
+        ]
     for each in ready["passed_over"]:
         lines += [
             f"ISOLATION IS WEAKER THAN USUAL: level {each['level']} does not work on this machine.",

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from carrel.cli.listeners import http_hosts, https_hosts
 from carrel.config import Config
 from carrel.storage import APPLICATION, ARM_AUDIENCE, State
 
@@ -14,8 +15,8 @@ _KINDS = ("python", "node", "shell")  # always named in the file; null where the
 
 def connection(config: Config, state: State, port: int, tls_port: int, pids: Mapping[str, int]) -> dict[str, Any]:
     """The whole file, with a fresh token. What this version does not have yet is null."""
-    http = f"http://{_authority(config.host, port)}"
-    https = f"https://{_tls_authority(config.host, tls_port)}"
+    http = f"http://{_authority(http_hosts(config), port)}"
+    https = f"https://{_tls_authority(https_hosts(config), tls_port)}"
     pools = {pool.name: _pool(http + pool_path(config, pool.name), state.mcp_key(pool.name)) for pool in config.pools}
     return {
         "http": http,

@@ -8,12 +8,43 @@ import ipaddress
 import socket
 from collections.abc import Sequence
 
+from carrel.config import Config
+
 _BACKLOG = 2048  # connections that wait while a gateway restarts
 _ATTEMPTS = 20  # for a free port that is free on every address
 
 
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
 class ListenError(Exception):
     """An address cannot be listened on. The message says which and what to do."""
+
+
+def http_hosts(config: Config) -> tuple[str, ...]:
+    """Where HTTP is served: on loopback, and elsewhere only where that was asked for, since tokens and code are readable on the way."""
+    return https_hosts(config) if config.insecure_http else loopback_of(config)
+
+
+def https_hosts(config: Config) -> tuple[str, ...]:
+    """Where the setting says, and on loopback too: clients on this machine call `localhost`."""
+    addresses = [ipaddress.ip_address(host) for host in config.host]
+    has_loopback = any(each.is_loopback or each.is_unspecified for each in addresses)
+    return config.host if has_loopback else (*config.host, *_LOOPBACK)
+
+
+def loopback_of(config: Config) -> tuple[str, ...]:
+    """The addresses of `host` that only this machine reaches; for one that means "all", the one that it includes."""
+    addresses = [ipaddress.ip_address(host) for host in config.host]
+    all_of = {4: "127.0.0.1", 6: "::1"}
+    found = [all_of[each.version] if each.is_unspecified else str(each) for each in addresses]
+    kept = [host for host in dict.fromkeys(found) if ipaddress.ip_address(host).is_loopback]
+    return tuple(kept) or _LOOPBACK
+
+
+def exposed_http(config: Config) -> list[str]:
+    """The addresses besides loopback where HTTP is served."""
+    return [host for host in http_hosts(config) if not ipaddress.ip_address(host).is_loopback]
 
 
 def listen(hosts: Sequence[str], port: int, setting: str) -> list[socket.socket]:

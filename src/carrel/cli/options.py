@@ -20,6 +20,9 @@ def all_settings(command: F) -> F:
     """The flags of every setting, and `--config`. They arrive as keyword arguments of the settings' attribute names."""
     for setting in reversed(SETTINGS):
         text = f"{setting.help}  [{setting.variable}; default: {setting.default}]"
+        if setting.is_switch:
+            command = click.option(f"--{setting.name}/--no-{setting.name}", default=None, help=text)(command)
+            continue
         command = click.option(f"--{setting.name}", metavar=setting.metavar, multiple=setting.is_list, help=text)(
             command
         )

@@ -22,8 +22,9 @@ from carrel import pool_secrets
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
 from carrel.cli import endpoints
+from carrel.cli.changes import LOOK_S, Changes
 from carrel.cli.children import Child, ChildError, ending
-from carrel.cli.listeners import listen, port_of
+from carrel.cli.listeners import exposed_http, http_hosts, https_hosts, listen, port_of
 from carrel.cli.spawners import Spawners
 from carrel.cli.statefolder import exclusive, write_connection
 from carrel.config import Config
@@ -53,6 +54,7 @@ class Supervisor:
     announce: Callable[[Connection, dict[str, Any]], None]
     until_eof: bool = False  # stop also when stdin ends, which it does with whoever started this
     _state: State = field(init=False)
+    _changes: Changes = field(init=False)
     _http: list[socket.socket] = field(init=False)
     _https: list[socket.socket] = field(init=False)
     _children: dict[str, Child] = field(init=False, default_factory=dict)
@@ -66,8 +68,12 @@ class Supervisor:
             pool_secrets.forget(self.config.pools)
             os.environ.pop("CARREL_STORE", None)  # it may hold a password, and goes to the gateway by its pipe
             self._state = State(self.config.state)
-            self._http = _opened(opened, listen(self.config.host, self.config.port, "port"))
-            self._https = _opened(opened, listen(self.config.host, self.config.tls_port, "tls-port"))
+            self._changes = Changes(self.config, self._state)
+            opened.callback(self._changes.close)
+            self._http = _opened(opened, listen(http_hosts(self.config), self.config.port, "port"))
+            self._https = _opened(opened, listen(https_hosts(self.config), self.config.tls_port, "tls-port"))
+            if exposed := exposed_http(self.config):
+                log.warning("HTTP without encryption is served beyond this machine", extra={"on": ", ".join(exposed)})
             with self._signals():
                 try:
                     await self._serve()
@@ -112,13 +118,19 @@ class Supervisor:
             "secrets": {pool: each.to_json() for pool, each in self._secrets.items()},
             "http_fds": http,
             "https_fds": https,
+            "certificate": self._changes.pem.decode(),
         }
-        self._children["gateway"] = await Child.start("gateway", "carrel.server", message, [*http, *https])
+        with self._changes.connect() as changes:
+            message["changes_fd"] = changes.fileno()
+            descriptors = [*http, *https, changes.fileno()]
+            self._children["gateway"] = await Child.start("gateway", "carrel.server", message, descriptors)
+        self._changes.send()  # what has changed while it started
 
     async def _watch(self) -> None:
         """Keep a gateway running and the token in connection.json fresh until cancelled. Raises HostDied."""
         async with asyncio.TaskGroup() as tasks:
             others = [tasks.create_task(self._watch_gateway()), tasks.create_task(self._refresh())]
+            others.append(tasks.create_task(self._follow()))
             status = await self._children["host"].wait()
             for task in others:
                 task.cancel()
@@ -151,6 +163,15 @@ class Supervisor:
         while True:
             await asyncio.sleep(_TOKEN_REFRESH_S)
             self._republish()
+
+    async def _follow(self) -> None:
+        """Hand keys and certificates that have changed to the gateway; the token in connection.json may be of a key that was removed."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._changes.look(time.time()):
+                self._changes.send()
+                self._republish()
+            self._changes.resend()
 
     def _republish(self) -> None:
         """A full disk must not end the sessions: the file that is there stays."""

@@ -1,6 +1,7 @@
 """The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
 
-    {"config": {…}, "store": URL, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…]}
+    {"config": {…}, "store": URL, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…],
+     "certificate": PEM, "changes_fd": N}
 
 `levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
@@ -40,11 +41,13 @@ from carrel.pool_secrets import PoolSecrets
 from carrel.pulse import Pulse
 from carrel.server.app import build
 from carrel.server.asgi import ASGIApp
+from carrel.server.handover import Handover
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.protocol import Protocol
 from carrel.server.webhooks import Hook, Webhooks
 from carrel.storage import State, StateError
+from carrel.tls import LiveCertificate
 
 _log = logging.getLogger("carrel.server")
 
@@ -64,6 +67,8 @@ class Inheritance:
     uid: int | None  # to be while it serves; None: who it was started as
     http: list[socket.socket]
     https: list[socket.socket]
+    certificate: bytes  # with its key
+    changes: socket.socket  # where other keys and certificates come from, later
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Inheritance:
@@ -75,6 +80,8 @@ class Inheritance:
             fields["uid"],
             [socket.socket(fileno=fd) for fd in fields["http_fds"]],
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
+            fields["certificate"].encode(),
+            socket.socket(fileno=fields["changes_fd"]),
         )
 
 
@@ -103,7 +110,7 @@ def main() -> None:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     try:
         state = State(given.config.state)
-        certificate = state.server_certificate(given.config.host)
+        certificate = LiveCertificate(given.certificate)
         servers = _servers(given, state, certificate)
     except StateError as error:
         given.pulse.tell({"error": str(error)})
@@ -114,11 +121,11 @@ def main() -> None:
     linux.renounce(given.uid)
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
-    uvloop.run(_serve(given.pulse, *servers))
+    uvloop.run(_serve(given.pulse, Handover(given.changes, state, certificate), *servers))
 
 
 def _servers(
-    given: Inheritance, state: State, certificate: Path
+    given: Inheritance, state: State, certificate: LiveCertificate
 ) -> tuple[HostLink, Mcp, Webhooks, list[tuple[Server, list[socket.socket]]]]:
     """All that needs the state folder. The host's socket is reached by its folder's descriptor: the way there may be closed later."""
     folder = os.open(given.config.state / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -127,7 +134,7 @@ def _servers(
     app = build(given.config, state, link, given.levels, mcp, given.secrets)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
-        each.load()  # the certificate
+        each.load()
     webhooks = Webhooks(_hooks(given), link, state.ca_bundle)
     return link, mcp, webhooks, [(Server(each), sockets) for each, sockets in settings if sockets]
 
@@ -141,7 +148,12 @@ def _hooks(given: Inheritance) -> list[Hook]:
 
 
 async def _serve(
-    pulse: Pulse, link: HostLink, mcp: Mcp, webhooks: Webhooks, servers: list[tuple[Server, list[socket.socket]]]
+    pulse: Pulse,
+    handover: Handover,
+    link: HostLink,
+    mcp: Mcp,
+    webhooks: Webhooks,
+    servers: list[tuple[Server, list[socket.socket]]],
 ) -> None:
 
     def stop() -> None:
@@ -150,6 +162,7 @@ async def _serve(
         mcp.stop()
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+    handover.start()
     try:
         async with asyncio.TaskGroup() as group:
             serving = [group.create_task(server.serve(sockets)) for server, sockets in servers]
@@ -164,7 +177,7 @@ async def _serve(
         await link.close()
 
 
-def _settings(app: ASGIApp, certificate: Path | None = None) -> uvicorn.Config:
+def _settings(app: ASGIApp, certificate: LiveCertificate | None = None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -178,7 +191,7 @@ def _settings(app: ASGIApp, certificate: Path | None = None) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_GRACE_S,
         backlog=_BACKLOG,
-        ssl_certfile=certificate,
+        ssl_context_factory=(lambda _config, _default: certificate.front) if certificate else None,
     )
 
 

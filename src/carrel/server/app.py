@@ -52,7 +52,7 @@ def build(
     """
     data = DataPlane(config, link, state.digest, levels, mcp, secrets)
     arm = ArmPlane(Services(config, state.tenant))
-    hosts = certificates.server_names([socket.gethostname(), *config.host])
+    hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     identity = Identity(state, resources)
     handlers: dict[str, OpenHandler] = {

@@ -7,6 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jwt
 
@@ -25,22 +26,24 @@ _MAX_TOKEN = 16 * 1024
 
 
 class Verifier:
-    """Turns tokens into principals. A token once verified is remembered by its digest until it ends; nothing else is remembered."""
+    """Turns tokens into principals. A token once verified is remembered by its digest until it ends, or its issuer's keys change."""
 
     def __init__(self, issuers: Sequence[Issuer], clock: Callable[[], float] = time.time) -> None:
         self._issuers = {issuer.name: issuer for issuer in issuers}
         self._clock = clock
-        self._known: OrderedDict[bytes, Principal] = OrderedDict()
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
     async def verify(self, token: str) -> Principal:
         """Raises Unauthorized, with the reason in WWW-Authenticate."""
         digest = hashlib.sha256(token.encode("latin-1", "replace")).digest()
         known = self._known.get(digest)
-        if known is not None and self._clock() < known.expires_at:
+        if known is not None and self._clock() < known.principal.expires_at and known.issuer.epoch() is known.epoch:
             self._known.move_to_end(digest)
-            return known
-        principal = await self._issuer(token).verify(token)
-        self._known[digest] = principal
+            return known.principal
+        issuer = self._issuer(token)
+        epoch = issuer.epoch()
+        principal = await issuer.verify(token)
+        self._known[digest] = _Known(principal, issuer, epoch)
         if len(self._known) > _CACHE_SIZE:
             self._known.popitem(last=False)
         return principal
@@ -57,6 +60,12 @@ class Verifier:
         if issuer is None:
             raise refused("the token is not valid here")
         return issuer
+
+
+class _Known(NamedTuple):
+    principal: Principal
+    issuer: Issuer
+    epoch: object
 
 
 class Auth:

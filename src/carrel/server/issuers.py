@@ -24,6 +24,10 @@ class Issuer(Protocol):
         """Raises Unauthorized. The token is hostile until its signature is checked, except that it is not long."""
         ...
 
+    def epoch(self) -> object:
+        """What its answers rest on. Whoever keeps one asks again when this is another object: a key may have been withdrawn."""
+        ...
+
 
 class OwnIssuer:
     """This server: its authority, its managed identity, and `carrel token`. `keys` are asked for at each token, since they change."""
@@ -35,6 +39,9 @@ class OwnIssuer:
 
     async def verify(self, token: str) -> Principal:
         return _principal(self._claims(token), self._hosts)
+
+    def epoch(self) -> object:
+        return self._keys()
 
     def _claims(self, token: str) -> dict[str, Any]:
         try:

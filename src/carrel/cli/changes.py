@@ -1,0 +1,103 @@
+"""Keys and certificates that change while we serve: the supervisor looks after the files, the gateway, which can open none, is handed them.
+
+A message holds all of it, so that one which is lost is made good by the next: `{"certificate": PEM, "keys": […]}` over a socket that
+keeps messages whole. The gateway's end is server/handover.py.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from dataclasses import dataclass, field
+
+from carrel.cli.certificates import Certificate, certificate
+from carrel.cli.signs import Signs
+from carrel.config import Config
+from carrel.storage import State, StateError
+
+LOOK_S = 0.4  # well within the second that a change may take
+
+_HOUR_S = 3600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Changes:
+    """Making one reads everything; raises StateError."""
+
+    config: Config
+    state: State
+    _certificate: Certificate = field(init=False)
+    _signs: Signs = field(init=False)
+    _upkeep_at: float = field(init=False, default=0)
+    _fault: str = field(init=False, default="")
+    _ours: socket.socket | None = field(init=False, default=None)
+    _is_sent: bool = field(init=False, default=True)
+
+    def __post_init__(self) -> None:
+        self._certificate = certificate(self.config, self.state)
+        self._signs = Signs([self.state.signing.path])
+
+    @property
+    def pem(self) -> bytes:
+        return self._certificate.pem
+
+    def look(self, now: float) -> bool:
+        """Whether anything has changed since the last look. What cannot be read leaves what there was."""
+        has_changed = False
+        try:
+            self._keep_up(now)
+            if self._signs.have_changed():
+                keys = self.state.signing.read()
+                has_changed = keys.public.keys() != self.state.public_keys().keys()
+                self.state.adopt(keys)
+            has_changed = self._certificate.look(now) or has_changed
+            self._fault = ""
+        except (OSError, StateError) as error:
+            if str(error) != self._fault:
+                log.error("keys and certificates cannot be renewed; those there are go on", extra={"why": str(error)})
+            self._fault = str(error)
+        return has_changed
+
+    def _keep_up(self, now: float) -> None:
+        """Once an hour: replace a key that is old, remove those that nobody needs any more."""
+        if 0 <= now - self._upkeep_at < _HOUR_S:
+            return
+        self._upkeep_at = now
+        days = self.config.key_days
+        if days and now - self.state.signing.read().newest.made_at > days * 86_400:
+            self.state.signing.rotate(now=now)
+            log.info("tokens are signed with a new key")
+        if count := self.state.signing.prune(now):
+            log.info("removed signing keys whose last token has ended", extra={"count": count})
+
+    def connect(self) -> socket.socket:
+        """The end for a gateway that starts now; the one before it had is closed. The caller closes it once it was inherited."""
+        self.close()
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._ours.setblocking(False)
+        return theirs
+
+    def send(self) -> None:
+        """Hand all of it over; what a gateway does not take now is sent again with the next look (`resend`)."""
+        if self._ours is None:
+            return
+        message = {"certificate": self.pem.decode(), "keys": self.state.keys.to_json()}
+        try:
+            self._ours.send(json.dumps(message).encode())
+            self._is_sent = True
+        except BlockingIOError:
+            self._is_sent = False
+        except OSError:  # it has ended: the next one reads the files itself, and gets a message beside
+            self._is_sent = True
+
+    def resend(self) -> None:
+        if not self._is_sent:
+            self.send()
+
+    def close(self) -> None:
+        if self._ours is not None:
+            self._ours.close()
+            self._ours = None

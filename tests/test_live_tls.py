@@ -1,0 +1,276 @@
+"""HTTPS while a server runs: certificates are exchanged under its feet, and HTTP stays on loopback."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from carrel.certificates import Authority, make_authority, server_names
+from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
+from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
+from carrel.config import Config, load
+from carrel.storage import State, StateError
+from carrel.tls import LiveCertificate, context
+from conftest import Server, SlimServer
+from processes import eventually
+
+DAY = 86_400
+LOOPBACK = ("127.0.0.1", "::1")
+ALL = "0.0.0.0"  # noqa: S104 - nobody listens there: it is what settings say
+
+
+def config(folder: Path, **fields: object) -> Config:
+    return Config(folder, folder / "images", **fields)  # type: ignore[arg-type]
+
+
+def issued(authority: Authority, name: str = "localhost", now: float | None = None) -> bytes:
+    return authority.issue(server_names([name]), time.time() if now is None else now)
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    return Authority.load(make_authority())
+
+
+# ---- where -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "http", "https"),
+    [
+        (LOOPBACK, LOOPBACK, LOOPBACK),
+        ((ALL,), ("127.0.0.1",), (ALL,)),
+        ((ALL, "::"), LOOPBACK, (ALL, "::")),
+        (("192.0.2.7",), LOOPBACK, ("192.0.2.7", *LOOPBACK)),
+        (("127.0.0.1", "192.0.2.7"), ("127.0.0.1",), ("127.0.0.1", "192.0.2.7")),
+    ],
+)
+def test_http_stays_on_loopback(tmp_path: Path, host: tuple[str, ...], http: object, https: object) -> None:
+    """Whatever `host` says; with insecure-http it is where HTTPS is."""
+    given = config(tmp_path, host=host)
+
+    assert (http_hosts(given), https_hosts(given), exposed_http(given)) == (http, https, [])
+    assert http_hosts(config(tmp_path, host=host, insecure_http=True)) == https
+
+
+# ---- our own certificate -------------------------------------------------------------------------------------------------
+
+
+def names_in(pem: bytes) -> set[str]:
+    held = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in held}
+
+
+def test_our_certificate_holds_every_name_that_leads_here(tmp_path: Path) -> None:
+    """On loopback the local ones and those that were given; listening everywhere, the machine's own besides."""
+    local = OwnCertificate(config(tmp_path, tls_name=("carrel.example",)), State(tmp_path))
+    everywhere = OwnCertificate(config(tmp_path, host=(ALL,)), State(tmp_path))
+
+    assert names_in(local.pem) >= {"localhost", *LOOPBACK, "carrel.example"}
+    assert names_in(everywhere.pem) >= {"localhost", socket.gethostname()}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return  # a machine without a way out
+        assert probe.getsockname()[0] in names_in(everywhere.pem)
+
+
+def test_our_certificate_is_made_again_in_time_by_itself(tmp_path: Path) -> None:
+    """A month before its end, or at once where its file is spoiled; the CA long before its own, with the same key."""
+    state = State(tmp_path)
+    own = OwnCertificate(config(tmp_path), state)
+    first, trusted, now = own.pem, state.ca.read_bytes(), time.time()
+
+    assert not own.look(now)
+    assert not own.look(now + 300 * DAY)
+    assert own.look(now + 370 * DAY)
+    (tmp_path / "tls/server.pem").write_bytes(b"spoiled")
+    assert own.look(now)
+    assert own.pem != first
+    assert own.look(now + 9 * 365 * DAY)
+    renewed = x509.load_pem_x509_certificate(state.ca.read_bytes())
+    x509.load_pem_x509_certificate(own.pem).verify_directly_issued_by(x509.load_pem_x509_certificate(trusted))
+    assert renewed.not_valid_after_utc.timestamp() > now + 18 * 365 * DAY
+    assert State(tmp_path).ca.read_bytes() == state.ca.read_bytes() != trusted
+
+
+# ---- the operator's -------------------------------------------------------------------------------------------------------
+
+
+def encrypted(pem: bytes) -> bytes:
+    key = serialization.load_pem_private_key(pem, None)
+    kind = serialization.BestAvailableEncryption(b"secret")
+    locked = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, kind)
+    return locked + pem[pem.index(b"-----BEGIN CERT") :]
+
+
+def broken(authority: Authority) -> dict[str, tuple[bytes, str]]:
+    whole, other = issued(authority), issued(authority)
+    cut = whole.index(b"-----BEGIN CERT")
+    return {
+        "nothing": (b"", "no key"),
+        "half of it": (whole[: cut + 400], "damaged"),
+        "no certificate": (whole[:cut], "no certificate"),
+        "no key": (whole[cut:], "no key"),
+        "another's key": (other[: other.index(b"-----BEGIN CERT")] + whole[cut:], "belong together"),
+        "a locked key": (encrypted(whole), "encrypted"),
+        "ended": (issued(authority, now=time.time() - 500 * DAY), "ended on"),
+        "no text": (b"\xff\x00" * 1000, "no key"),
+        "huge": (whole + b"#" * 1024 * 1024, "mebibyte"),
+    }
+
+
+def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(tmp_path: Path, authority: Authority) -> None:
+    file, good = tmp_path / "server.pem", issued(authority)
+    given = config(tmp_path / "state", tls_cert=file)
+    state = State(given.state)
+    with pytest.raises(StateError, match=r"server\.pem: No such file"):
+        certificate(given, state)
+    file.write_bytes(good)
+    running = certificate(given, state)
+
+    for name, (pem, why) in broken(authority).items():
+        file.write_bytes(pem)
+        assert not running.look(time.time()), name
+        assert running.pem.strip() == good.strip(), name
+        with pytest.raises(StateError, match=why):
+            GivenCertificate(given, state)
+    with pytest.raises(StateError, match="--tls-cert"):
+        certificate(config(given.state, tls_key=file), state)
+
+
+def test_a_pair_that_is_replaced_file_by_file_is_served_when_it_fits(tmp_path: Path, authority: Authority) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+
+    def put(file: Path, text: bytes) -> None:
+        file.with_suffix(".new").write_bytes(text)
+        file.with_suffix(".new").replace(file)
+
+    first, second = issued(authority), issued(authority)
+    cuts = [pem.index(b"-----BEGIN CERT") for pem in (first, second)]
+    put(cert, first[cuts[0] :])
+    put(key, first[: cuts[0]])
+    running = certificate(config(tmp_path / "state", tls_cert=cert, tls_key=key), State(tmp_path / "state"))
+
+    put(cert, second[cuts[1] :])
+    assert not running.look(time.time())
+    put(key, second[: cuts[1]])
+    assert running.look(time.time())
+    assert shown(LiveCertificate(running.pem)) == leaf(second)
+
+
+def test_clients_here_are_told_to_trust_the_operators_root(tmp_path: Path, authority: Authority) -> None:
+    """Where it stands in the file: ours, and what the machine trusts, are there as well. Opening the folder does not take it back."""
+    file = tmp_path / "server.pem"
+    file.write_bytes(issued(authority))
+    state = State(tmp_path / "state")
+    certificate(config(state.path, tls_cert=file), state)
+
+    for text in (state.ca.read_bytes(), State(state.path).ca_bundle.read_bytes()):
+        assert authority.certificate_pem in text
+        assert text.startswith(state.ca.read_bytes()[: len(authority.certificate_pem) - 100])
+
+
+# ---- exchanged -------------------------------------------------------------------------------------------------------------
+
+
+def leaf(pem: bytes) -> bytes:
+    return x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+
+
+def shown(live: LiveCertificate, name: str | None = "localhost") -> bytes | None:
+    """What somebody who connects now is shown."""
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trust.wrap_bio(to_client, to_server, server_hostname=name)
+    server = live.front.wrap_bio(to_server, to_client, server_side=True)
+    for _ in range(4):
+        for end in (client, server):
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    return client.getpeercert(binary_form=True)
+
+
+@pytest.mark.parametrize("name", ["localhost", None], ids=["by name", "by address"])
+def test_who_connects_next_is_shown_the_next_one(authority: Authority, name: str | None) -> None:
+    """Of whatever kind of key; one that cannot be served changes nothing."""
+    first, second = issued(authority), issued(authority)
+    live = LiveCertificate(first)
+    assert shown(live, name) == leaf(first)
+
+    live.replace(second)
+    with pytest.raises(ValueError, match="damaged"):
+        live.replace(second[:900])
+
+    assert shown(live, name) == leaf(second)
+
+
+def test_no_old_protocol_is_spoken(authority: Authority) -> None:
+    assert context(issued(authority)).minimum_version == ssl.TLSVersion.TLSv1_2
+
+
+# ---- in a running server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tls_files(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Path:
+    file = tmp_path_factory.mktemp("operator") / "server.pem"
+    file.write_bytes(issued(authority))
+    return file
+
+
+@pytest.fixture(scope="module")
+def tls_server(slim_server: SlimServer, tls_files: Path) -> Iterator[Server]:
+    with slim_server("--tls-cert", str(tls_files)) as server:
+        yield server
+
+
+def connected(server: Server) -> ssl.SSLSocket:
+    port = int(server.connection["https"].rsplit(":", 1)[1])
+    trust = ssl.create_default_context(cafile=server.connection["ca"])
+    return trust.wrap_socket(socket.create_connection(("127.0.0.1", port), 5), server_hostname="localhost")
+
+
+def asked(connection: ssl.SSLSocket) -> bytes:
+    connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    return connection.recv(65_536).partition(b"\r\n")[0]
+
+
+def test_a_running_server_takes_the_operators_next_certificate(
+    tls_server: Server, tls_files: Path, authority: Authority
+) -> None:
+    """Within a second, as another user without a right to the file; who is connected stays connected."""
+    with connected(tls_server) as before:
+        assert asked(before) == b"HTTP/1.1 200 OK"
+        following = issued(authority)
+        tls_files.write_bytes(following[:300])  # half of it
+        time.sleep(0.6)
+        with connected(tls_server) as meanwhile:
+            assert meanwhile.getpeercert(binary_form=True) == before.getpeercert(binary_form=True)
+        tls_files.write_bytes(following)
+
+        def is_new() -> bool:
+            with connected(tls_server) as after:
+                return after.getpeercert(binary_form=True) == leaf(following)
+
+        assert eventually(is_new, 1.5)
+        assert asked(before) == b"HTTP/1.1 200 OK"
+
+
+def test_settings_of_tls_are_parsed_at_the_door() -> None:
+    assert load({"tls-name": ["A.example", "*.b.example", "192.0.2.1"]}, {}).tls_name == (
+        "a.example",
+        "*.b.example",
+        "192.0.2.1",
+    )
