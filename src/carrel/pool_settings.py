@@ -66,6 +66,29 @@ def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum
     return spec
 
 
+def table_of(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a stored property bag `parse_pool` is for: the rest (MCP, an environment's id) is the control plane's.
+
+    More ready sessions than there may be are as many as there may be: Azure takes such a pool, and az's default of five asks for one.
+    """
+    found = _known(properties)
+    scale = found.get("scaleConfiguration", {})
+    if "readySessionInstances" in scale and "maxConcurrentSessions" in scale:
+        scale["readySessionInstances"] = min(scale["readySessionInstances"], scale["maxConcurrentSessions"])
+    return found
+
+
+def _known(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        path = prefix + key
+        if path in FIELDS:
+            found[key] = value
+        elif isinstance(value, Mapping) and any(known.startswith(path + ".") for known in FIELDS):
+            found[key] = _known(value, path + ".")
+    return found
+
+
 def _network_of(where: str, attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Egress with a list is another thing than egress without; a list and no egress is a mistake."""
     if "allow" not in attributes:

@@ -55,3 +55,8 @@ def decode_version(text: str | None, known: Versions) -> str:
 def has_nested_lifecycle(version: str) -> bool:
     """Whether a pool's cooldown stands in `lifecycleConfiguration`; before, it stood in `dynamicPoolConfiguration` itself."""
     return version >= _NESTED_LIFECYCLE_SINCE
+
+
+def has_mcp(version: str) -> bool:
+    """Whether a pool's `mcpServerSettings` are part of the model: they came and went. Where they are not, silence means nothing."""
+    return version in ("2025-02-02-preview", "2025-10-02-preview")

@@ -1,0 +1,85 @@
+"""A session pool as the resource that the control plane shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carrel.models import Level, PoolSpec
+from carrel.store.records import PoolRecord
+from carrel.wire import jsons
+from carrel.wire.arm_bags import at, merged
+from carrel.wire.arm_resources import encode_system_data
+from carrel.wire.arm_versions import has_nested_lifecycle
+
+
+def encode_pool(record: PoolRecord, spec: PoolSpec, level: Level | None, origin: str, version: str) -> bytes:
+    return jsons.encode(pool_resource(record, spec, level, origin, version))
+
+
+def pool_resource(record: PoolRecord, spec: PoolSpec, level: Level | None, origin: str, version: str) -> dict[str, Any]:
+    """`origin` is ours as the caller sees it: endpoints are addresses that it can reach. `spec` has the values that are in force."""
+    return {
+        "id": record.id.resource_id,
+        "name": record.id.name,
+        "type": "Microsoft.App/sessionPools",
+        "location": record.location,
+        "tags": dict(record.tags),
+        "systemData": encode_system_data(record.created, record.modified),
+        "etag": f'"{record.etag}"',
+        "properties": _encoded_properties(record, spec, level, f"{origin}{data_path(record)}", version),
+    }
+
+
+def data_path(record: PoolRecord) -> str:
+    """Where the pool's own endpoint is."""
+    return f"{record.id.group_id}/sessionPools/{record.id.name}"
+
+
+def _encoded_properties(
+    record: PoolRecord, spec: PoolSpec, level: Level | None, endpoint: str, version: str
+) -> dict[str, Any]:
+    bag = record.properties
+    scale = bag.get("scaleConfiguration", {})
+    return {
+        "provisioningState": record.state,
+        "poolManagementType": "Dynamic",
+        "containerType": spec.container_type,
+        "environmentId": bag.get("environmentId"),
+        "scaleConfiguration": {
+            "maxConcurrentSessions": spec.maximum,
+            "readySessionInstances": scale.get("readySessionInstances", spec.ready),
+        },
+        "dynamicPoolConfiguration": _lifecycle_of(spec, version),
+        "sessionNetworkConfiguration": {"status": "EgressDisabled" if spec.network == "none" else "EgressEnabled"},
+        "secrets": [{"name": name} for name in record.secrets] or None,
+        "customContainerTemplate": None,
+        "managedIdentitySettings": [],
+        "mcpServerSettings": _mcp_of(bag, endpoint),
+        "poolManagementEndpoint": endpoint,
+        "carrel": _ours_of(bag, record, level),
+    }
+
+
+def _lifecycle_of(spec: PoolSpec, version: str) -> dict[str, Any]:
+    if has_nested_lifecycle(version):
+        return {"lifecycleConfiguration": {"lifecycleType": "Timed", "cooldownPeriodInSeconds": spec.cooldown}}
+    return {"executionType": "Timed", "cooldownPeriodInSeconds": spec.cooldown}
+
+
+def _mcp_of(bag: Mapping[str, Any], endpoint: str) -> dict[str, Any]:
+    settings = bag.get("mcpServerSettings", {})
+    is_enabled = bool(settings.get("isMcpServerEnabled"))
+    told = {
+        "isMcpServerEnabled": is_enabled,
+        "isMcpServerApiKeyDisabled": bool(settings.get("isMcpServerApiKeyDisabled")),
+    }
+    return told | ({"mcpServerEndpoint": f"{endpoint}/mcp"} if is_enabled else {})
+
+
+def _ours_of(bag: Mapping[str, Any], record: PoolRecord, level: Level | None) -> dict[str, Any]:
+    """As it was written, but for what only operators know; and what the server says: the boundary in force, and why there is none."""
+    ours = merged(bag.get("carrel", {}), dict.fromkeys(("secrets", "webhook")))
+    if at(ours, "packages.wheels") is not None:
+        ours = merged(ours, {"packages": {"wheels": None}})
+    return ours | {"level": level, "error": record.error or None}
