@@ -178,6 +178,8 @@ class OperationRecord:
     started_at: float
     error: str = ""
     ended_at: float | None = None
+    target: str = ""  # the path of the resource, where it is no pool
+    by: str = ""  # the oid of who began it, who may ask for it also when the resource is gone
 
 
 @dataclass(frozen=True, slots=True)

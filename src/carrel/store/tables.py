@@ -116,6 +116,7 @@ operations = sql.Table(
     metadata,
     *(_key(), _words("id"), sql.Column("pool", Words), sql.Column("pool_key", Words, index=True)),
     *(_words("kind"), _words("state"), _words("error"), _time("started_at"), _time("ended_at", nullable=True)),
+    *(_words("target"), _words("by")),
 )
 
 seeds = sql.Table("seeds", metadata, sql.Column("name", Words, primary_key=True), _words("digest"))

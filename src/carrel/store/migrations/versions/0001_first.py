@@ -53,6 +53,7 @@ def upgrade() -> None:
         "operations",
         *(_key("key"), _text("id"), sql.Column("pool", sql.Text), sql.Column("pool_key", sql.Text, index=True)),
         *(_text("kind"), _text("state"), _text("error"), _time("started_at"), _time("ended_at", nullable=True)),
+        *(_text("target"), _text("by")),
     )
     op.create_table("seeds", _key("name"), _text("digest"))
 
