@@ -35,7 +35,16 @@ from items import Stronghold, parameter
 from leftovers import Before, become_subreaper
 from processes import eventually
 
-pytest_plugins = ("endpoint", "evidence", "fortress", "listed", "runtimes", "small_pool", "world")  # further fixtures
+pytest_plugins = (
+    "edged",
+    "endpoint",
+    "evidence",
+    "fortress",
+    "listed",
+    "runtimes",
+    "small_pool",
+    "world",
+)  # further fixtures
 
 AT_PROCESS = (
     "test_executing.py",

@@ -5,20 +5,20 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from carrel.certificates import Authority, make_authority, server_names
+from carrel.certificates import Authority
 from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
 from carrel.config import Config, load
 from carrel.storage import State, StateError
 from carrel.tls import LiveCertificate, context
-from conftest import Server, SlimServer
+from conftest import Server
+from edged import issued
 from processes import eventually
 
 DAY = 86_400
@@ -28,15 +28,6 @@ ALL = "0.0.0.0"  # noqa: S104 - nobody listens there: it is what settings say
 
 def config(folder: Path, **fields: object) -> Config:
     return Config(folder, folder / "images", **fields)  # type: ignore[arg-type]
-
-
-def issued(authority: Authority, name: str = "localhost", now: float | None = None) -> bytes:
-    return authority.issue(server_names([name]), time.time() if now is None else now)
-
-
-@pytest.fixture(scope="module")
-def authority() -> Authority:
-    return Authority.load(make_authority())
 
 
 # ---- where -------------------------------------------------------------------------------------------------------------
@@ -112,8 +103,8 @@ def encrypted(pem: bytes) -> bytes:
     return locked + pem[pem.index(b"-----BEGIN CERT") :]
 
 
-def broken(authority: Authority) -> dict[str, tuple[bytes, str]]:
-    whole, other = issued(authority), issued(authority)
+def broken(operators_root: Authority) -> dict[str, tuple[bytes, str]]:
+    whole, other = issued(operators_root), issued(operators_root)
     cut = whole.index(b"-----BEGIN CERT")
     return {
         "nothing": (b"", "no key"),
@@ -122,14 +113,16 @@ def broken(authority: Authority) -> dict[str, tuple[bytes, str]]:
         "no key": (whole[cut:], "no key"),
         "another's key": (other[: other.index(b"-----BEGIN CERT")] + whole[cut:], "belong together"),
         "a locked key": (encrypted(whole), "encrypted"),
-        "ended": (issued(authority, now=time.time() - 500 * DAY), "ended on"),
+        "ended": (issued(operators_root, now=time.time() - 500 * DAY), "ended on"),
         "no text": (b"\xff\x00" * 1000, "no key"),
         "huge": (whole + b"#" * 1024 * 1024, "mebibyte"),
     }
 
 
-def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(tmp_path: Path, authority: Authority) -> None:
-    file, good = tmp_path / "server.pem", issued(authority)
+def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(
+    tmp_path: Path, operators_root: Authority
+) -> None:
+    file, good = tmp_path / "server.pem", issued(operators_root)
     given = config(tmp_path / "state", tls_cert=file)
     state = State(given.state)
     with pytest.raises(StateError, match=r"server\.pem: No such file"):
@@ -137,7 +130,7 @@ def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(tmp_path: 
     file.write_bytes(good)
     running = certificate(given, state)
 
-    for name, (pem, why) in broken(authority).items():
+    for name, (pem, why) in broken(operators_root).items():
         file.write_bytes(pem)
         assert not running.look(time.time()), name
         assert running.pem.strip() == good.strip(), name
@@ -147,14 +140,14 @@ def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(tmp_path: 
         certificate(config(given.state, tls_key=file), state)
 
 
-def test_a_pair_that_is_replaced_file_by_file_is_served_when_it_fits(tmp_path: Path, authority: Authority) -> None:
+def test_a_pair_that_is_replaced_file_by_file_is_served_when_it_fits(tmp_path: Path, operators_root: Authority) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
 
     def put(file: Path, text: bytes) -> None:
         file.with_suffix(".new").write_bytes(text)
         file.with_suffix(".new").replace(file)
 
-    first, second = issued(authority), issued(authority)
+    first, second = issued(operators_root), issued(operators_root)
     cuts = [pem.index(b"-----BEGIN CERT") for pem in (first, second)]
     put(cert, first[cuts[0] :])
     put(key, first[: cuts[0]])
@@ -167,16 +160,16 @@ def test_a_pair_that_is_replaced_file_by_file_is_served_when_it_fits(tmp_path: P
     assert shown(LiveCertificate(running.pem)) == leaf(second)
 
 
-def test_clients_here_are_told_to_trust_the_operators_root(tmp_path: Path, authority: Authority) -> None:
+def test_clients_here_are_told_to_trust_the_operators_root(tmp_path: Path, operators_root: Authority) -> None:
     """Where it stands in the file: ours, and what the machine trusts, are there as well. Opening the folder does not take it back."""
     file = tmp_path / "server.pem"
-    file.write_bytes(issued(authority))
+    file.write_bytes(issued(operators_root))
     state = State(tmp_path / "state")
     certificate(config(state.path, tls_cert=file), state)
 
     for text in (state.ca.read_bytes(), State(state.path).ca_bundle.read_bytes()):
-        assert authority.certificate_pem in text
-        assert text.startswith(state.ca.read_bytes()[: len(authority.certificate_pem) - 100])
+        assert operators_root.certificate_pem in text
+        assert text.startswith(state.ca.read_bytes()[: len(operators_root.certificate_pem) - 100])
 
 
 # ---- exchanged -------------------------------------------------------------------------------------------------------------
@@ -203,9 +196,9 @@ def shown(live: LiveCertificate, name: str | None = "localhost") -> bytes | None
 
 
 @pytest.mark.parametrize("name", ["localhost", None], ids=["by name", "by address"])
-def test_who_connects_next_is_shown_the_next_one(authority: Authority, name: str | None) -> None:
+def test_who_connects_next_is_shown_the_next_one(operators_root: Authority, name: str | None) -> None:
     """Of whatever kind of key; one that cannot be served changes nothing."""
-    first, second = issued(authority), issued(authority)
+    first, second = issued(operators_root), issued(operators_root)
     live = LiveCertificate(first)
     assert shown(live, name) == leaf(first)
 
@@ -216,24 +209,11 @@ def test_who_connects_next_is_shown_the_next_one(authority: Authority, name: str
     assert shown(live, name) == leaf(second)
 
 
-def test_no_old_protocol_is_spoken(authority: Authority) -> None:
-    assert context(issued(authority)).minimum_version == ssl.TLSVersion.TLSv1_2
+def test_no_old_protocol_is_spoken(operators_root: Authority) -> None:
+    assert context(issued(operators_root)).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 # ---- in a running server ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tls_files(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Path:
-    file = tmp_path_factory.mktemp("operator") / "server.pem"
-    file.write_bytes(issued(authority))
-    return file
-
-
-@pytest.fixture(scope="module")
-def tls_server(slim_server: SlimServer, tls_files: Path) -> Iterator[Server]:
-    with slim_server("--tls-cert", str(tls_files)) as server:
-        yield server
 
 
 def connected(server: Server) -> ssl.SSLSocket:
@@ -248,20 +228,20 @@ def asked(connection: ssl.SSLSocket) -> bytes:
 
 
 def test_a_running_server_takes_the_operators_next_certificate(
-    tls_server: Server, tls_files: Path, authority: Authority
+    edge_server: Server, operators_file: Path, operators_root: Authority
 ) -> None:
     """Within a second, as another user without a right to the file; who is connected stays connected."""
-    with connected(tls_server) as before:
+    with connected(edge_server) as before:
         assert asked(before) == b"HTTP/1.1 200 OK"
-        following = issued(authority)
-        tls_files.write_bytes(following[:300])  # half of it
+        following = issued(operators_root)
+        operators_file.write_bytes(following[:300])  # half of it
         time.sleep(0.6)
-        with connected(tls_server) as meanwhile:
+        with connected(edge_server) as meanwhile:
             assert meanwhile.getpeercert(binary_form=True) == before.getpeercert(binary_form=True)
-        tls_files.write_bytes(following)
+        operators_file.write_bytes(following)
 
         def is_new() -> bool:
-            with connected(tls_server) as after:
+            with connected(edge_server) as after:
                 return after.getpeercert(binary_form=True) == leaf(following)
 
         assert eventually(is_new, 1.5)

@@ -19,6 +19,7 @@ COMMANDS = {
     "file": ("file", "file"),
     "mcp": ("mcp", "mcp"),
     "token": ("token", "token"),
+    "identity": ("identity", "identity"),
     "env": ("env", "env"),
     "sessionpool": ("sessionpool", "sessionpool"),
     "image": ("image", "image"),
