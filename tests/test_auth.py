@@ -27,13 +27,16 @@ from carrel import errors
 from carrel.config import Config
 from carrel.host.hostlink import HostLink
 from carrel.models import PoolSpec
+from carrel.server.access import Access
 from carrel.server.app import build
 from carrel.server.auth import Verifier
+from carrel.server.authorization.owners import seed
 from carrel.server.issuers import OwnIssuer
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.peers import is_loopback, uid_of
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State
+from carrel.store import Store
 
 FILES = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/default/sessionPools/{}/files"
 QUERY = {"identifier": "alice", "api-version": "2025-10-02-preview"}
@@ -55,7 +58,11 @@ class Caller:
     def __init__(self, state: State, tmp_path: Path) -> None:
         config = Config(state.path, tmp_path, pools=(PoolSpec("python"), PoolSpec("other")))
         link = HostLink(tmp_path / "nobody.sock")
-        self._app = build(config, state, link, {}, Mcp(config.pools, link, state.digest, Latecomers(None)), {})
+        store = Store.open(config.store_url, state.store_keys())
+        with store.transaction() as transaction:
+            seed(transaction, state.object_id, state.client_id, config.subscription)
+        mcp = Mcp(config.pools, link, state.digest, Latecomers(None))
+        self._app = build(config, state, link, {}, mcp, {}, store, Access(config, store))
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

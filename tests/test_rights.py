@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import pytest
+from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from carrel import roles
 from carrel.audiences import AUDIENCES, Plane, plane_of
 from carrel.roles import EXECUTE, EXECUTOR_ID, OWNER_ID, POOL_DELETE, POOL_READ, POOL_WRITE, ROLES, Given
 from carrel.server.access import Access, Principal, Snapshot
+from carrel.store import AssignmentRecord, PrincipalRecord, Stamp, Store
 
 SUB = "/subscriptions/S"
 GROUP = f"{SUB}/resourceGroups/g"
@@ -123,11 +127,31 @@ def test_an_audience_is_of_one_plane(audience: str, plane: Plane | None) -> None
 # ---- access ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    id: str
-    groups: tuple[str, ...] = ()
-    is_enabled: bool = True
+class Person(PrincipalRecord):
+    def __init__(self, id: str, groups: tuple[str, ...] = (), is_enabled: bool = True) -> None:
+        super().__init__(id, "User", groups=groups, is_enabled=is_enabled)
+
+
+def access_of(given: Iterable[Given], people: Iterable[PrincipalRecord] = ()) -> Access:
+    """Over a store that holds these."""
+    with TemporaryDirectory() as folder:
+        store = Store.open(f"sqlite:///{folder}/store.db", [Fernet.generate_key()])
+        with store.transaction() as transaction:
+            for number, each in enumerate(given):
+                stamp = Stamp("test", "User", 0.0)
+                record = AssignmentRecord(f"id-{number}", each.scope, each.role_id, each.principal_id, "User", stamp)
+                transaction.assignments.put(record)
+            for person in people:
+                transaction.principals.put(person)
+        try:
+            return Access(Home("S", "g"), store)
+        finally:
+            store.close()
+
+
+class Home(NamedTuple):
+    subscription: str
+    resource_group: str
 
 
 def principal(id: str = "a", **fields: object) -> Principal:
@@ -137,7 +161,7 @@ def principal(id: str = "a", **fields: object) -> Principal:
 
 def test_groups_give_rights_whoever_says_so() -> None:
     """The store, or the token."""
-    access = Access("S", "g", Snapshot([Given(GROUP, CONTRIBUTOR_ID, "G-1")], [Person("a", ("g-1",)), Person("b")]))
+    access = access_of([Given(GROUP, CONTRIBUTOR_ID, "G-1")], [Person("a", ("g-1",)), Person("b")])
 
     assert access.may(principal("a"), POOL_WRITE, POOL)
     assert not access.may(principal("b"), POOL_WRITE, POOL)
@@ -147,14 +171,14 @@ def test_groups_give_rights_whoever_says_so() -> None:
 @pytest.mark.parametrize("disabled", ["a", "g-1"])
 def test_who_is_disabled_has_no_rights(disabled: str) -> None:
     people = [Person("a", ("g-1",), is_enabled=disabled != "a"), Person("g-1", is_enabled=disabled != "g-1")]
-    access = Access("S", "g", Snapshot([Given("/", OWNER_ID, "g-1")], people))
+    access = access_of([Given("/", OWNER_ID, "g-1")], people)
 
     assert not access.may(principal("a"), POOL_READ, POOL)
 
 
 def test_granted_rights_are_all_there_are() -> None:
     """What an operator's token says is neither added to nor taken from by assignments."""
-    access = Access("S", "g", Snapshot([Given("/", OWNER_ID, "a")]))
+    access = access_of([Given("/", OWNER_ID, "a")])
     granted = principal(is_granted=True, granted_roles=frozenset(["reader"]), granted_pools=frozenset(["p"]))
 
     assert access.may(granted, POOL_READ, POOL.upper())
@@ -171,7 +195,7 @@ def test_granted_rights_are_all_there_are() -> None:
 
 
 def test_a_bound_token_has_one_right() -> None:
-    access = Access("S", "g", Snapshot([Given("/", OWNER_ID, "a"), Given(SUB, EXECUTOR_ID, "a")]))
+    access = access_of([Given("/", OWNER_ID, "a"), Given(SUB, EXECUTOR_ID, "a")])
     bound = principal(identifier="alice", bound_scope=POOL)
 
     assert access.may(bound, EXECUTE, POOL.lower(), is_data=True)

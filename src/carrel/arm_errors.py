@@ -142,6 +142,48 @@ class ProvisioningFailed(ArmError):
     code, status = "SessionPoolProvisioningFailed", 409
 
 
+class PrincipalNotFound(ArmError):
+    """A role is to be given to somebody who is not known here, and it is not said what they are."""
+
+    code, status = "PrincipalNotFound", 400
+
+
+class PrincipalTypeWrong(ArmError):
+    code, status = "UnmatchedPrincipalType", 400
+
+
+class RoleDefinitionNotFound(ArmError):
+    code, status = "RoleDefinitionDoesNotExist", 404
+
+
+class AssignmentNotFound(ArmError):
+    code, status = "RoleAssignmentNotFound", 404
+
+
+class AssignmentIdInvalid(ArmError):
+    """A role assignment's name is a GUID."""
+
+    code, status = "InvalidRoleAssignmentId", 400
+
+
+class AssignmentFixed(ArmError):
+    """One is there under this name, about something else."""
+
+    code, status = "RoleAssignmentUpdateNotPermitted", 400
+
+
+class AssignmentExists(ArmError):
+    """The same is there, under another name."""
+
+    code, status = "RoleAssignmentExists", 409
+
+
+class LastOwner(ArmError):
+    """Nobody would be left who may give roles."""
+
+    code, status = "LastOwnerCannotBeRemoved", 409
+
+
 class PreconditionFailed(ArmError):
     """If-Match or If-None-Match does not hold."""
 

@@ -24,7 +24,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,14 +39,17 @@ from carrel.host.hostlink import HostLink
 from carrel.models import Level
 from carrel.pool_secrets import PoolSecrets
 from carrel.pulse import Pulse
+from carrel.server.access import Access
 from carrel.server.app import build
 from carrel.server.asgi import ASGIApp
+from carrel.server.authorization.owners import seed
 from carrel.server.handover import Handover
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.protocol import Protocol
 from carrel.server.webhooks import Hook, Webhooks
 from carrel.storage import State, StateError
+from carrel.store import Store, StoreError
 from carrel.tls import LiveCertificate
 
 _log = logging.getLogger("carrel.server")
@@ -112,7 +115,7 @@ def main() -> None:
         state = State(given.config.state)
         certificate = LiveCertificate(given.certificate)
         servers = _servers(given, state, certificate)
-    except StateError as error:
+    except (StateError, StoreError) as error:
         given.pulse.tell({"error": str(error)})
         sys.exit(1)
     _raise_descriptor_limit()
@@ -124,19 +127,30 @@ def main() -> None:
     uvloop.run(_serve(given.pulse, Handover(given.changes, state, certificate), *servers))
 
 
+Beside = Callable[[], Coroutine[Any, Any, None]]  # a task that runs as long as the gateway serves
+
+
 def _servers(
     given: Inheritance, state: State, certificate: LiveCertificate
-) -> tuple[HostLink, Mcp, Webhooks, list[tuple[Server, list[socket.socket]]]]:
-    """All that needs the state folder. The host's socket is reached by its folder's descriptor: the way there may be closed later."""
+) -> tuple[HostLink, Mcp, Store, list[Beside], list[tuple[Server, list[socket.socket]]]]:
+    """All that needs the state folder or the store.
+
+    The host's socket is reached by its folder's descriptor: the way there may be closed later.
+    """
     folder = os.open(given.config.state / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     link = HostLink(Path(f"/proc/self/fd/{folder}/hostlink.sock"))
     mcp = Mcp(given.config.pools, link, state.digest, Latecomers(given.uid))
-    app = build(given.config, state, link, given.levels, mcp, given.secrets)
+    store = Store.open(given.config.store_url, state.store_keys())
+    with store.transaction() as transaction:
+        seed(transaction, state.object_id, state.client_id, given.config.subscription)
+    access = Access(given.config, store)
+    app = build(given.config, state, link, given.levels, mcp, given.secrets, store, access)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()
     webhooks = Webhooks(_hooks(given), link, state.ca_bundle)
-    return link, mcp, webhooks, [(Server(each), sockets) for each, sockets in settings if sockets]
+    servers = [(Server(each), sockets) for each, sockets in settings if sockets]
+    return link, mcp, store, [webhooks.run, access.watch], servers
 
 
 def _hooks(given: Inheritance) -> list[Hook]:
@@ -152,7 +166,8 @@ async def _serve(
     handover: Handover,
     link: HostLink,
     mcp: Mcp,
-    webhooks: Webhooks,
+    store: Store,
+    beside: list[Beside],
     servers: list[tuple[Server, list[socket.socket]]],
 ) -> None:
 
@@ -169,12 +184,13 @@ async def _serve(
             for server, _ in servers:
                 await server.is_listening.wait()
             pulse.tell({"ready": True, "pid": os.getpid()})
-            beside = [group.create_task(pulse.beat()), group.create_task(webhooks.run())]
+            tasks = [group.create_task(each()) for each in (pulse.beat, *beside)]
             await asyncio.wait(serving)
-            for each in beside:
-                each.cancel()
+            for task in tasks:
+                task.cancel()
     finally:
         await link.close()
+        store.close()
 
 
 def _settings(app: ASGIApp, certificate: LiveCertificate | None = None) -> uvicorn.Config:

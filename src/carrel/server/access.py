@@ -1,22 +1,31 @@
 """Who a caller is, and what it may: rights are looked up at each call, so that a change counts for tokens that are out already.
 
-The answer comes from a snapshot of role assignments and principals in memory. Tokens that an operator made (`carrel token`) bring their
-rights with them, as claims. An identifier-bound token has at most one right, to use one session of one pool, and that only as long as
-whom it was made for has it.
+The answer comes from a snapshot of role assignments and principals in memory, which is made anew when the store has changed. Tokens
+that an operator made (`carrel token`) bring their rights with them, as claims. An identifier-bound token has at most one right, to use
+one session of one pool, and that only as long as whom it was made for has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from carrel import roles
 from carrel.audiences import Plane
-from carrel.errors import AuthorizationFailed, Forbidden, Unauthorized
+from carrel.errors import AuthorizationFailed, Forbidden, HostUnavailable, Unauthorized
+from carrel.store import PoolId, Store, Transaction
+from carrel.store.records import Home
 
 MCP_KEY = "Key"  # the kind of a caller that has a pool's MCP key and no token: it is let in by the route alone
+WATCH_S = 0.3  # between two looks whether somebody else has changed anything
+BELIEVED_S = 30.0  # for so long what was read last is believed of a store that does not answer
 _REMEMBERED = 20_000  # decisions
+
+_log = logging.getLogger("carrel.access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +105,32 @@ class Snapshot:
 
 
 class Access:
-    """What every plane asks. `subscription` and `resource_group` are where the pools are that operators' tokens name."""
+    """What every plane asks. `home` is where the pools are that operators' tokens name."""
 
-    def __init__(self, subscription: str, resource_group: str, snapshot: Snapshot | None = None) -> None:
-        self._home = (subscription, resource_group)
-        self._snapshot = snapshot or Snapshot()
+    def __init__(self, home: Home, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        """Reads the store, in the caller's thread."""
+        self._home = home
+        self._store = store
+        self._clock = clock
+        with store.transaction() as transaction:
+            self._generation, self._snapshot = _read(transaction)
+        self._read_at = clock()
+
+    async def refresh(self) -> None:
+        """Called after a change of our own, which counts from its acknowledgement on."""
+        self._generation, self._snapshot = await self._store.run(_read)
+        self._read_at = self._clock()
+
+    async def watch(self) -> None:
+        """Until cancelled: sees what others change. While the store does not answer, what was read last counts for a while."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                if await self._store.generation() != self._generation:
+                    await self.refresh()
+                self._read_at = self._clock()
+            except Exception as error:  # whatever a database raises: the next look may find it well
+                _log.log(_level(self._age()), "rights cannot be read", extra={"kind": type(error).__name__})
 
     def may(self, principal: Principal, action: str, scope: str, *, is_data: bool = False) -> bool:
         """Whether it has the right to `action` on `scope`, a path of ARM's in any case."""
@@ -110,6 +140,8 @@ class Access:
             return False
         if principal.is_granted:
             return self._is_granted(principal, action, scope, is_data)
+        if self._age() > BELIEVED_S:
+            raise HostUnavailable("Rights cannot be looked up: the database of this server does not answer.")
         return self._snapshot.allows(principal.ids, action, scope, is_data=is_data)
 
     def require(self, principal: Principal, action: str, scope: str, *, is_data: bool = False) -> None:
@@ -129,7 +161,20 @@ class Access:
         return "*" in pools or any(roles.covers(self._scope_of(pool), scope) for pool in pools)
 
     def _scope_of(self, pool: str) -> str:
-        return pool if pool.startswith("/") else roles.pool_scope(*self._home, pool)
+        return pool if pool.startswith("/") else PoolId(self._home.subscription, self._home.resource_group, pool).lower
+
+    def _age(self) -> float:
+        return self._clock() - self._read_at
+
+
+def _read(transaction: Transaction) -> tuple[int, Snapshot]:
+    snapshot = Snapshot(transaction.assignments.list(), transaction.principals.list())
+    return transaction.generation(), snapshot
+
+
+def _level(age: float) -> int:
+    """The first failure is told, and each of those that have an effect."""
+    return logging.WARNING if age < 2 * WATCH_S or age > BELIEVED_S else logging.DEBUG
 
 
 def refused(reason: str) -> Unauthorized:

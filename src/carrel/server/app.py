@@ -6,14 +6,14 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 
-from carrel import certificates, roles
+from carrel import certificates
 from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
 from carrel.pool_secrets import PoolSecrets
 from carrel.server import openapi
-from carrel.server.access import Access, Snapshot
+from carrel.server.access import Access
 from carrel.server.arm import metadata
 from carrel.server.arm.call import Services
 from carrel.server.arm.plane import ArmPlane, is_arm
@@ -31,6 +31,7 @@ from carrel.server.mcp.keys import Keys
 from carrel.server.request import decode_target
 from carrel.server.routes import DataPlane
 from carrel.storage import State
+from carrel.store import Store
 from carrel.wire import jsons
 
 _HEALTH_S = 2.0
@@ -45,13 +46,15 @@ def build(
     levels: Mapping[str, Level | None],
     mcp: Mcp,
     secrets: Mapping[str, PoolSecrets],
+    store: Store,
+    access: Access,
 ) -> ASGIApp:
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
 
     `levels` is the isolation that the host serves each pool at.
     """
     data = DataPlane(config, link, state.digest, levels, mcp, secrets)
-    arm = ArmPlane(Services(config, state.tenant))
+    arm = ArmPlane(Services(config, state.tenant, store, access))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     identity = Identity(state, resources)
@@ -64,8 +67,6 @@ def build(
     }
     keys = Keys({pool.name: state.mcp_key(pool.name) for pool in config.pools})
     own = OwnIssuer(state.issuer, state.public_keys, hosts)
-    first = roles.first_assignments(state.object_id, config.subscription)
-    access = Access(config.subscription, config.resource_group, Snapshot(first))
     inside = Auth(Planes(data, arm), Verifier([own]), keys, access)
     return Edge(OpenPaths(handlers, Authority(state, Directory(state), resources, inside)))
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from carrel.arm_errors import ContentInvalid, ParameterInvalid
 from carrel.config import Config
 from carrel.errors import RequestInvalid
+from carrel.server.access import Access
 from carrel.server.exchange import Exchange, Headers
+from carrel.store import Store
 from carrel.wire import jsons
 
 MAX_BODY = 4 * 1024 * 1024  # ARM's own
@@ -21,6 +23,8 @@ class Services:
 
     config: Config
     tenant: str
+    store: Store
+    access: Access
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Microsoft.Authorization: role definitions and role assignments, and the rule that somebody must be left to give roles."""
