@@ -51,7 +51,7 @@ _ABOUT_SESSION = Operation(
 )
 _MCP = Operation(
     "MCP, as JSON-RPC over HTTP. GET and DELETE within an MCP session only.",
-    {200: Content({JSON: "Object", EVENTS: "Text"}), 202: NOTHING},
+    {200: Content({JSON: "Object", EVENTS: "Event"}), 202: NOTHING},
     ("mcp-session-id",),
     Content({JSON: "Object"}),
     (*_ALWAYS, 405, 406, 408, 413, 415),
@@ -66,7 +66,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "executions"): replace(
         _RUN,
         summary="Run code or a shell command; told while it runs to those who accept events.",
-        replies={200: Content({JSON: "Execution", EVENTS: "Text"}), 202: json_of("Execution")},
+        replies={200: Content({JSON: "Execution", EVENTS: "Event"}), 202: json_of("Execution")},
     ),
     ("GET", "executions"): Operation(
         "The session's executions, oldest first.",
@@ -76,7 +76,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "executions/{id}"): Operation(
         "An execution, as it stands or at its end.",
-        {200: Content({JSON: "Execution", EVENTS: "Text"})},
+        {200: Content({JSON: "Execution", EVENTS: "Event"})},
         ("executionId", "identifier", "wait", "last-event-id"),
         errors=_ALWAYS,
     ),
@@ -85,7 +85,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "files"): Operation(
         "The files of a directory; as an archive, or what changes there, to those who accept that.",
-        {200: Content({JSON: "FilesByVersion", "application/x-tar": "Bytes", EVENTS: "Text"})},
+        {200: Content({JSON: "FilesByVersion", "application/x-tar": "Bytes", EVENTS: "Event"})},
         ("identifier", "path", "recursive"),
         errors=(*_IN_SESSION, 413),
     ),
@@ -128,7 +128,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("DELETE", "session"): Operation("End a session.", {204: NOTHING}, ("identifier",), errors=_ALWAYS),
     ("GET", "session/events"): Operation(
         "What happens to a session, to its end.",
-        {200: Content({JSON: "Object", EVENTS: "Text"})},
+        {200: Content({EVENTS: "Event"})},
         ("identifier", "last-event-id"),
         errors=_ALWAYS,
     ),

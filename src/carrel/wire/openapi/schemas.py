@@ -62,6 +62,7 @@ SCHEMAS: dict[str, Schema] = {
     "Object": OBJECT,
     "Text": TEXT,
     "Bytes": {},
+    "Event": record({"data": TEXT}, event=TEXT, id=TEXT),
     "Message": record({"message": TEXT}),
     "ExecuteRequest": {
         "description": "Either code or a shell command, here or in `properties`; null counts as absent.",
