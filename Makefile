@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-clients test-cgroup2 evidence check format lint types floors docs bench lock clean server dev
+.PHONY: help run test test-fast test-clients test-az test-cgroup2 fuzz evidence check format lint types floors docs bench lock clean server dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,12 @@ test-fast: dev ## The tests that need no server and no patience, in less than a 
 
 test-clients: dev ## LangChain, LlamaIndex, Semantic Kernel and AutoGen, unmodified, against a real server
 	$(PYTEST) -m clients $(ARGS)
+
+test-az: dev ## The JavaScript tutorial and the how-to with the real azure-cli (1 GB in .cache, once), in some two minutes
+	$(PYTEST) tests/az $(ARGS)
+
+fuzz: dev ## schemathesis against a real server, by /openapi.json (ARGS="--minutes 10")
+	$(PYTEST) tests/fuzz $(ARGS)
 
 evidence: dev ## Run the attacks at every level and write docs/security/attacks.md (ARGS="--user NAME" for the other columns)
 	$(PYTEST) tests/security --evidence $(ARGS)

@@ -110,6 +110,7 @@ def fresh_identifier() -> str:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--user", metavar="NAME", help="as root: run the servers under test as this user")
+    parser.addoption("--minutes", metavar="N", type=float, default=1.5, help="how long tests/fuzz goes on")
 
 
 def pytest_configure(config: pytest.Config) -> None:

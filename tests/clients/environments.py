@@ -60,6 +60,7 @@ CLIENTS = (
     Client("autogen"),
     Client("mcp_1"),
     Client("mcp_2"),
+    Client("azure_identity"),
 )
 # No packages that scenarios run in, but programs that tests of their own start.
 AZ = Client("az", place=HERE.parent)

@@ -1,4 +1,5 @@
-"""The unmodified client packages against a running server: LangChain, deepagents, LlamaIndex, Semantic Kernel, AutoGen and MCP's.
+"""The unmodified client packages against a running server: LangChain, deepagents, LlamaIndex, Semantic Kernel, AutoGen, MCP's,
+and Azure's own for tokens and for managing pools.
 
 Each package lives in an environment of its own (environments.py) and runs its `scenario.py` there once; every `check_…` function of a
 scenario becomes a test here. The packages are told nothing about Carrel but the address, the token and the certificate that
@@ -85,6 +86,17 @@ def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]
         "IDENTITY_ENDPOINT": connection["identity_endpoint"],
         "IDENTITY_HEADER": connection["identity_header"],
         "SSL_CERT_FILE": connection["ca_bundle"],
+        "REQUESTS_CA_BUNDLE": connection["ca_bundle"],
+        "CARREL_ARM": connection["arm"] or "",
+        "CARREL_ARM_TOKEN": connection["arm_token"] or "",
+        "CARREL_SUBSCRIPTION": connection["subscription"],
+        "CARREL_GROUP": connection["resource_group"],
+        "CARREL_LOCATION": connection["location"],
+        "CARREL_AUTHORITY": connection["authority"] or "",
+        "CARREL_TENANT": connection["tenant"],
+        "CARREL_CLIENT_ID": connection["client_id"],
+        "CARREL_CLIENT_SECRET": connection["client_secret"] or "",
+        "CARREL_OBJECT_ID": connection["object_id"],
     }
 
 
