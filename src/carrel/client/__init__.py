@@ -7,17 +7,39 @@
         print(client.execute("x + 1", identifier="alice").result)
 
 It speaks the public API only (api-version 2025-10-02-preview), so it works against any server of that API, and it imports no server code.
+`Management` and `AsyncManagement` make and change pools, groups and rights, of Carrel or of Azure.
 """
 
 from carrel.client.asynchronous import AsyncClient
 from carrel.client.connection import Connection, NotRunning
+from carrel.client.credentials import (
+    AsyncServerCredential,
+    FixedCredential,
+    ServerCredential,
+    Token,
+    by_identity,
+    by_secret,
+)
 from carrel.client.events import Event
+from carrel.client.management import Management
+from carrel.client.management_async import AsyncManagement
+from carrel.client.operations import OperationFailed, Progress
+from carrel.client.resources import (
+    PoolSettings,
+    Principal,
+    ResourceGroup,
+    RoleAssignment,
+    RoleDefinition,
+    SessionPool,
+    Subscription,
+)
 from carrel.client.results import Output, Result, ShellResult, Summary, Usage
 from carrel.client.synchronous import Client
 from carrel.client.values import (
     ApiError,
     Egress,
     EgressTest,
+    Fault,
     File,
     FileChange,
     Image,
@@ -30,22 +52,40 @@ from carrel.client.values import (
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncManagement",
+    "AsyncServerCredential",
     "Client",
     "Connection",
     "Egress",
     "EgressTest",
     "Event",
+    "Fault",
     "File",
     "FileChange",
+    "FixedCredential",
     "Image",
+    "Management",
     "Metadata",
     "NotRunning",
+    "OperationFailed",
     "Output",
     "Pool",
+    "PoolSettings",
+    "Principal",
+    "Progress",
+    "ResourceGroup",
     "Result",
+    "RoleAssignment",
+    "RoleDefinition",
+    "ServerCredential",
     "Session",
     "SessionEvent",
+    "SessionPool",
     "ShellResult",
+    "Subscription",
     "Summary",
+    "Token",
     "Usage",
+    "by_identity",
+    "by_secret",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 import httpx
 
 from carrel.client import calls
-from carrel.client.connection import Connection, is_local
+from carrel.client.connection import Connection, is_local, trust
+from carrel.client.credentials import DATA_SCOPE, AsyncCredential, Bearer, Credential
 
 T = TypeVar("T")
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
@@ -20,13 +20,24 @@ class _Connected(Generic[H]):
 
     _kind: type[H]
 
-    def __init__(self, endpoint: str, token: str, *, identifier: str = "default", ca_bundle: str | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        token: str | Credential | AsyncCredential,
+        *,
+        identifier: str = "default",
+        ca_bundle: str | None = None,
+    ) -> None:
+        """`token` is one, or what gets them: anything with azure-core's `get_token`, such as azure-identity's credentials."""
         self.endpoint = endpoint
         self.identifier = identifier
-        verify = ssl.create_default_context(cafile=ca_bundle) if ca_bundle and endpoint.startswith("https:") else True
-        headers = {"Authorization": f"Bearer {token}"}
         # A proxy that the environment names has no part in a call to this machine itself.
-        self._http: H = self._kind(headers=headers, timeout=60.0, verify=verify, trust_env=not is_local(endpoint))
+        self._http: H = self._kind(
+            auth=Bearer(token, DATA_SCOPE),
+            timeout=60.0,
+            verify=trust(endpoint, ca_bundle),
+            trust_env=not is_local(endpoint),
+        )
 
     @classmethod
     def from_connection(cls, path: Path | None = None, *, pool: str = "python", identifier: str = "default") -> Self:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from carrel.client.results import Result, Summary, parse_result
-from carrel.client.values import ApiError, Egress, EgressTest, File, Image, Metadata, Session
+from carrel.client.values import ApiError, Egress, EgressTest, Fault, File, Image, Metadata, Session
 
 API_VERSION = "2025-10-02-preview"
 GRACE_S = (
@@ -31,11 +31,15 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     query: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)  # further arguments of httpx's `request`
+    version: str = API_VERSION  # "" for none
 
     def arguments(self, endpoint: str) -> dict[str, Any]:
-        """All arguments of httpx's `request` and `stream`."""
+        """All arguments of httpx's `request` and `stream`. A path that is a whole address, as servers give them, stands as it is."""
+        if "://" in self.path:
+            return {"method": self.method, "url": self.path, **self.options}
         url = f"{endpoint.rstrip('/')}/{self.path}"
-        return {"method": self.method, "url": url, "params": {"api-version": API_VERSION, **self.query}, **self.options}
+        version = {"api-version": self.version} if self.version else {}
+        return {"method": self.method, "url": url, "params": {**version, **self.query}, **self.options}
 
 
 def check(response: httpx.Response) -> httpx.Response:
@@ -45,11 +49,11 @@ def check(response: httpx.Response) -> httpx.Response:
     try:
         body = response.json()
         error = body.get("error", body)
-        fields = [error.get(name) for name in ("code", "message", "target", "traceId")]
+        fault, trace = Fault.parse(error), error.get("traceId")
     except (ValueError, AttributeError):  # not JSON, or not an object: something between us and the server answered
-        fields = [response.headers.get("x-ms-error-code"), response.text[:200], None, None]
-    code = fields[0] or f"HTTP {response.status_code}"
-    raise ApiError(response.status_code, code, fields[1] or "", fields[2], fields[3])
+        fault, trace = Fault(response.headers.get("x-ms-error-code", ""), response.text[:200]), None
+    code = fault.code or f"HTTP {response.status_code}"
+    raise ApiError(response.status_code, code, fault.message, fault.target, trace, fault.details)
 
 
 def code(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,3 +56,8 @@ def is_local(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def trust(endpoint: str, ca_bundle: str | None) -> ssl.SSLContext | bool:
+    """What httpx is to verify certificates by."""
+    return ssl.create_default_context(cafile=ca_bundle) if ca_bundle and endpoint.startswith("https:") else True

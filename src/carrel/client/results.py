@@ -68,6 +68,7 @@ class Result:
     outputs: tuple[Output, ...] = ()  # everything displayed, in order
     dropped_outputs: int = 0  # displays over the limits
     variables: dict[str, Any] = field(default_factory=dict)  # of those asked for, what there is
+    reply: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # as it came
 
     @property
     def is_ok(self) -> bool:
@@ -131,6 +132,7 @@ def _result_fields(body: dict[str, Any]) -> dict[str, Any]:
         "outputs": tuple(Output.parse(each) for each in result.get("outputs") or ()),
         "dropped_outputs": result.get("droppedOutputs", 0),
         "variables": result.get("variables") or {},
+        "reply": body,
     }
 
 

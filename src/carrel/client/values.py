@@ -7,11 +7,38 @@ from datetime import datetime
 from typing import Any, Self
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with a request. `target` is the property that it is about."""
+
+    code: str
+    message: str
+    target: str | None = None
+    details: tuple[Fault, ...] = ()
+
+    @classmethod
+    def parse(cls, body: Any) -> Fault:
+        fields = body if isinstance(body, dict) else {}
+        inner = fields.get("details")
+        code, message, target = (fields.get(name) for name in ("code", "message", "target"))
+        details = tuple(cls.parse(each) for each in inner) if isinstance(inner, list) else ()
+        return cls(str(code or ""), str(message or ""), target if isinstance(target, str) else None, details)
+
+
 class ApiError(Exception):
-    """The server refused or failed. `code` is the API's error code, `trace` the id to look for in the server's log."""
+    """The server refused or failed. `code` is the API's error code, `trace` the id to look for in the server's log.
+
+    The control plane names everything that is wrong at once: `details` has one Fault for each.
+    """
 
     def __init__(
-        self, status: int, code: str, message: str, target: str | None = None, trace: str | None = None
+        self,
+        status: int,
+        code: str,
+        message: str,
+        target: str | None = None,
+        trace: str | None = None,
+        details: tuple[Fault, ...] = (),
     ) -> None:
         super().__init__(f"{code}: {message}" if message else code)
         self.status = status
@@ -19,6 +46,7 @@ class ApiError(Exception):
         self.message = message
         self.target = target
         self.trace = trace
+        self.details = details
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +60,7 @@ class File:
     content_type: str
     modified_at: datetime
     etag: str = ""  # another one after each change; "" in listings
+    reply: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)  # as it came
 
     @property
     def path(self) -> str:
@@ -48,6 +77,7 @@ class File:
             content_type=body.get("contentType", ""),
             modified_at=_time(body["lastModifiedAt"]),
             etag=etag,
+            reply=body,
         )
 
 

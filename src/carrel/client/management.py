@@ -1,0 +1,204 @@
+"""The client of the control plane for plain code: pools, groups, rights."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+
+from carrel.client import arm, arm_roles
+from carrel.client.managing import WAIT_S, OnProgress
+from carrel.client.managing_sync import Sending
+from carrel.client.resources import (
+    PoolSettings,
+    Principal,
+    ResourceGroup,
+    RoleAssignment,
+    RoleDefinition,
+    SessionPool,
+    Subscription,
+)
+from carrel.client.synchronous import Client
+from carrel.client.values import ApiError
+
+
+class Management(Sending):
+    """Session pools, resource groups and rights, of Carrel or of Azure. Calls that name no resource group are about the client's own."""
+
+    # ---- pools -----------------------------------------------------------------------------------------------------------------
+
+    def pools(self, *, resource_group: str | None = None) -> list[SessionPool]:
+        """Of one group, or of the whole subscription."""
+        return list(self._pages(arm.pools(self.subscription, resource_group)))
+
+    def pool(self, name: str, *, resource_group: str | None = None) -> SessionPool:
+        return self._send(arm.pool(self._pool(name, resource_group)))
+
+    def create_pool(
+        self,
+        name: str,
+        settings: PoolSettings | None = None,
+        *,
+        location: str | None = None,
+        resource_group: str | None = None,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        is_waiting: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float = WAIT_S,
+    ) -> SessionPool:
+        """Make a pool, or set one that is there to `settings`; `if_none_match="*"` makes only a new one.
+
+        Waits until it is ready, unless told otherwise. Raises OperationFailed where it cannot be.
+        """
+        path = self._pool(name, resource_group)
+        wanted = settings or PoolSettings(container_type="PythonLTS")
+        reply = self._send(arm.put_pool(path, location or self.location, wanted, if_match, if_none_match))
+        if not is_waiting:
+            return SessionPool.parse(reply.json(), reply.headers.get("ETag", ""))
+        self._finish(reply, on_progress, timeout)
+        return self._send(arm.pool(path))
+
+    def update_pool(
+        self,
+        name: str,
+        settings: PoolSettings,
+        *,
+        resource_group: str | None = None,
+        if_match: str | None = None,
+        is_waiting: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float = WAIT_S,
+    ) -> SessionPool:
+        """Change what `settings` names and leave the rest. Live sessions go on as they were."""
+        path = self._pool(name, resource_group)
+        reply = self._send(arm.patch_pool(path, settings, if_match))
+        if is_waiting:
+            self._finish(reply, on_progress, timeout)
+        return self._send(arm.pool(path))
+
+    def delete_pool(
+        self,
+        name: str,
+        *,
+        resource_group: str | None = None,
+        if_match: str | None = None,
+        is_waiting: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float = WAIT_S,
+    ) -> bool:
+        """End a pool and its sessions. Whether there was one."""
+        reply = self._send(arm.delete_pool(self._pool(name, resource_group), if_match))
+        if is_waiting:
+            self._finish(reply, on_progress, timeout)
+        return reply.status_code != 204
+
+    def mcp_key(self, name: str, *, resource_group: str | None = None) -> str:
+        """The key for the pool's MCP endpoint."""
+        return self._send(arm.mcp_key(self._pool(name, resource_group)))
+
+    def rotate_mcp_key(self, name: str, *, resource_group: str | None = None) -> str:
+        """A new key; the old one is good no more."""
+        return self._send(arm.rotate_mcp_key(self._pool(name, resource_group)))
+
+    def client(self, name: str, *, resource_group: str | None = None, identifier: str = "default") -> Client:
+        """To run code in the pool, with the same credential."""
+        found = self.pool(name, resource_group=resource_group)
+        return Client(found.endpoint, self.credential, identifier=identifier, ca_bundle=self._ca_of(found.endpoint))
+
+    # ---- groups and subscriptions ----------------------------------------------------------------------------------------------
+
+    def groups(self) -> list[ResourceGroup]:
+        return list(self._pages(arm.groups(self.subscription)))
+
+    def group(self, name: str) -> ResourceGroup:
+        return self._send(arm.group(self._group(name)))
+
+    def create_group(
+        self, name: str, *, location: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> ResourceGroup:
+        return self._send(arm.put_group(self._group(name), location or self.location, tags))
+
+    def delete_group(
+        self,
+        name: str,
+        *,
+        is_waiting: bool = True,
+        on_progress: OnProgress | None = None,
+        timeout: float = WAIT_S,
+    ) -> None:
+        """With all pools in it."""
+        reply = self._send(arm.delete_group(self._group(name)))
+        if is_waiting:
+            self._finish(reply, on_progress, timeout)
+
+    def subscriptions(self) -> list[Subscription]:
+        return list(self._pages(arm.subscriptions()))
+
+    # ---- rights ----------------------------------------------------------------------------------------------------------------
+
+    def role_definitions(self, *, scope: str | None = None, role: str | None = None) -> list[RoleDefinition]:
+        return list(self._pages(arm_roles.role_definitions(scope or self.scope(), role)))
+
+    def role_assignments(
+        self, *, scope: str | None = None, is_inherited: bool = False, principal: str | None = None
+    ) -> list[RoleAssignment]:
+        """Those at a scope and below; with `is_inherited` those at it and above; with `principal` one principal's alone."""
+        call = arm_roles.role_assignments(scope or self.scope(), arm_roles.condition(is_inherited, principal))
+        return list(self._pages(call))
+
+    def assign_role(
+        self,
+        role: str,
+        principal: str,
+        *,
+        scope: str | None = None,
+        kind: str | None = None,
+        name: str | None = None,
+        description: str | None = None,
+    ) -> RoleAssignment:
+        """Give a principal (its object id) a role, by its name or GUID. `name` is the assignment's own GUID."""
+        where = scope or self.scope()
+        role_id = self.role_id(role, scope=where)
+        return self._send(
+            arm_roles.put_assignment(where, name or str(uuid.uuid4()), role_id, principal, kind, description)
+        )
+
+    def remove_assignment(self, assignment_id: str) -> bool:
+        """By its resource id. Whether there was one."""
+        return self._send(arm_roles.delete_assignment(assignment_id))
+
+    def role_id(self, role: str, *, scope: str | None = None) -> str:
+        """The resource id of a role. Raises ApiError 404 for an unknown one."""
+        if role.startswith("/"):
+            return role
+        if arm_roles.GUID.fullmatch(role):
+            return arm_roles.definition_id(self.subscription, role)
+        found = self.role_definitions(scope=scope, role=role)
+        if not found:
+            raise ApiError(404, "RoleDefinitionDoesNotExist", f"there is no role {role!r}")
+        return found[0].id
+
+    # ---- the directory -----------------------------------------------------------------------------------------------------------
+
+    def me(self) -> Principal:
+        """Whom the credential stands for."""
+        return self._send(arm_roles.me(), self._directory())
+
+    def find_principal(self, text: str) -> Principal:
+        """By a user's name, an application id, an object id or a display name. Raises ApiError 404."""
+        graph = self._directory()
+        if arm_roles.GUID.fullmatch(text) and (found := list(self._pages(arm_roles.principals([text]), graph))):
+            return found[0]
+        for call in (arm_roles.service_principal(text), arm_roles.user(text)):
+            for each in self._pages(call, graph):
+                return each
+        raise ApiError(404, "PrincipalNotFound", f"there is no user or service principal {text!r}")
+
+    def principals(self, ids: Sequence[str]) -> list[Principal]:
+        """Those of them that there are."""
+        return list(self._pages(arm_roles.principals(ids), self._directory())) if ids else []
+
+    def _directory(self) -> str:
+        if self._graph is None:
+            self._graph = self._graph_of(self._send(arm.metadata()))
+        return self._graph

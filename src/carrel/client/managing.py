@@ -1,0 +1,132 @@
+"""What both clients of the control plane stand on: an endpoint, a credential, and how a call is sent, repeated and waited for.
+
+Only calls that may be repeated are: GET, PUT, DELETE, where the way there failed or the answer asks for it, and after the time that it asks
+for. Pages of lists and work that goes on are followed at the endpoint alone: the token goes nowhere else.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from carrel.client import arm
+from carrel.client.calls import Call
+from carrel.client.connection import Connection, is_local, trust
+from carrel.client.credentials import (
+    ARM_SCOPE,
+    DATA_SCOPE,
+    GRAPH_SCOPE,
+    Ask,
+    AsyncCredential,
+    Bearer,
+    Credential,
+    by_identity,
+)
+from carrel.client.operations import Operation, Progress
+
+H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+
+AZURE = "https://management.azure.com"
+WAIT_S = 1800.0  # an image that is not built yet takes its time
+OnProgress = Callable[[Progress], None]
+
+
+class Managing(Generic[H]):
+    """`resource_group` and `location` are those of calls that name none."""
+
+    _kind: type[H]
+    _credential: Callable[..., Any]  # what from_connection makes
+
+    def __init__(
+        self,
+        endpoint: str = AZURE,
+        credential: Credential | AsyncCredential | str = "",
+        *,
+        subscription: str,
+        resource_group: str = "default",
+        location: str = "local",
+        graph: str | None = None,
+        ca_bundle: str | None = None,
+    ) -> None:
+        """`credential` is anything with azure-core's `get_token`. `graph` is the directory's endpoint where the cloud does not tell it."""
+        self.endpoint = endpoint.rstrip("/")
+        self.subscription = subscription
+        self.resource_group = resource_group
+        self.location = location
+        self.credential = credential
+        self._graph = graph
+        self._ca_bundle = ca_bundle
+        self._http: H = self._kind(timeout=60.0, verify=trust(endpoint, ca_bundle), trust_env=not is_local(endpoint))
+        self._auth = Bearer(credential, ARM_SCOPE)
+        self._graph_auth = Bearer(credential, GRAPH_SCOPE)
+
+    @classmethod
+    def from_connection(cls, path: Path | None = None) -> Self:
+        """To the server whose state folder or connection file `path` is. Raises NotRunning."""
+        connection = Connection.read(path)
+        fields = connection.fields
+        ask: Ask = by_identity(fields["identity_endpoint"], fields["identity_header"])
+        known = {ARM_SCOPE: fields.get("arm_token"), DATA_SCOPE: fields.get("token")}
+        return cls(
+            fields.get("arm") or fields["http"],
+            cls._credential(ask, known, ca_bundle=fields.get("ca")),
+            subscription=fields["subscription"],
+            resource_group=fields["resource_group"],
+            location=fields["location"],
+            ca_bundle=fields.get("ca"),
+        )
+
+    def _arguments(self, call: Call[Any], graph: str | None = None) -> dict[str, Any]:
+        return {**call.arguments(graph or self.endpoint), "auth": self._graph_auth if graph else self._auth}
+
+    def _ca_of(self, endpoint: str) -> str | None:
+        """The authorities of our own apply to our own server: pools of Azure are at other hosts, with certificates like everybody's."""
+        return self._ca_bundle if urlsplit(endpoint).hostname == urlsplit(self.endpoint).hostname else None
+
+    def _group(self, name: str | None) -> str:
+        return arm.group_path(self.subscription, name or self.resource_group)
+
+    def _pool(self, name: str, resource_group: str | None) -> str:
+        return arm.pool_path(self.subscription, resource_group or self.resource_group, name)
+
+    def scope(self, *, pool: str | None = None, resource_group: str | None = None) -> str:
+        """The resource id that rights are given at: a pool's, a group's, or the subscription's."""
+        if pool is not None:
+            return "/" + self._pool(pool, resource_group)
+        where = f"/subscriptions/{self.subscription}"
+        return f"{where}/resourceGroups/{resource_group}" if resource_group else where
+
+    def _graph_of(self, metadata: dict[str, Any]) -> str:
+        """Where the directory is: what the cloud says, so long as it is Microsoft's or the server itself."""
+        told = str(metadata.get("microsoftGraphResourceId") or "").rstrip("/")
+        host = urlsplit(told).hostname or ""
+        is_known = host == urlsplit(self.endpoint).hostname or host.startswith(("graph.microsoft", "microsoftgraph."))
+        return told if is_known else self.endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Whom to tell, and until when to wait."""
+
+    tell: OnProgress | None
+    began: float
+    timeout: float
+
+    @classmethod
+    def now(cls, tell: OnProgress | None, timeout: float) -> Self:
+        return cls(tell, time.monotonic(), timeout)
+
+    def before(self, operation: Operation) -> float:
+        """Tell of work that goes on; how long to wait before the next look. Raises TimeoutError."""
+        seconds = time.monotonic() - self.began
+        if self.tell is not None:
+            self.tell(Progress(operation.state, seconds))
+        if seconds + operation.wait_s > self.timeout:
+            raise TimeoutError(f"not done after {seconds:.0f} seconds; the server goes on with it")
+        return operation.wait_s

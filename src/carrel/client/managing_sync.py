@@ -1,0 +1,66 @@
+"""The plain client of the control plane: sending."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from carrel.client import arm, calls, operations
+from carrel.client.calls import Call
+from carrel.client.credentials import ServerCredential
+from carrel.client.managing import Managing, OnProgress, Waiting
+
+T = TypeVar("T")
+
+
+class Sending(Managing[httpx.Client]):
+    _kind = httpx.Client
+    _credential = ServerCredential
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _send(self, call: Call[T], graph: str | None = None) -> T:
+        arguments = self._arguments(call, graph)
+        attempt = 0
+        while True:
+            wait_s, reply = self._try(arguments, attempt)
+            if wait_s is None:
+                return call.read(calls.check(reply))
+            time.sleep(wait_s)
+            attempt += 1
+
+    def _try(self, arguments: dict[str, Any], attempt: int) -> tuple[float | None, httpx.Response]:
+        """The answer, and in how many seconds to try again; None where it stands."""
+        try:
+            reply = self._http.request(**arguments)
+        except httpx.TransportError:
+            wait_s = operations.retry_after(arguments["method"], attempt, None)
+            if wait_s is None:
+                raise
+            return wait_s, httpx.Response(503)
+        return operations.retry_after(arguments["method"], attempt, reply), reply
+
+    def _pages(self, call: Call[arm.Page[T]], graph: str | None = None) -> Iterator[T]:
+        while True:
+            found, url = self._send(call, graph)
+            yield from found
+            if not url:
+                return
+            call = arm.next_page(url, call, graph or self.endpoint)
+
+    def _finish(self, reply: httpx.Response, tell: OnProgress | None, timeout: float) -> None:
+        """Wait for what a call has begun. Raises OperationFailed, TimeoutError."""
+        waiting, operation = Waiting.now(tell, timeout), operations.begin(reply, self.endpoint)
+        while operation is not None:
+            time.sleep(waiting.before(operation))
+            operation = operations.step(operation, self._send(arm.look(operation.url)), self.endpoint)

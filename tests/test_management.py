@@ -1,0 +1,321 @@
+"""The client of the control plane against other servers than ours: long work told in every way that ARM has, failures, and lies.
+
+The server here answers what a test wrote down. What Carrel itself answers is tested by test_control_plane.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from carrel.client import ApiError, AsyncManagement, Management, OperationFailed, PoolSettings, Token
+from carrel.client.operations import retry_after, wait_of
+
+POOL = {
+    "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.App/sessionPools/p",
+    "name": "p",
+    "properties": {"provisioningState": "Succeeded", "containerType": "PythonLTS"},
+}
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Script:
+    """Answers in the order in which they are given, and what was asked."""
+
+    url: str = ""
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+
+    def say(self, status: int, body: Any = None, **headers: str) -> None:
+        told = {name.replace("_", "-"): text.replace("HERE", self.url) for name, text in headers.items()}
+        self.answers.append(Answer(status, json.loads(json.dumps(body).replace("HERE", self.url)), told))
+
+    @property
+    def lines(self) -> list[str]:
+        return [f"{method} {path.partition('?')[0]}" for method, path, _, _ in self.asked]
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    script = Script()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(size)) if size else None
+            script.asked.append((self.command, self.path, dict(self.headers.items()), body))
+            answer = script.answers.pop(0) if script.answers else Answer(410)
+            text = b"" if answer.body is None else json.dumps(answer.body).encode()
+            self.send_response(answer.status)
+            for name, value in {**answer.headers, "Content-Length": str(len(text))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_PUT = do_PATCH = do_DELETE = do_POST = answer
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    script.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield script
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def arm(script: Script) -> Iterator[Management]:
+    with Management(script.url, "token", subscription="s", resource_group="g") as management:
+        yield management
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    """What one can do the other can, with the same arguments."""
+
+    def methods(kind: type) -> dict[str, list[str]]:
+        functions = inspect.getmembers(kind, inspect.isfunction)
+        return {name: list(inspect.signature(each).parameters) for name, each in functions if not name.startswith("_")}
+
+    plain = methods(Management)
+    plain["aclose"] = plain.pop("close")
+    assert plain == methods(AsyncManagement)
+
+
+# ---- long work -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_status_document_is_followed_and_the_resource_asked_for(script: Script, arm: Management) -> None:
+    """Each look is told of; the token goes along."""
+    status = {"Azure_AsyncOperation": "HERE/status?t=1", "Retry_After": "0"}
+    script.say(201, {**POOL, "properties": {"provisioningState": "InProgress"}}, **status)
+    script.say(200, {"status": "InProgress"}, Retry_After="0")
+    script.say(200, {"status": "Succeeded"})
+    script.say(200, POOL, ETag='"7"')
+    told: list[str] = []
+
+    pool = arm.create_pool("p", PoolSettings(max_sessions=3), on_progress=lambda each: told.append(each.state))
+
+    assert (pool.state, pool.etag, pool.resource_group) == ("Succeeded", '"7"', "g")
+    assert script.lines[1:] == ["GET /status", "GET /status", f"GET {POOL['id']}"]
+    assert {headers["Authorization"] for _, _, headers, _ in script.asked} == {"Bearer token"}
+    assert script.asked[0][3] == {
+        "location": "local",
+        "properties": {"poolManagementType": "Dynamic", "scaleConfiguration": {"maxConcurrentSessions": 3}},
+    }
+    assert told == ["InProgress", "InProgress"]
+
+
+def test_a_location_is_followed_until_it_answers_otherwise(script: Script, arm: Management) -> None:
+    script.say(202, None, Location="HERE/one", Retry_After="0")
+    script.say(202, None, Location="HERE/two", Retry_After="0")
+    script.say(204)
+
+    assert arm.delete_pool("p") is True
+    assert script.lines[1:] == ["GET /one", "GET /two"]
+
+
+def test_a_resource_that_is_being_made_is_asked_itself(script: Script, arm: Management) -> None:
+    """Where no header leads anywhere."""
+    script.say(201, {**POOL, "properties": {"provisioningState": "InProgress"}}, Retry_After="0")
+    script.say(200, POOL)
+    script.say(200, POOL)
+
+    assert arm.create_pool("p").state == "Succeeded"
+
+
+def test_nothing_to_delete_is_told(script: Script, arm: Management) -> None:
+    script.say(204)
+
+    assert arm.delete_pool("p") is False
+
+
+def test_work_that_fails_says_why(script: Script, arm: Management) -> None:
+    script.say(202, None, Azure_AsyncOperation="HERE/status", Retry_After="0")
+    script.say(200, {"status": "Failed", "error": {"code": "ImageBroken", "message": "no", "target": "properties.x"}})
+
+    with pytest.raises(OperationFailed) as caught:
+        arm.update_pool("p", PoolSettings(max_sessions=3))
+
+    assert (caught.value.code, caught.value.message, caught.value.target) == ("ImageBroken", "no", "properties.x")
+
+
+def test_one_need_not_wait(script: Script, arm: Management) -> None:
+    script.say(201, POOL, Azure_AsyncOperation="HERE/status")
+
+    assert arm.create_pool("p", is_waiting=False).name == "p"
+    assert len(script.asked) == 1
+
+
+def test_waiting_has_an_end(script: Script, arm: Management) -> None:
+    script.say(202, None, Location="HERE/one", Retry_After="7")
+
+    with pytest.raises(TimeoutError, match="goes on"):
+        arm.delete_pool("p", timeout=0.1)
+
+
+@pytest.mark.parametrize("header", ["Azure_AsyncOperation", "Location"])
+def test_the_token_goes_nowhere_else(script: Script, arm: Management, header: str) -> None:
+    """An answer that leads to another host, port or scheme is not followed."""
+    for url in ("http://127.0.0.1:1/x", "https://evil.example/x", f"{script.url}@evil.example/x"):
+        script.say(202, None, **{header: url})
+        with pytest.raises(ApiError, match="not itself"):
+            arm.delete_pool("p")
+
+
+def test_pages_are_followed_at_home_only(script: Script, arm: Management) -> None:
+    script.say(200, {"value": [POOL], "nextLink": "HERE/next?a=b%20c&api-version=1"})
+    script.say(200, {"value": [POOL], "nextLink": None})
+    assert [each.name for each in arm.pools()] == ["p", "p"]
+    assert script.asked[1][1] == "/next?a=b%20c&api-version=1"
+
+    script.say(200, {"value": [POOL], "nextLink": "http://localhost:1/next"})
+    with pytest.raises(ApiError, match="not itself"):
+        arm.pools()
+
+
+# ---- failures ------------------------------------------------------------------------------------------------------------------
+
+
+def test_only_what_may_be_repeated_is(script: Script, arm: Management) -> None:
+    """After the time that the server asks for."""
+    script.say(429, None, Retry_After="0")
+    script.say(503, None, Retry_After="1")
+    script.say(200, POOL)
+    began = time.monotonic()
+    assert arm.pool("p").name == "p"
+    assert time.monotonic() - began >= 1
+
+    script.say(503, None, Retry_After="0")
+    with pytest.raises(ApiError):
+        arm.update_pool("p", PoolSettings(max_sessions=1))
+    script.say(503, None, Retry_After="0")
+    with pytest.raises(ApiError):
+        arm.rotate_mcp_key("p")
+    assert len(script.asked) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("-4", 0),
+        ("nan", 2),
+        ("1e99", 60),
+        ("soon", 2),
+        ("", 2),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+    ],
+)
+def test_retry_after_is_a_bounded_number_of_seconds(text: str, seconds: float) -> None:
+    assert wait_of(httpx.Response(429, headers={"Retry-After": text})) == seconds
+
+
+def test_trying_again_has_an_end() -> None:
+    assert [retry_after("GET", attempt, None) is None for attempt in range(5)] == [False, False, False, True, True]
+    assert retry_after("GET", 0, httpx.Response(404)) is None
+    assert retry_after("PATCH", 0, httpx.Response(429)) is None
+
+
+def test_all_that_is_wrong_is_told(script: Script, arm: Management) -> None:
+    inner = [{"code": "A", "message": "one", "target": "x"}, {"code": "B", "message": "two"}, "nonsense", None]
+    script.say(400, {"error": {"code": "Invalid", "message": "both", "details": inner}})
+
+    with pytest.raises(ApiError) as caught:
+        arm.create_pool("p")
+
+    assert [(each.code, each.target) for each in caught.value.details[:2]] == [("A", "x"), ("B", None)]
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "a?b#c", "ä b", "%2e%2e"])
+def test_a_name_is_one_segment_of_the_path(script: Script, arm: Management, name: str) -> None:
+    """Whatever it is: it leads to no other resource."""
+    script.say(404, {"error": {"code": "ResourceNotFound", "message": "no"}})
+    with pytest.raises(ApiError):
+        arm.pool(name)
+
+    path = script.asked[0][1].partition("?")[0]
+    assert path.count("/") == str(POOL["id"]).count("/")
+
+
+# ---- credentials ---------------------------------------------------------------------------------------------------------------
+
+
+def test_azure_cores_credentials_are_asked_for_each_call(script: Script) -> None:
+    """By scope, as azure-identity's are; the asynchronous client takes those of azure.identity.aio."""
+    asked: list[str] = []
+
+    class Plain:
+        def get_token(self, *scopes: str, **_: Any) -> Token:
+            asked.extend(scopes)
+            return Token(f"t{len(asked)}", int(time.time()) + 3600)
+
+    with Management(script.url, Plain(), subscription="s") as management:
+        for _ in range(2):
+            script.say(200, {"value": []})
+            management.groups()
+    assert asked == ["https://management.azure.com/.default"] * 2
+    assert [headers["Authorization"] for _, _, headers, _ in script.asked] == ["Bearer t1", "Bearer t2"]
+    assert "t1" not in repr(Token("t1", 1))
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_client_does_the_same(script: Script) -> None:
+    class Plain:
+        async def get_token(self, *_: str, **__: Any) -> Token:
+            return Token("t", int(time.time()) + 3600)
+
+    script.say(503, None, Retry_After="0")
+    script.say(200, POOL)
+    script.say(202, None, Location="HERE/one", Retry_After="0")
+    script.say(200)
+    script.say(200, {"value": [POOL], "nextLink": "HERE/next"})
+    script.say(200, {"value": [POOL]})
+    async with AsyncManagement(script.url, Plain(), subscription="s") as management:
+        assert (await management.pool("p")).name == "p"
+        assert await management.delete_pool("p") is True
+        assert len(await management.pools()) == 2
+
+
+ROLE: Callable[[str], dict[str, Any]] = lambda guid: {  # noqa: E731
+    "id": f"/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/{guid}",
+    "name": guid,
+    "properties": {"roleName": "It's a role"},
+}
+
+
+def test_roles_are_found_by_name(script: Script, arm: Management) -> None:
+    """A quote in a name stays within the filter."""
+    script.say(200, {"value": [ROLE("g1")]})
+    bag = {"roleDefinitionId": ROLE("g1")["id"], "principalId": "who", "scope": "/subscriptions/s"}
+    script.say(201, {"id": "/x", "name": "n", "properties": bag})
+
+    given = arm.assign_role("It's a role", "who", kind="User")
+
+    assert given.role_guid == "g1"
+    assert httpx.URL(script.url + script.asked[0][1]).params["$filter"] == "roleName eq 'It''s a role'"
+    assert script.asked[1][3]["properties"]["principalType"] == "User"
+    script.say(200, {"value": []})
+    with pytest.raises(ApiError) as caught:
+        arm.assign_role("none", "who")
+    assert caught.value.status == 404
