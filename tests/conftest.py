@@ -41,6 +41,7 @@ pytest_plugins = (
     "evidence",
     "fortress",
     "listed",
+    "postgresql",
     "runtimes",
     "small_pool",
     "world",

@@ -25,6 +25,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 _GRACE_S = 5.0  # a kill is asynchronous: the last process, and then its control group, may take a moment to be gone
 _CGROUPS = Path("/sys/fs/cgroup")
 _INTERFACES = Path("/sys/class/net")
+_SEGMENTS = Path("/proc/sysvipc/shm")
 _SESSIONS = Path("/var/tmp")
 _SHARED_FOLDERS = (_SESSIONS, Path("/run"), Path("/run/netns"), Path("/dev/shm"))
 
@@ -39,7 +40,7 @@ class Before:
     """The machine as the run found it."""
 
     processes: set[int] = field(default_factory=lambda: set(descendants(os.getpid())))
-    things: set[str] = field(default_factory=lambda: {*_mounts(), *_groups(), *_network(), *_files()})
+    things: set[str] = field(default_factory=lambda: {*_mounts(), *_groups(), *_network(), *_files(), *_segments()})
 
     def left(self, grace: float = _GRACE_S) -> list[str]:
         """One line for each thing of ours that is still there after `grace` seconds."""
@@ -51,7 +52,7 @@ class Before:
     def _left(self) -> list[str]:
         running = [pid for pid in descendants(os.getpid()) if pid not in self.processes]
         lines = [f"process {pid}: {command(pid)}" for pid in running]
-        return lines + sorted({*_mounts(), *_groups(), *_network(), *_files()} - self.things)
+        return lines + sorted({*_mounts(), *_groups(), *_network(), *_files(), *_segments()} - self.things)
 
 
 def _mounts() -> list[str]:
@@ -90,6 +91,12 @@ def _network() -> list[str]:
     links = {path.name for path in _INTERFACES.glob("crl*")} - others_links
     found = [f"interface: {name}" for name in links]
     return found + [f"packet rules: {name}" for name in tables if name not in others]
+
+
+def _segments() -> list[str]:
+    """System V shared memory whose maker is dead: of a PostgreSQL that could not clean up, which a killed one's next start does."""
+    lines = [line.split() for line in _SEGMENTS.read_text().splitlines()[1:]] if _SEGMENTS.exists() else []
+    return [f"shared memory: {words[1]}" for words in lines if not alive(int(words[4]))]
 
 
 def _files() -> list[str]:

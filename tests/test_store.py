@@ -59,8 +59,11 @@ RECORDS: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def address(tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Everything about the store is true of both."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql").schema())
     return f"sqlite:///{tmp_path}/store/carrel.db"
 
 
@@ -93,31 +96,31 @@ def fill(transaction: Transaction) -> None:
         getattr(transaction, name).put(record)
 
 
-@pytest.mark.parametrize("name", RECORDS)
-def test_a_record_comes_back_as_it_was_put_also_after_a_restart(name: str, store: Store, address: str) -> None:
+def test_records_come_back_as_they_were_put_also_after_a_restart(store: Store, address: str) -> None:
     with store.transaction() as transaction:
         fill(transaction)
     store.close()
     again = Store.open(address, [KEY])
     with again.transaction() as transaction:
-        repository, record = getattr(transaction, name), RECORDS[name]
+        for name, record in RECORDS.items():
+            repository = getattr(transaction, name)
 
-        assert repository.get(*key(name, record)) == record
-        assert repository.list() == [record]
+            assert repository.get(*key(name, record)) == record
+            assert repository.list() == [record]
     again.close()
 
 
-@pytest.mark.parametrize("name", [name for name in RECORDS if name not in ("grants", "seeds")])
-def test_ids_compare_in_any_case_and_are_kept_as_written(name: str, store: Store) -> None:
+def test_ids_compare_in_any_case_and_are_kept_as_written(store: Store) -> None:
     with store.transaction() as transaction:
         fill(transaction)
-        repository, record = getattr(transaction, name), RECORDS[name]
-        other = [in_capitals(part) for part in key(name, record)]
+        for name in sorted(RECORDS.keys() - {"grants", "seeds", "credentials"}):
+            repository, record = getattr(transaction, name), RECORDS[name]
+            other = [in_capitals(part) for part in key(name, record)]
 
-        assert repository.get(*other) == record
-        assert repository.delete(*other) is True
-        assert repository.delete(*other) is False
-        assert repository.get(*other) is None
+            assert repository.get(*other) == record
+            assert repository.delete(*other) is True
+            assert repository.delete(*other) is False
+            assert repository.get(*other) is None
 
 
 def test_put_replaces(store: Store) -> None:
@@ -254,14 +257,13 @@ def test_concurrent_writers_lose_nothing(address: str) -> None:
 # ---- secrets ---------------------------------------------------------------------------------------------------------------------------
 
 
-def test_secrets_are_encrypted_and_shown_nowhere(store: Store, tmp_path: Path) -> None:
+def test_secrets_are_encrypted_and_shown_nowhere(store: Store) -> None:
     with store.transaction() as transaction:
         fill(transaction)
-    store.close()
-    content = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+        content = str(transaction.connection.exec_driver_sql("SELECT * FROM pools").all())
 
-    assert b"it cannot" in content
-    assert not [word for word in (b"very secret", b"mcp secret") if word in content]
+    assert "it cannot" in content
+    assert not [word for word in ("very secret", "mcp secret") if word in content]
     assert not [
         word for word in ("very secret", "mcp secret", "scrypt", "digest==", "user_code") if word in repr(RECORDS)
     ]

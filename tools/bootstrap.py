@@ -46,6 +46,7 @@ SYSTEM_PACKAGES = {
     "nft": "nftables",
     "ip": "iproute2",
     "runsc": "runsc",
+    "pg_ctlcluster": "postgresql",
 }
 
 

@@ -175,6 +175,12 @@ class HostUnavailable(CarrelError):
     code, status = "HostUnavailable", 503
 
 
+class StoreUnavailable(CarrelError):
+    """The database of pools, roles and principals does not answer."""
+
+    code, status = "StoreUnavailable", 503
+
+
 class DiskFull(CarrelError):
     """The session's /mnt/data has no bytes or inodes left."""
 

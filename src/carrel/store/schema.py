@@ -11,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sql
 
 from carrel.store import sqlite, tables
-from carrel.store.troubles import StoreError
+from carrel.store.troubles import StoreError, reason
 from carrel.store.vault import Vault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -26,14 +26,22 @@ def bring_up(engine: sql.Engine, vault: Vault, name: str) -> None:
 
     Raises StoreError, having changed nothing.
     """
-    with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
-        if (version := _version(connection, name)) != HEAD:
-            _migrate(connection)
-            if version is None:
-                _begin(connection)
-        _check_key(connection, vault)
+    try:
+        with _committed(engine).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+            if (version := _version(connection, name)) != HEAD:
+                _migrate(connection)
+                if version is None:
+                    _begin(connection)
+            _check_key(connection, vault)
+    except sql.exc.SQLAlchemyError as error:
+        raise StoreError(f"{name} cannot be used: {reason(error)}") from error
+
+
+def _committed(engine: sql.Engine) -> sql.Engine:
+    """Whoever had to wait for the lock must see what the one before made: a serialisable transaction sees what was there when it began."""
+    return engine.execution_options(isolation_level="READ COMMITTED") if engine.name == "postgresql" else engine
 
 
 def _version(connection: sql.Connection, name: str) -> str | None:

@@ -6,6 +6,8 @@ one file there is no super-journal. A database is looked at read-only first: one
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import sqlite3
 from pathlib import Path
@@ -43,7 +45,13 @@ def engine(file: Path) -> sql.Engine:
     except sqlite3.Error as error:
         connection.close()
         raise StoreError(f"{file} cannot be used: {_why(error)}") from error
-    made = sql.create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    made = sql.create_engine(
+        "sqlite://",
+        creator=lambda: connection,
+        poolclass=StaticPool,
+        hide_parameters=True,  # of errors, which are logged
+        json_serializer=functools.partial(json.dumps, allow_nan=False),
+    )
     # The driver would begin a transaction when it thinks fit; with isolation_level None it leaves that to us. IMMEDIATE: a reader that
     # becomes a writer could only fail, and there is one writer at a time anyway.
     sql.event.listen(made, "begin", lambda each: each.exec_driver_sql("BEGIN IMMEDIATE"))

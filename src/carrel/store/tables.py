@@ -15,7 +15,7 @@ from sqlalchemy.types import TypeDecorator
 class Words(TypeDecorator[str]):
     """Text that both databases take: PostgreSQL has no NUL in a text, neither has lone surrogates."""
 
-    impl = sql.Text
+    impl = sql.Text().with_variant(sql.Text(collation="C"), "postgresql")  # both sort by bytes
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:

@@ -10,6 +10,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+TEXT = sql.Text().with_variant(sql.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     op.create_table("meta", _key("name"), _text("value"))
@@ -40,7 +42,7 @@ def upgrade() -> None:
     op.create_table(
         "credentials",
         *(_key("key"), _text("id"), _text("principal_id")),
-        sql.Column("principal_key", sql.Text, owner, nullable=False, index=True),
+        sql.Column("principal_key", TEXT, owner, nullable=False, index=True),
         *(_text("digest"), _text("hint"), _time("created_at"), _time("expires_at", nullable=True)),
     )
     op.create_table(
@@ -51,7 +53,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "operations",
-        *(_key("key"), _text("id"), sql.Column("pool", sql.Text), sql.Column("pool_key", sql.Text, index=True)),
+        *(_key("key"), _text("id"), sql.Column("pool", TEXT), sql.Column("pool_key", TEXT, index=True)),
         *(_text("kind"), _text("state"), _text("error"), _time("started_at"), _time("ended_at", nullable=True)),
         *(_text("target"), _text("by")),
     )
@@ -59,15 +61,15 @@ def upgrade() -> None:
 
 
 def _key(name: str) -> sql.Column[str]:
-    return sql.Column(name, sql.Text, primary_key=True)
+    return sql.Column(name, TEXT, primary_key=True)
 
 
 def _text(name: str) -> sql.Column[str]:
-    return sql.Column(name, sql.Text, nullable=False)
+    return sql.Column(name, TEXT, nullable=False)
 
 
 def _indexed(name: str) -> sql.Column[str]:
-    return sql.Column(name, sql.Text, nullable=False, index=True)
+    return sql.Column(name, TEXT, nullable=False, index=True)
 
 
 def _time(name: str, *, nullable: bool = False) -> sql.Column[float]:
