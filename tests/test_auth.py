@@ -37,6 +37,7 @@ from carrel.server.mcp.endpoint import Mcp
 from carrel.server.peers import is_loopback, uid_of
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State
 from carrel.store import Store
+from kept_pools import pools_of
 
 FILES = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/default/sessionPools/{}/files"
 QUERY = {"identifier": "alice", "api-version": "2025-10-02-preview"}
@@ -61,8 +62,9 @@ class Caller:
         store = Store.open(config.store_url, state.store_keys())
         with store.transaction() as transaction:
             seed(transaction, state.object_id, state.client_id, config.subscription)
-        mcp = Mcp(config.pools, link, state.digest, Latecomers(None))
-        self._app = build(config, state, link, {}, mcp, {}, store, Access(config, store))
+        pools = pools_of(config, link, store)
+        mcp = Mcp(pools, link, state.digest, Latecomers(None))
+        self._app = build(config, state, link, pools, mcp, store, Access(config, store))
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

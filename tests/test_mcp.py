@@ -13,6 +13,8 @@ import jsonschema
 import pytest
 
 from carrel import errors
+from carrel.config import Config
+from carrel.host.hostlink import HostLink
 from carrel.models import (
     Execution,
     FileInfo,
@@ -26,7 +28,9 @@ from carrel.models import (
 )
 from carrel.server.mcp import results, tools
 from carrel.server.mcp.arguments import Arguments
-from carrel.server.mcp.keys import Keys, pool_of
+from carrel.server.mcp.keys import Keys, target_of
+from carrel.server.request import Target
+from kept_pools import pools_of, record_of, store_in
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()
 POOL = PoolSpec("p")
@@ -249,19 +253,30 @@ def test_a_long_listing_is_cut_and_says_so() -> None:
     ("pool", "key"),
     [("one", "second"), ("one", ""), ("one", "firstx"), ("one", "é\N{SNOWMAN}"), ("none", ""), ("none", "first")],
 )
-def test_a_key_is_good_for_its_own_pool(pool: str, key: str) -> None:
-    keys = Keys({"One": "first", "two": "second"})
-    keys.check("ONE", "first")
+def test_a_key_is_good_for_its_own_pool(pool: str, key: str, tmp_path: Path) -> None:
+    config = Config(tmp_path, tmp_path)
+    records = [record_of(config, "One", "first"), record_of(config, "two", "second")]
+    keys = Keys(pools_of(config, HostLink(tmp_path / "nobody.sock"), store_in(tmp_path), records))
+    assert keys.check(_mcp_of(config, "ONE"), "first") == "one"
 
     with pytest.raises(errors.Unauthorized):
-        keys.check(pool, key)
+        keys.check(_mcp_of(config, pool), key)
+
+
+def _mcp_of(config: Config, pool: str) -> Target:
+    target = target_of(
+        f"/subscriptions/{config.subscription}/resourceGroups/{config.resource_group}/sessionPools/{pool}/mcp".encode()
+    )
+    assert target
+    return target
 
 
 @pytest.mark.parametrize(
     ("rest", "pool"), [(b"/mcp", "p"), (b"//MCP/", "p"), (b"/mcp/x", None), (b"/files", None), (b"", None)]
 )
 def test_a_key_opens_the_mcp_endpoint_only(rest: bytes, pool: str | None) -> None:
-    assert pool_of(b"/subscriptions/s/resourceGroups/g/sessionPools/p" + rest) == pool
+    target = target_of(b"/subscriptions/s/resourceGroups/g/sessionPools/p" + rest)
+    assert (target and target.pool) == pool
 
 
 IMPORTER = """

@@ -52,11 +52,13 @@ class Config:
         str, ...
     ] = ()  # ranges that sessions with egress may reach although they are not public
     maximum_sandboxes: int = 0  # of all pools together; 0: what the machine is for (backends/capacity.py)
+    maximum_pools: int = 100
     rotate_forks: int = 1000
     rotate_minutes: float = 60
     log_level: str = "info"
     log_format: LogFormat = "text"
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of the pools, as written
     store: str = field(default="", repr=False)  # it may hold a password: show `store_address.shown` of it
 
     @property
@@ -144,8 +146,22 @@ def _with_pools(config: Config, tables: Any, *, has_minimum: bool) -> Config:
     least = config.minimum if has_minimum else None
     if not isinstance(tables, Mapping) or not all(isinstance(each, Mapping) for each in tables.values()):
         raise ConfigError("pools: must be tables, [pools.NAME]")
-    pools = tuple(parse_pool(name, table, asked, least) for name, table in (tables or DEFAULT_POOLS).items())
-    return dataclasses.replace(config, pools=pools)
+    tables = tables or DEFAULT_POOLS
+    pools = tuple(_pool(name, table, asked, least) for name, table in tables.items())
+    if twice := [name for name in tables if [each.lower() for each in tables].count(name.lower()) > 1]:
+        raise ConfigError(f"[pools.{twice[0]}]: names of pools compare in any case, and there is {twice[1]} too")
+    return dataclasses.replace(config, pools=pools, tables=tables, minimum=least or _lowest(asked))
+
+
+def _pool(name: str, table: Mapping[str, Any], asked: Level | None, least: Level | None) -> PoolSpec:
+    if "--" in name:
+        raise refused("[pools.NAME]", name, "a name has no two hyphens in a row")
+    return dataclasses.replace(parse_pool(name, table, asked, least), name=name.lower())
+
+
+def _lowest(asked: Level | None) -> Level:
+    """The minimum where none is set: a level asked for by name is its own permission."""
+    return min(asked or Level.NAMESPACE, Level.RESTRICTED, key=lambda each: each.rank)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -323,6 +339,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
     Setting("minimum", minimum, "restricted", "LEVEL", "Refuse to serve a pool below this level."),
     Setting("maximum-sandboxes", whole(0, 100_000), "0", "N", "Most sandboxes of all pools together; 0: by memory."),
+    Setting("maximum-pools", whole(1, 10_000), "100", "N", "Most session pools that are kept."),
     Setting("rotate-forks", whole(0, 1_000_000), "1000", "N", "Replace a template after so many forks; 0: never."),
     Setting("rotate-minutes", _minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
     Setting(

@@ -131,6 +131,12 @@ class FileConflict(CarrelError):
     code, status = "FileConflict", 409
 
 
+class QuotaExceeded(CarrelError):
+    """This server keeps as many pools as it may."""
+
+    code, status = "QuotaExceeded", 409
+
+
 class ConditionNotMet(CarrelError):
     """If-Match or If-None-Match does not hold for what is at the path now."""
 

@@ -72,6 +72,8 @@ class PoolSpec:
     webhook: str = ""  # where notices are sent to; "": nowhere
     webhook_secret: str = ""  # where the secret that signs them is found (pool_secrets.py), never the secret itself
     secrets: tuple[tuple[str, str], ...] = ()  # names, and where each is found
+    has_mcp: bool = True  # its endpoint `mcp` is served
+    has_mcp_key: bool = True  # and takes the pool's key in place of a token
     notice: int = 30  # seconds before an idle session expires that those are told who watch; 0: nobody is
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked

@@ -50,7 +50,7 @@ def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum
         raise refused(
             "[pools.NAME]", name, "a name is up to 63 letters, digits and hyphens, beginning with a letter or digit"
         )
-    values = _flatten(f"[pools.{name}]", table)
+    values = flatten(f"[pools.{name}]", table)
     attributes: dict[str, Any] = {"asked": asked, "minimum": minimum}
     for path, value in values.items():
         field = FIELDS[path]
@@ -133,14 +133,15 @@ def _check_together(spec: PoolSpec) -> None:
         )
 
 
-def _flatten(where: str, table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(where: str, table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """What a table says, by the fields' paths. Raises ConfigError for what is none of them."""
     found: dict[str, Any] = {}
     for key, value in table.items():
         path = prefix + key
         if path in FIELDS:
             found[path] = value
         elif isinstance(value, Mapping) and any(known.startswith(path + ".") for known in FIELDS):
-            found |= _flatten(where, value, path + ".")
+            found |= flatten(where, value, path + ".")
         else:
             raise ConfigError(f"{where} {path}: unknown setting; {_suggestion(path)}")
     return found
@@ -201,6 +202,16 @@ def _cpu(where: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.1 <= value <= 64:
         raise refused(where, value, "a number of processors from 0.1 to 64")
     return float(value)
+
+
+def _flag(where: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise refused(where, value, "true or false")
+    return value
+
+
+def _no_flag(where: str, value: Any) -> bool:
+    return not _flag(where, value)
 
 
 def _container_type(where: str, value: Any) -> ContainerType:
@@ -289,6 +300,7 @@ def _image(where: str, value: Any) -> str:
 
 
 _MAX_URL = 2048
+_MCP = "mcpServerSettings"
 _LIFECYCLE = "dynamicPoolConfiguration.lifecycleConfiguration"
 _TEBIBYTE = 1024 * 1024 * MIB
 
@@ -302,6 +314,10 @@ FIELDS: dict[str, Field] = {
         Field(f"{_LIFECYCLE}.lifecycleType", None, _only("Timed"), "Timed"),
         Field(f"{_LIFECYCLE}.cooldownPeriodInSeconds", "cooldown", whole(1, 86_400), "1 to 86400 seconds"),
         Field("sessionNetworkConfiguration.status", "network", _network, "EgressDisabled, EgressEnabled"),
+        Field(f"{_MCP}.isMcpServerEnabled", "has_mcp", _flag, "true, false: whether the pool has an MCP endpoint"),
+        Field(
+            f"{_MCP}.isMcpServerApiKeyDisabled", "has_mcp_key", _no_flag, "true, false: whether that takes tokens only"
+        ),
         Field("carrel.egress.allow", "allow", _egress_rules, "hosts and ranges that sessions may reach; none if empty"),
         Field("carrel.image", "image", _image, "the name of an image; by default the container type's"),
         Field("carrel.isolation", "asked", level, f"auto, {', '.join(Level)}"),

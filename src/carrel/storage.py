@@ -8,7 +8,7 @@ the rest at any time, are replaced by rename.
     keys/signing/       keys that sign tokens           ca.pem          our CA's certificate, for clients
     keys/ca.pem         the CA's key and certificate    ca-bundle.pem   the same and the system's CAs, for clients that take one file
     keys/names.json     ids and secrets                 tls/server.pem  the server's key, certificate and CA, renewed at start
-    keys/mcp/POOL       key for the pool's MCP endpoint
+    keys/mcp/POOL       a key for the pool's MCP endpoint that the store is to take over at the next start
     keys/store.key      keys of what is secret in the store, one a line: the first encrypts, all decrypt
     keys/client-secret  secret of the server's own service principal: removed, a start makes another
 """
@@ -79,7 +79,6 @@ class State:
         self.identity_header = names["identity_header"]
         self.client_secret = parsed(path / "keys" / "client-secret", _make_secret, _secret)
         self._digest_key = names["digest_key"].encode()
-        self._mcp_keys: dict[str, str] = {}
         self._store_keys = parsed(path / "keys" / "store.key", lambda: Fernet.generate_key() + b"\n", _store_keys)
         self.issuer = (
             f"https://carrel.local/{self.tenant}/v2.0"  # no host or port of ours: both may change between starts
@@ -163,14 +162,16 @@ class State:
             replace(file, self._authority.issue(wanted, moment), 0o600)
         return file
 
-    def mcp_key(self, pool: str) -> str:
-        """The key for a pool's MCP endpoint, and for nothing else. Names of pools compare in any case."""
-        name = pool.lower()
-        if name not in self._mcp_keys:
-            folder = self.path / "keys" / "mcp"
-            private_folder(folder)
-            self._mcp_keys[name] = parsed(folder / name, lambda: secrets.token_hex(24).encode(), _mcp_key)
-        return self._mcp_keys[name]
+    def mcp_key(self, pool: str) -> str | None:
+        """A key for a pool's MCP endpoint that an earlier version or an operator has put into the file `keys/mcp/NAME`.
+
+        The store keeps it from then on; `forget_mcp_key` removes the file once it does.
+        """
+        file = self.path / "keys" / "mcp" / pool.lower()
+        return parsed(file, bytes, _mcp_key) if file.exists() else None
+
+    def forget_mcp_key(self, pool: str) -> None:
+        (self.path / "keys" / "mcp" / pool.lower()).unlink(missing_ok=True)
 
     def store_keys(self) -> tuple[bytes, ...]:
         """What encrypts the secrets in the store: the first does, each of them decrypts. An operator puts a new one before the others."""

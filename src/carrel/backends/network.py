@@ -40,6 +40,10 @@ _EVERYTHING = (
 log = logging.getLogger(__name__)
 
 
+def _rules_of(pool: PoolSpec) -> Sequence[str]:
+    return {Kind.NONE: (), Kind.LISTED: pool.allow, Kind.OPEN: _EVERYTHING}[pool.network]
+
+
 @dataclass(frozen=True, slots=True)
 class _Attached:
     pool: str
@@ -108,9 +112,20 @@ class Network:
         if self._control is not None and not self._control.closed.is_set():
             await self._control.call({"op": "rules", "pool": pool, "rules": self._rules[pool]})
 
+    async def forget(self, pool: str) -> None:
+        """The pool is no more: what still runs of it reaches nothing. Nothing where it is not known."""
+        if self._rules.pop(pool, None) is not None and self._control is not None and not self._control.closed.is_set():
+            with contextlib.suppress(SandboxStartFailed):  # a process that is gone lets nobody out
+                await self._control.call({"op": "forget", "pool": pool})
+
+    async def redefine(self, pool: PoolSpec) -> None:
+        """Another definition of a pool: what has a proxy reaches from now on what that says, sandboxes that live too."""
+        if pool.name in self._rules:
+            await self.set_rules(pool.name, _rules_of(pool))
+
     async def _know(self, pool: PoolSpec) -> None:
         if pool.name not in self._rules:
-            await self.set_rules(pool.name, pool.allow if pool.network is Kind.LISTED else _EVERYTHING)
+            await self.set_rules(pool.name, _rules_of(pool))
 
     async def counts(self, pool: str) -> tuple[int, int]:
         """Connections made and requests refused for a pool's sessions since the egress process began."""

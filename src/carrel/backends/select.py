@@ -80,6 +80,7 @@ class Choice:
     pools: list[PoolSpec] = field(default_factory=list)  # each at the level that it gets
     refused: list[Refusal] = field(default_factory=list)
     passed_over: list[Trial] = field(default_factory=list)  # levels that "auto" would have taken
+    trials: dict[Level, Trial] = field(default_factory=dict)  # what all this rests on
 
 
 async def choose(config: Config, progress: Progress = lambda _line: None, launcher: Launcher | None = None) -> Choice:
@@ -94,6 +95,51 @@ async def choose(config: Config, progress: Progress = lambda _line: None, launch
         await asyncio.shield(_close(trial.backend for trial in trials.values()))
         raise
     return decide(config.pools, trials)
+
+
+class Levels:
+    """The level of pools that are defined while the host serves. One that nobody has asked for before is started and tried then.
+
+    `backends` are the started ones, now and later; whoever holds them closes them. A level that has failed is not tried again before the
+    next start, unless it was for want of an image.
+    """
+
+    def __init__(self, choice: Choice, config: Config, progress: Progress, launcher: Launcher) -> None:
+        self.backends = choice.backends
+        self._trials = choice.trials
+        self._config, self._progress, self._launcher = config, progress, launcher
+        self._trying = asyncio.Lock()
+
+    async def find(self, pool: PoolSpec) -> Level:
+        """Raises SandboxStartFailed where there is none that the pool may be served at, with why and what to do."""
+        if not self._is_known(pool):
+            async with self._trying:
+                await self._try_all(pool)
+        choice = decide([pool], self._trials)
+        if choice.refused:
+            refused = choice.refused[0]
+            raise SandboxStartFailed(f"{refused.reason}; {refused.advice}" if refused.advice else refused.reason)
+        return choice.pools[0].isolation
+
+    def _is_known(self, pool: PoolSpec) -> bool:
+        found = [self._trials[level] for level in candidates(pool) if level in self._trials]
+        return next_level(pool, self._trials) is None and not any(trial.is_image for trial in found)
+
+    async def _try_all(self, pool: PoolSpec) -> None:
+        for level in candidates(pool):
+            if level in self._trials and self._trials[level].is_image:
+                del self._trials[level]
+        while (tried := next_level(pool, self._trials)) is not None:
+            self._trials[tried] = trial = await self._try(tried, pool)
+            if trial.backend is not None:
+                self.backends[tried] = trial.backend
+
+    async def _try(self, level: Level, pool: PoolSpec) -> Trial:
+        if level is Level.PROCESS and not runs_as_server(self._config):
+            return Trial(
+                level, reason="the server has given up the rights of its user, as which such code runs; restart it"
+            )
+        return await _try(level, [pool], partial(make, level, self._config, self._progress, self._launcher))
 
 
 def runs_as_server(config: Config) -> bool:
@@ -131,7 +177,8 @@ def next_level(pool: PoolSpec, trials: dict[Level, Trial]) -> Level | None:
 
 def decide(pools: Iterable[PoolSpec], trials: dict[Level, Trial]) -> Choice:
     """Who is served at which level, who is refused, and what everybody should know. `trials` hold what `next_level` asked for."""
-    choice = Choice({level: trial.backend for level, trial in trials.items() if trial.backend is not None})
+    started = {level: trial.backend for level, trial in trials.items() if trial.backend is not None}
+    choice = Choice(started, trials=trials)
     for pool in pools:
         tried = [trials[level] for level in candidates(pool) if level in trials]
         working = next((trial for trial in tried if trial.backend is not None), None)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from carrel.cli.listeners import http_hosts, https_hosts
 from carrel.config import Config
 from carrel.storage import APPLICATION, ARM_AUDIENCE, State
+from carrel.store import PoolRecord
 
 _KINDS = ("python", "node", "shell")  # always named in the file; null where there is no such pool
 
 
-def connection(config: Config, state: State, port: int, tls_port: int, pids: Mapping[str, int]) -> dict[str, Any]:
-    """The whole file, with a fresh token. What this version does not have yet is null."""
+def connection(
+    config: Config, state: State, records: Iterable[PoolRecord], port: int, tls_port: int, pids: Mapping[str, int]
+) -> dict[str, Any]:
+    """The whole file, with a fresh token. Of the pools it has those in the server's own group."""
     http = f"http://{_authority(http_hosts(config), port)}"
     https = f"https://{_tls_authority(https_hosts(config), tls_port)}"
-    pools = {pool.name: _pool(http + pool_path(config, pool.name), state.mcp_key(pool.name)) for pool in config.pools}
+    home = [record for record in records if record.id.key(config) == record.id.name.lower()]
+    pools = {each.id.name: _pool(http + pool_path(config, each.id.name), each.mcp_key) for each in home}
     return {
         "http": http,
         "https": https,

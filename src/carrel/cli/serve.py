@@ -22,6 +22,7 @@ from carrel.cli.supervisor import Supervisor
 from carrel.config import ConfigError
 from carrel.models import ContainerType
 from carrel.storage import StateError
+from carrel.store import StoreError
 
 
 @click.command()
@@ -46,7 +47,7 @@ def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
 
     try:
         status = asyncio.run(Supervisor(config, announce, until_eof).run())
-    except (ChildError, ConfigError, ListenError, FolderError, StateError) as error:
+    except (ChildError, ConfigError, ListenError, FolderError, StateError, StoreError) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
 

@@ -14,11 +14,11 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from carrel import pool_secrets
+from carrel import pool_secrets, seeds
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
 from carrel.cli import endpoints
@@ -29,6 +29,7 @@ from carrel.cli.spawners import Spawners
 from carrel.cli.statefolder import exclusive, write_connection
 from carrel.config import Config
 from carrel.storage import TOKEN_TTL_S, State
+from carrel.store import PoolRecord, Store, StoreError
 
 STOP_DEADLINE_S = 10.0  # for gateway and host together
 _CLEANUP_S = 2.0  # what a spawner gets at least, once its host has ended
@@ -60,6 +61,7 @@ class Supervisor:
     _children: dict[str, Child] = field(init=False, default_factory=dict)
     _spawners: Spawners | None = field(init=False, default=None)
     _secrets: dict[str, pool_secrets.PoolSecrets] = field(init=False, default_factory=dict, repr=False)
+    _sown: seeds.Sown = field(init=False, repr=False)
 
     async def run(self) -> int:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
@@ -68,6 +70,7 @@ class Supervisor:
             pool_secrets.forget(self.config.pools)
             os.environ.pop("CARREL_STORE", None)  # it may hold a password, and goes to the gateway by its pipe
             self._state = State(self.config.state)
+            self._sown = self._sow()
             self._changes = Changes(self.config, self._state)
             opened.callback(self._changes.close)
             self._http = _opened(opened, listen(http_hosts(self.config), self.config.port, "port"))
@@ -86,6 +89,24 @@ class Supervisor:
                     await self._stop()
         return 0
 
+    def _sow(self) -> seeds.Sown:
+        """What the configuration says goes to the store; what the store has is what is served. Raises StoreError."""
+        with self._store() as store:
+            with store.transaction() as books:
+                sown = seeds.sow(books, self.config, self._state.mcp_key, time.time())
+            for record in sown.pools:
+                self._state.forget_mcp_key(record.id.name)
+        return sown
+
+    def _records(self) -> Sequence[PoolRecord]:
+        with self._store() as store, store.transaction() as books:
+            return books.pools.list()
+
+    @contextlib.contextmanager
+    def _store(self) -> Iterator[Store]:
+        with contextlib.closing(Store.open(self.config.store_url, self._state.store_keys())) as store:
+            yield store
+
     async def _serve(self) -> None:
         await self._start_host()
         await self._start_gateway()
@@ -93,13 +114,15 @@ class Supervisor:
         await self._watch()
 
     async def _start_host(self) -> None:
-        self._spawners = spawners = Spawners(Setup.of(self.config))
+        config = seeds.served(self.config, self._sown.pools)
+        self._spawners = spawners = Spawners(Setup.of(config))
         uid = ids.service(self.config.state, "host")
         if uid is None and os.geteuid() == 0:
             hint = "give it the capabilities CHOWN, SETUID and SETGID (Docker does), or run it as an ordinary user"
             log.warning("root may not become other users here: host and gateway stay root", extra={"what_to_do": hint})
         message = {
-            "config": self.config.to_json(),
+            "config": config.to_json(),
+            "has_to_serve": self._sown.is_as_written,
             "uid": uid,
             "gateway_uid": ids.service(self.config.state, "gateway"),
             "supervisor_fd": spawners.host_fd,
@@ -174,15 +197,16 @@ class Supervisor:
             self._changes.resend()
 
     def _republish(self) -> None:
-        """A full disk must not end the sessions: the file that is there stays."""
+        """A full disk or a store that is away must not end the sessions: the file that is there stays."""
         try:
             self._publish()
-        except OSError as error:
-            log.error("connection.json could not be renewed", extra={"why": error.strerror})
+        except (OSError, StoreError) as error:
+            log.error("connection.json could not be renewed", extra={"why": str(error)})
 
     def _publish(self) -> Connection:
         pids = {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}}
-        fields = endpoints.connection(self.config, self._state, port_of(self._http), port_of(self._https), pids)
+        ports = (port_of(self._http), port_of(self._https))
+        fields = endpoints.connection(self.config, self._state, self._records(), *ports, pids)
         write_connection(self.config.state, fields)
         return fields
 

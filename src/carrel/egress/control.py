@@ -38,6 +38,7 @@ class Control:
         self._operations: dict[str, Callable[[Request, list[int]], Awaitable[Request]]] = {
             "configure": self._configure,
             "rules": self._set_rules,
+            "forget": self._forget,
             "attach": self._attach,
             "detach": self._detach,
             "test": self._test,
@@ -94,6 +95,13 @@ class Control:
     async def _set_rules(self, request: Request, _descriptors: list[int]) -> Request:
         self._gate.set_rules(request["pool"], request["rules"])
         await asyncio.gather(*(proxy.recheck() for pool, proxy in self._proxies.values() if pool == request["pool"]))
+        return {}
+
+    async def _forget(self, request: Request, _descriptors: list[int]) -> Request:
+        """A pool that is no more: its connections end, and nobody of it may begin another."""
+        await self._set_rules({**request, "rules": []}, [])
+        self._gate.forget(request["pool"])
+        self._counts.pop(request["pool"], None)
         return {}
 
     async def _attach(self, request: Request, descriptors: list[int]) -> Request:

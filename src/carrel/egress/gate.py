@@ -75,6 +75,10 @@ class Gate:
         """From now on. Raises ValueError and changes nothing for a rule that is none."""
         self._rules[pool] = parse_all(rules)
 
+    def forget(self, pool: str) -> None:
+        """As if nobody had told of it."""
+        self._rules.pop(pool, None)
+
     def rule(self, pool: str, target: Target) -> Rule | None:
         """The rule that lets a pool's sessions ask for `target`. A pool that nobody has told of may ask for nothing."""
         return matching(self._rules.get(pool, ()), target)

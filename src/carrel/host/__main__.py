@@ -48,17 +48,20 @@ class Inheritance:
     supervisor: int  # a socket to it, by which it starts spawners
     door: socket.socket
     callers: frozenset[int]  # users who may connect
+    has_to_serve: bool  # at least one pool: it is of no use to go on where all that the operator wrote cannot be served
 
 
 async def serve(given: Inheritance) -> None:
     """Until cancelled. Raises CarrelError where nothing can be served."""
-    choice = await select.choose(given.config, log.info, RemoteLauncher(given.supervisor).launch)
+    launcher = RemoteLauncher(given.supervisor).launch
+    choice = await select.choose(given.config, log.info, launcher)
+    levels = select.Levels(choice, given.config, log.info, launcher)
     maximum = capacity.sandboxes(given.config.maximum_sandboxes)
-    async with Keeper(choice.backends, maximum) as keeper:
+    async with Keeper(levels.backends, maximum, levels.find) as keeper:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
         errors = [status.error for status in statuses.values() if status.error]
-        if len(errors) == len(statuses):
+        if given.has_to_serve and len(errors) == len(statuses):
             raise CarrelError(_nothing_to_serve(choice, errors))
         async with Service(keeper, given.door, given.callers):
             given.pulse.tell({"ready": True, **_boundary(choice, statuses)})
@@ -129,7 +132,7 @@ def main() -> int:
         with door.bind(config.state / "run" / "hostlink.sock", gateway) as sock:
             if not select.runs_as_server(config):
                 renounce(uid)
-            given = Inheritance(config, pulse, message["supervisor_fd"], sock, callers)
+            given = Inheritance(config, pulse, message["supervisor_fd"], sock, callers, message["has_to_serve"])
             return uvloop.run(_until_signal(given))
     except CarrelError as error:
         log.error("cannot serve", extra={"reason": error.message})

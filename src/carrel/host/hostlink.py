@@ -9,6 +9,7 @@ see its call to the end (cancelled, or an upload that failed half-way) is closed
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -25,6 +26,7 @@ from carrel.models import (
     Execution,
     ExecutionSpec,
     ImageInfo,
+    PoolSpec,
     PoolStatus,
     SessionView,
 )
@@ -38,8 +40,27 @@ class HostLink(FileLink):
     # -- pools and sessions ------------------------------------------------------------------------------------------
 
     async def pools(self) -> list[PoolStatus]:
-        answer, _ = await self._call({"op": "pools"})
-        return [codec.pool_from(fields) for fields in answer["pools"]]
+        _, body = await self._call({"op": "pools"})
+        return [codec.pool_from(fields) for fields in codec.json_from(body)]
+
+    async def apply_pool(self, spec: PoolSpec) -> PoolStatus:
+        """Define a pool, or define it anew; safe to repeat. Sessions that live stay as they are.
+
+        Returns when new sessions are of this definition, with the level that it got; its sandboxes are still being made (`settled`).
+        Raises SandboxStartFailed where it cannot be served here, with why; whoever calls for its sessions is told the same.
+        """
+        _, body = await self._call({"op": "apply_pool"}, codec.json_to(dataclasses.asdict(spec)))
+        return codec.pool_from(codec.json_from(body))
+
+    async def remove_pool(self, pool: str) -> None:
+        """End a pool's sessions and kill its sandboxes; returns when they are gone. Safe to repeat: nothing where there is none."""
+        await self._call({"op": "remove_pool", "pool": pool})
+
+    async def settled(self, pool: str) -> str | None:
+        """Wait for the first sandbox of a pool as it is defined now (None), or its failure (why). Raises PoolNotFound."""
+        answer, _ = await self._call({"op": "settled", "pool": pool})
+        error: str | None = answer["error_of_pool"]
+        return error
 
     async def image(self, pool: str) -> ImageInfo | None:
         """What the pool's sandboxes are made from; None as long as it is being built."""

@@ -22,6 +22,7 @@ from carrel.host.call import Call
 from carrel.host.code_calls import CodeCalls, seen
 from carrel.host.connection import Connection, ConnectionLost
 from carrel.host.file_calls import FileCalls
+from carrel.models import pool_from_json
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
@@ -44,6 +45,9 @@ class Service:
         self._server: asyncio.Server | None = None
         self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
+            "apply_pool": self._apply_pool,
+            "remove_pool": self._remove_pool,
+            "settled": self._settled,
             "image": self._image,
             "set_image": self._set_image,
             "egress": self._egress,
@@ -114,7 +118,20 @@ class Service:
     # -- pools and sessions ------------------------------------------------------------------------------------------
 
     async def _pools(self, call: Call) -> None:
-        call.end({"pools": [codec.pool_to(status) for status in self._keeper.pools()]})
+        call.end({}, codec.json_to([codec.pool_to(status) for status in self._keeper.pools()]))
+
+    async def _apply_pool(self, call: Call) -> None:
+        fields = codec.json_from(b"".join([piece async for piece in call.body()]))
+        status = await self._keeper.apply_pool(pool_from_json(fields))
+        call.end({}, codec.json_to(codec.pool_to(status)))
+
+    async def _remove_pool(self, call: Call) -> None:
+        await self._keeper.remove_pool(call.pool)
+        call.end({})
+
+    async def _settled(self, call: Call) -> None:
+        error = await call.while_there(self._keeper.settled(call.pool))
+        call.end({"error_of_pool": error})
 
     async def _image(self, call: Call) -> None:
         call.end({}, codec.json_to(codec.image_to(self._keeper.image(call.pool))))

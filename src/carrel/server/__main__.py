@@ -46,8 +46,10 @@ from carrel.server.authorization.owners import seed
 from carrel.server.handover import Handover
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
+from carrel.server.pools import Pools
 from carrel.server.protocol import Protocol
-from carrel.server.webhooks import Hook, Webhooks
+from carrel.server.watch import Watch
+from carrel.server.webhooks import Webhooks
 from carrel.storage import State, StateError
 from carrel.store import Store, StoreError
 from carrel.tls import LiveCertificate
@@ -139,26 +141,20 @@ def _servers(
     """
     folder = os.open(given.config.state / "run", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     link = HostLink(Path(f"/proc/self/fd/{folder}/hostlink.sock"))
-    mcp = Mcp(given.config.pools, link, state.digest, Latecomers(given.uid))
     store = Store.open(given.config.store_url, state.store_keys())
     with store.transaction() as transaction:
         seed(transaction, state.object_id, state.client_id, given.config.subscription)
     access = Access(given.config, store)
-    app = build(given.config, state, link, given.levels, mcp, given.secrets, store, access)
+    pools = Pools(given.config, link, store, given.secrets)
+    pools.load(given.levels)
+    mcp = Mcp(pools, link, state.digest, Latecomers(given.uid))
+    app = build(given.config, state, link, pools, mcp, store, access)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()
-    webhooks = Webhooks(_hooks(given), link, state.ca_bundle)
+    webhooks = Webhooks(pools, link, state.ca_bundle, is_wanted=any(pool.webhook for pool in given.config.pools))
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
-    return link, mcp, store, [webhooks.run, access.watch], servers
-
-
-def _hooks(given: Inheritance) -> list[Hook]:
-    return [
-        Hook(pool.name, pool.webhook, given.secrets[pool.name].webhook.encode())
-        for pool in given.config.pools
-        if pool.webhook
-    ]
+    return link, mcp, store, [pools.run, Watch(pools, link, store).run, webhooks.run, access.watch], servers
 
 
 async def _serve(
@@ -180,11 +176,12 @@ async def _serve(
     handover.start()
     try:
         async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each()) for each in beside]
             serving = [group.create_task(server.serve(sockets)) for server, sockets in servers]
             for server, _ in servers:
                 await server.is_listening.wait()
             pulse.tell({"ready": True, "pid": os.getpid()})
-            tasks = [group.create_task(each()) for each in (pulse.beat, *beside)]
+            tasks.append(group.create_task(pulse.beat()))
             await asyncio.wait(serving)
             for task in tasks:
                 task.cancel()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from carrel import certificates
 from carrel.config import Config
 from carrel.errors import HostUnavailable
 from carrel.host.hostlink import HostLink
-from carrel.models import Level
-from carrel.pool_secrets import PoolSecrets
 from carrel.server import openapi
 from carrel.server.access import Access
 from carrel.server.arm import metadata
@@ -28,6 +26,7 @@ from carrel.server.identity import Identity
 from carrel.server.issuers import OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
+from carrel.server.pools import Pools
 from carrel.server.request import decode_target
 from carrel.server.routes import DataPlane
 from carrel.storage import State
@@ -43,18 +42,14 @@ def build(
     config: Config,
     state: State,
     link: HostLink,
-    levels: Mapping[str, Level | None],
+    pools: Pools,
     mcp: Mcp,
-    secrets: Mapping[str, PoolSecrets],
     store: Store,
     access: Access,
 ) -> ASGIApp:
-    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
-
-    `levels` is the isolation that the host serves each pool at.
-    """
-    data = DataPlane(config, link, state.digest, levels, mcp, secrets)
-    arm = ArmPlane(Services(config, state.tenant, store, access))
+    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host."""
+    data = DataPlane(pools, link, state.digest, mcp)
+    arm = ArmPlane(Services(config, state.tenant, store, access, pools))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     identity = Identity(state, resources)
@@ -65,9 +60,8 @@ def build(
         "/msi/token": identity.app_service,
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }
-    keys = Keys({pool.name: state.mcp_key(pool.name) for pool in config.pools})
     own = OwnIssuer(state.issuer, state.public_keys, hosts)
-    inside = Auth(Planes(data, arm), Verifier([own]), keys, access)
+    inside = Auth(Planes(data, arm), Verifier([own]), Keys(pools), access)
     return Edge(OpenPaths(handlers, Authority(state, Directory(state), resources, inside)))
 
 

@@ -17,7 +17,7 @@ from carrel.server.access import MCP_KEY, Access, Principal, refused
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, Exchange
 from carrel.server.issuers import Issuer
-from carrel.server.mcp.keys import KEY_HEADER, Keys, pool_of
+from carrel.server.mcp.keys import KEY_HEADER, Keys, target_of
 
 __all__ = ["Auth", "Principal", "Verifier"]
 
@@ -86,10 +86,10 @@ class Auth:
     def _by_key(self, exchange: Exchange) -> Principal | None:
         """Who calls a pool's MCP endpoint with its key, which is good for nothing else. Raises Unauthorized where it is another."""
         key = exchange.header(KEY_HEADER)
-        pool = pool_of(exchange.scope["raw_path"]) if key is not None else None
-        if key is None or pool is None:
+        target = target_of(exchange.scope["raw_path"]) if key is not None else None
+        if key is None or target is None:
             return None
-        self._keys.check(pool, key)
+        self._keys.check(target, key)
         return Principal("mcp-key", frozenset(), "mcp-key", MCP_KEY, Plane.DATA, "", expires_at=math.inf)
 
 

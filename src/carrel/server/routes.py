@@ -5,21 +5,19 @@ Every route is there on every api-version. What a version changes is in wire/ver
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from carrel.audiences import Plane
-from carrel.config import Config
-from carrel.errors import Forbidden, PoolNotFound, RouteNotFound
+from carrel.errors import Forbidden, RouteNotFound
 from carrel.host.hostlink import HostLink
-from carrel.models import Level, PoolSpec
-from carrel.pool_secrets import NO_SECRETS, PoolSecrets
 from carrel.roles import EXECUTE, POOL_WRITE, pool_scope
 from carrel.server import egress, execute, files, image, life, management, sessions, variables
 from carrel.server.access import MCP_KEY, Access, Principal
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
+from carrel.server.pools import Pools
 from carrel.server.request import Target, decode_query, decode_target, unquote
 from carrel.wire.versions import NEWEST, decode_version
 
@@ -144,18 +142,13 @@ class DataPlane:
 
     def __init__(
         self,
-        config: Config,
+        pools: Pools,
         link: HostLink,
         digest: Callable[[str], str],
-        levels: Mapping[str, Level | None],
         mcp: Handler,
-        secrets: Mapping[str, PoolSecrets],
     ) -> None:
-        self._secrets = secrets
         self._mcp = replace(MCP, methods=dict.fromkeys(MCP_METHODS, mcp))
-        self._isolation = {name: level.encode() for name, level in levels.items() if level is not None}
-        self._pools = {pool.name.lower(): pool for pool in config.pools}
-        self._place = (config.subscription.lower(), config.resource_group.lower())
+        self._pools = pools
         self._link = link
         self._digest = digest
 
@@ -170,24 +163,20 @@ class DataPlane:
         principal.require_audience(Plane.DATA)
         route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
         _require(principal, access, route, target)
-        pool = self._pool(target)
-        exchange.pool = pool.name
-        exchange.isolation = self._isolation.get(pool.name, b"")
-        if route is None:
+        pool = self._pools.seek(target.subscription, target.resource_group, target.pool)
+        exchange.pool = pool.key
+        exchange.isolation = pool.level.encode() if pool.level is not None else b""
+        if not pool.is_open:
+            pool.check()
+        if route is None or (route is self._mcp and not pool.spec.has_mcp):
             raise RouteNotFound("This session pool has no such route.")
         exchange.route = route.pattern
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version")) if route.is_versioned else NEWEST
-        secrets = self._secrets.get(pool.name, NO_SECRETS)
-        await handler(Call(exchange, target, query, version, pool, self._link, self._digest, secrets, route.argument))
-
-    def _pool(self, target: Target) -> PoolSpec:
-        """Names compare as Azure's do, in any case. A pool of another group is another pool."""
-        pool = self._pools.get(target.pool.lower())
-        if pool is None or (target.subscription.lower(), target.resource_group.lower()) != self._place:
-            raise PoolNotFound("There is no session pool of this name in this resource group.")
-        return pool
+        await handler(
+            Call(exchange, target, query, version, pool.spec, self._link, self._digest, pool.secrets, route.argument)
+        )
 
 
 def _require(principal: Principal, access: Access, route: Route | None, target: Target) -> None:

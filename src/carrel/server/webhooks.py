@@ -18,14 +18,15 @@ import hmac
 import logging
 import ssl
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrel.errors import CarrelError
 from carrel.host.hostlink import HostLink
 from carrel.models import Notice, NoticeKind
+from carrel.server.pools import Pool, Pools
 from carrel.wire.sessions import encode_webhook
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ AT_ONCE = 8
 PAUSES_S = (0.0, 1.0, 5.0, 25.0)  # before each try
 ANSWER_S = 10.0
 AGAIN_S = (1.0, 30.0)  # between two attempts to be told by the host, the first and the last
+LAST_S = 10.0  # for what is still to be told of a pool that is gone
 _TOLD = (NoticeKind.EXPIRING, NoticeKind.ENDED)
 _LATER = (408, 425, 429)  # the answers of 4xx that may be others next time
 
@@ -54,21 +56,46 @@ class Hook:
 
 
 class Webhooks:
-    """Of all pools. Made while files can still be read, since what sends them loads code when it is first used."""
+    """Of all pools. Made while files can still be read, since what sends them loads code when it is first used.
 
-    def __init__(self, hooks: Iterable[Hook], link: HostLink, authorities: Path) -> None:
-        self._hooks, self._link = list(hooks), link
-        if self._hooks:
+    Only pools that have one in the configuration can have one later: `is_wanted` says whether there is any.
+    """
+
+    def __init__(self, pools: Pools, link: HostLink, authorities: Path, *, is_wanted: bool) -> None:
+        self._pools, self._link, self._is_wanted = pools, link, is_wanted
+        self._running: dict[str, tuple[Hook, asyncio.Task[None]]] = {}
+        if is_wanted:
             self._trust = ssl.create_default_context(cafile=authorities)
             asyncio.run(_load())
 
     async def run(self) -> None:
         """Until cancelled."""
-        if not self._hooks:
+        if not self._is_wanted:
             return
         async with _client(self._trust) as http, asyncio.TaskGroup() as group:
-            for hook in self._hooks:
-                group.create_task(Sender(hook, self._link, http).run())
+            self._start = partial(self._send_for, group, http)
+            self._pools.on_changed.append(self._changed)
+            for pool in self._pools.list():
+                self._changed(pool.key, pool)
+            await asyncio.Event().wait()
+
+    def _send_for(self, group: asyncio.TaskGroup, http: httpx.AsyncClient, hook: Hook) -> asyncio.Task[None]:
+        return group.create_task(Sender(hook, self._link, http).run())
+
+    def _changed(self, key: str, pool: Pool | None) -> None:
+        """Of a pool that is being deleted the ends of its sessions are still told."""
+        hook = _hook(pool) if pool is not None else None
+        running = self._running.get(key)
+        if running is not None and running[0] != hook:
+            del self._running[key]
+            asyncio.get_running_loop().call_later(LAST_S if hook is None else 0, running[1].cancel)
+        if hook is not None and key not in self._running:
+            self._running[key] = (hook, self._start(hook))
+
+
+def _hook(pool: Pool) -> Hook | None:
+    secret = pool.secrets.webhook.encode()
+    return Hook(pool.key, pool.spec.webhook, secret) if pool.spec.webhook and secret else None
 
 
 class Sender:

@@ -10,20 +10,25 @@ Everything that runs beside a call is one of its tasks; leaving the block ends e
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
+from weakref import WeakValueDictionary
 
 from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
 from carrel.errors import PoolNotFound, RequestInvalid, RequestNotSupported, SandboxStartFailed, SessionNotFound
 from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network, PoolSpec, PoolStatus, SessionView
 from carrel.sessions.bulletin import Bulletin
+from carrel.sessions.link import POOL_DELETED
 from carrel.sessions.places import Places
-from carrel.sessions.room import Room, short
+from carrel.sessions.pool import STOPPING, start_failed
+from carrel.sessions.room import Moved, Room, short
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
 
@@ -33,20 +38,28 @@ log = logging.getLogger(__name__)
 
 
 class Keeper:
-    def __init__(self, backends: Mapping[Level, Backend], maximum: int = sys.maxsize) -> None:
-        """`maximum`: sandboxes of all pools together."""
+    def __init__(
+        self,
+        backends: Mapping[Level, Backend],
+        maximum: int = sys.maxsize,
+        find_level: Callable[[PoolSpec], Awaitable[Level]] | None = None,
+    ) -> None:
+        """`maximum`: sandboxes of all pools together. `find_level` says which level a pool gets, of backends that are there then; raises
+        SandboxStartFailed where there is none for it. Without it pools come with theirs."""
         self._backends = backends
+        self._find_level = find_level or self._level_as_defined
         self._places = Places(maximum)
         self._rooms: dict[str, Room] = {}
+        self._draining: list[Room] = []  # of pools that were moved to another level, until their last session ends
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = (
+            WeakValueDictionary()
+        )  # one change of a pool after the other
         self._refused: dict[str, PoolStatus] = {}
         self._tasks = Tasks()
         self._is_closed = False
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
-        for backend in self._backends.values():
-            if backend.network is not None:
-                backend.network.on_refused = self._on_refused
         return self
 
     async def __aexit__(
@@ -60,7 +73,7 @@ class Keeper:
     async def close(self) -> None:
         """End every session and kill every sandbox. Callers under way get SessionLost. Safe to call again."""
         self._is_closed = True
-        for room in self._rooms.values():
+        for room in (*self._rooms.values(), *self._draining):
             room.close()
         await self._tasks.settle(CLOSE_S)
         await self._close_backends()
@@ -68,34 +81,106 @@ class Keeper:
 
     # -- pools -------------------------------------------------------------------------------------------------------
 
-    async def apply_pool(self, spec: PoolSpec) -> None:
-        """Define a pool, or define it anew: its sessions stay, its warm sandboxes are replaced."""
-        room = self._rooms.get(spec.name)
-        if room is not None and room.backend.network is not None and spec.network is Network.LISTED:
-            await room.backend.network.set_rules(spec.name, spec.allow)
-        if room is not None and self._backends.get(spec.isolation) is room.backend:
-            room.apply(spec)
-            return
-        if room is not None:
-            raise SandboxStartFailed("The isolation level of a pool that exists cannot be changed.")
-        backend = self._backends.get(spec.isolation)
-        if backend is None or self._is_closed:
-            raise SandboxStartFailed(f"This machine does not offer the isolation level '{spec.isolation}'.")
-        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places)
-        room.open()
+    async def apply_pool(self, spec: PoolSpec) -> PoolStatus:
+        """Define a pool, or define it anew: its sessions stay, its warm sandboxes are replaced where they would be others now.
+
+        At another level than before, the sessions that live stay at theirs until they end. Raises SandboxStartFailed where the pool
+        cannot be served as it is defined: then nobody gets a new session of it, not even one of the earlier definition.
+        """
+        async with self._change(spec.name):
+            try:
+                spec = dataclasses.replace(spec, isolation=await self._find_level(spec))
+                backend = self._backends[spec.isolation]
+            except SandboxStartFailed as error:
+                self._vacate(spec.name)
+                self.refuse_pool(spec, error.message.rstrip("."))
+                raise
+            if self._is_closed:
+                raise SandboxStartFailed(start_failed(STOPPING))
+            await self._tell_network(spec, backend)
+            self._refused.pop(spec.name, None)
+            room = self._rooms.get(spec.name)
+            if room is not None and room.backend is backend:
+                room.apply(spec)
+            else:
+                room = self._new_room(spec, backend)
+            return room.status()
+
+    async def remove_pool(self, pool: str) -> None:
+        """End a pool: its sessions, its sandboxes, its egress list. Nothing where there is none."""
+        async with self._change(pool):
+            self._refused.pop(pool, None)
+            room = self._rooms.pop(pool, None)
+            rooms = [room, *self._drained(pool)] if room is not None else self._drained(pool)
+            for each in rooms:
+                each.close(POOL_DELETED)
+                each.bulletin.close()
+            for each in rooms:
+                if each.backend.network is not None:
+                    await each.backend.network.forget(pool)
+                await each.emptied(CLOSE_S)
+                self._places.leave(each.pool)
+            self._draining = [each for each in self._draining if each not in rooms]
 
     def refuse_pool(self, spec: PoolSpec, reason: str) -> None:
         """A pool that cannot be served here: it is listed, and calls for its sessions are told why."""
         self._refused[spec.name] = PoolStatus(spec, 0, 0, 0, time.time(), f"This pool is not served: {reason}.")
 
     async def settled(self, pool: str) -> str | None:
-        """Until the pool's first sandbox is warm (None) or has failed (why)."""
-        room = self._room(pool)
-        await room.is_settled.wait()
-        return room.pool.error
+        """Until the first sandbox of the pool as it is defined now is warm (None) or has failed (why). Raises PoolNotFound."""
+        while True:
+            if (refused := self._refused.get(pool)) is not None:
+                return refused.error
+            room = self._room(pool)
+            await room.is_settled.wait()
+            if self._rooms.get(pool) is room:
+                return room.pool.error
 
     def pools(self) -> list[PoolStatus]:
+        self._forget_empty()
         return [*(room.status() for room in self._rooms.values()), *self._refused.values()]
+
+    def _change(self, pool: str) -> asyncio.Lock:
+        return self._changing.setdefault(pool, asyncio.Lock())
+
+    async def _level_as_defined(self, spec: PoolSpec) -> Level:
+        if spec.isolation not in self._backends:
+            raise SandboxStartFailed(f"This machine does not offer the isolation level '{spec.isolation}'.")
+        return spec.isolation
+
+    async def _tell_network(self, spec: PoolSpec, backend: Backend) -> None:
+        """What the pool may reach, also for its sessions that live: as far as a proxy is between them and the world, it is as of now."""
+        for each in self._backends.values():
+            if each.network is not None:
+                await each.network.redefine(spec)
+        if backend.network is not None:
+            backend.network.on_refused = self._on_refused
+
+    def _new_room(self, spec: PoolSpec, backend: Backend) -> Room:
+        """In the place of the one that there is."""
+        self._forget_empty()
+        bulletin = self._vacate(spec.name)
+        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places, bulletin)
+        room.pool.elsewhere = lambda: sum(len(each.pool.live) for each in self._drained(spec.name))
+        room.open()
+        return room
+
+    def _vacate(self, pool: str) -> Bulletin | None:
+        """Have the pool's room give out no more. Its bulletin is for the next one."""
+        room = self._rooms.pop(pool, None)
+        if room is not None:
+            self._draining.append(room)
+            room.drain()
+            return room.bulletin
+        return next((each.bulletin for each in self._drained(pool)), None)
+
+    def _drained(self, pool: str) -> list[Room]:
+        return [room for room in self._draining if room.pool.spec.name == pool]
+
+    def _forget_empty(self) -> None:
+        for room in [room for room in self._draining if room.is_empty]:
+            self._draining.remove(room)
+            self._places.leave(room.pool)
 
     def bulletin(self, pool: str) -> Bulletin:
         """Raises PoolNotFound, also for a pool that is refused: nothing happens there."""
@@ -153,7 +238,7 @@ class Keeper:
 
     def _on_refused(self, sandbox: str, target: str, reason: str, untold: int) -> None:
         """`target` is a checked name or address: nothing that code made up in full gets into the log."""
-        for room in self._rooms.values():
+        for room in (*self._rooms.values(), *self._draining):
             for identifier, session in room.sessions.items():
                 if session.guest.sandbox.id == sandbox:
                     told = {"pool": room.pool.spec.name, "session": short(identifier), "target": target}
@@ -167,25 +252,36 @@ class Keeper:
 
         Raises PoolNotFound, PoolFull, SandboxStartFailed.
         """
-        if (refused := self._refused.get(pool)) is not None:
-            raise SandboxStartFailed(refused.error or "")
-        return await self._room(pool).session(identifier)
+        while True:
+            if self._draining and (room := self._room_of(pool, identifier)) is not None:
+                return room.sessions[identifier], False
+            if (refused := self._refused.get(pool)) is not None:
+                raise SandboxStartFailed(refused.error or "")
+            with contextlib.suppress(Moved):
+                return await self._room(pool).session(identifier)
 
     def find(self, pool: str, identifier: str) -> Session:
         """As it is: allocates nothing and does not count as use. Raises PoolNotFound, SessionNotFound."""
+        if self._draining and (room := self._room_of(pool, identifier)) is not None:
+            return room.sessions[identifier]
         if pool in self._refused:
             raise SessionNotFound(f"Could not find session with name '{identifier}'.")
         return self._room(pool).find(identifier)
 
     def sessions(self, pool: str, skip: int, limit: int) -> tuple[list[SessionView], int]:
         """One page, in the order of their allocation, and how many there are."""
-        sessions = [] if pool in self._refused else list(self._room(pool).sessions.values())
+        rooms = self._drained(pool) if pool in self._refused else [*self._drained(pool), self._room(pool)]
+        sessions = [session for room in rooms for session in room.sessions.values()]
         return [session.seat.view() for session in sessions[skip : skip + limit]], len(sessions)
 
     def end(self, pool: str, identifier: str) -> None:
         """End a session; its slot is free at once. Raises PoolNotFound, SessionNotFound."""
         self.find(pool, identifier)
-        self._room(pool).end(identifier)
+        (self._room_of(pool, identifier) or self._room(pool)).end(identifier)
+
+    def _room_of(self, pool: str, identifier: str) -> Room | None:
+        """Where a session lives that was begun at an earlier level of its pool's."""
+        return next((room for room in self._drained(pool) if identifier in room.sessions), None)
 
     def _room(self, pool: str) -> Room:
         room = self._rooms.get(pool)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from carrel.guest.frames import chunks, encode
 from carrel.sessions.executions import Order
-from carrel.sessions.link_base import DELETED, lost
+from carrel.sessions.link_base import DELETED, POOL_DELETED, lost
 from carrel.sessions.link_files import FileLink
 from carrel.sessions.streams import Caps, Run, Stream
 from carrel.sessions.transcript import Transcript
 
-__all__ = ["DELETED", "AgentLink", "lost"]
+__all__ = ["DELETED", "POOL_DELETED", "AgentLink", "lost"]
 
 ANSWER_S = 5.0  # control calls
 PROTOCOL = 1

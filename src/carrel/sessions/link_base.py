@@ -20,11 +20,12 @@ from carrel.sessions.streams import LISTING_BYTES, Stream
 
 UNRESPONSIVE = "its agent stopped answering"
 DELETED = "it was deleted"
+POOL_DELETED = "its session pool was deleted"
 
 
 def lost(reason: str) -> SessionLost:
     """What callers under way are told of a session that ended for `reason`."""
-    kind = SessionEnded if reason == DELETED else SessionLost
+    kind = SessionEnded if reason in (DELETED, POOL_DELETED) else SessionLost
     return kind(f"The session ended while the call was under way: {reason}.")
 
 

@@ -23,13 +23,17 @@ class Places:
     def share(self, pool: Pool, perform: Perform) -> None:
         self._pools.append((pool, perform))
 
+    def leave(self, pool: Pool) -> None:
+        """It is no more. Safe to call again."""
+        self._pools = [each for each in self._pools if each[0] is not pool]
+
     def free(self) -> int:
         """Never below zero: a pool that is defined anew holds for a moment what it gives up and what it starts."""
         return max(0, self._maximum - sum(pool.held for pool, _perform in self._pools))
 
     def make_way(self, pool: Pool) -> None:
         """Before a new identifier asks `pool`: let the pool with most to spare give one up, if it takes that."""
-        if not pool.needs_place or len(pool.live) + len(pool.waiting) >= pool.spec.maximum:
+        if not pool.needs_place or pool.active >= pool.spec.maximum:
             return
         donor, perform = max(self._pools, key=lambda each: each[0].spare)
         if donor.spare:

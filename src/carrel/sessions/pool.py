@@ -15,6 +15,7 @@ identifiers is mostly followed by more of it. What that leaves over is given bac
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import OrderedDict, deque
@@ -44,6 +45,7 @@ class Pool:
         self.warm: dict[int, float] = {}  # slot -> since when; the oldest is given out first
         self.live: dict[str, Live] = {}
         self.waiting: dict[str, float] = {}  # identifier -> until when; first come, first served
+        self.elsewhere: Callable[[], int] = lambda: 0  # live sessions of an earlier definition, in books of their own
         self.error: str | None = None  # why the last start failed, until one succeeds
         self.preparing: str | None = None  # what is being done for the first sandbox, until that is there or has failed
         self._idle: OrderedDict[str, Live] = OrderedDict()  # live without calls, by last use: the first expires first
@@ -67,7 +69,7 @@ class Pool:
             return []
         if self._is_closed:
             raise SandboxStartFailed(start_failed(STOPPING))
-        if len(self.live) + len(self.waiting) >= self.spec.maximum:
+        if self.active >= self.spec.maximum:
             raise self._full(now)
         if self.needs_place:
             raise self._no_place(now)
@@ -81,6 +83,11 @@ class Pool:
         slot = next(iter(self.warm))
         del self.warm[slot]
         return [self._assign(identifier, slot, now), *self._refill(now)]
+
+    @property
+    def active(self) -> int:
+        """What counts against the maximum."""
+        return len(self.live) + len(self.waiting) + self.elsewhere()
 
     @property
     def held(self) -> int:
@@ -205,8 +212,15 @@ class Pool:
         return at
 
     def apply(self, spec: PoolSpec, now: float) -> list[Action]:
-        """Another definition: what is not yet anybody's is made again, sessions stay as they are."""
-        return self._refill(now) if spec == self.spec else self.renew(spec, now)
+        """Another definition: what is not yet anybody's is made again where it would differ, sessions stay as they are."""
+        if self.makes_others(spec):
+            return self.renew(spec, now)
+        self.spec = spec
+        return self._refill(now)
+
+    def makes_others(self, spec: PoolSpec) -> bool:
+        """Whether its sandboxes would be other ones."""
+        return _in_sandboxes(spec) != _in_sandboxes(self.spec)
 
     def renew(self, spec: PoolSpec, now: float) -> list[Action]:
         """The same, also where only what the definition stands for has changed (an image that was built anew)."""
@@ -220,6 +234,12 @@ class Pool:
         told = [Fail(identifier, start_failed(STOPPING)) for identifier in self.waiting]
         self.waiting.clear()
         return [*told, *self._drop_unused()]
+
+    def drain(self) -> list[Action]:
+        """Nothing is started any more and nobody waits here; the live ones go on until they end by themselves."""
+        self._is_closed = True
+        self.waiting.clear()
+        return self._drop_unused()
 
     def _assign(self, identifier: str, slot: int, now: float) -> Assign:
         live = self.live[identifier] = self._idle[identifier] = self._untold[identifier] = Live(identifier, slot, now)
@@ -290,7 +310,7 @@ class Pool:
         return start_failed(self.error or f"none was ready within {WAIT_S:.0f} seconds")
 
     def _full(self, now: float) -> PoolFull:
-        active = len(self.live) + len(self.waiting)
+        active = self.active
         return PoolFull(
             # Azure's words (a recorded reply): clients match on them.
             f"The request sessions count is '1'. There are already '{active}' active sessions "
@@ -306,6 +326,27 @@ class Pool:
         least, most = RETRY_AFTER_S
         soonest = self.expires_at(next(iter(self._idle.values()))) - now if self._idle else float(most)
         return {"Retry-After": str(min(most, max(least, math.ceil(soonest))))}
+
+
+def _in_sandboxes(spec: PoolSpec) -> PoolSpec:
+    """As much of a definition as a sandbox is made from: all but what is only counted, timed, checked or asked outside of it."""
+    return dataclasses.replace(
+        spec,
+        ready=0,
+        maximum=0,
+        cooldown=0,
+        notice=0,
+        maximum_execution=0,
+        maximum_asynchronous=0,
+        has_mcp=True,
+        has_mcp_key=True,
+        webhook="",
+        webhook_secret="",
+        secrets=(),
+        allow=(),
+        asked=None,
+        minimum=spec.isolation,
+    )
 
 
 def start_failed(reason: str | None) -> str:

@@ -11,8 +11,9 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from functools import partial
+from typing import Any
 
 from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
@@ -77,19 +78,28 @@ class Seat:
         )
 
 
+class Moved(Exception):
+    """For callers that wait for a sandbox of a room that gives out no more: the pool was defined anew, or is gone."""
+
+
 class Room:
-    def __init__(self, spec: PoolSpec, backend: Backend, tasks: Tasks, places: Places) -> None:
+    def __init__(
+        self, spec: PoolSpec, backend: Backend, tasks: Tasks, places: Places, bulletin: Bulletin | None = None
+    ) -> None:
+        """`bulletin` is that of the room whose place this one takes, for those who read it already."""
         self.pool = Pool(spec, free=places.free)
         places.share(self.pool, self._do)
         self._places = places
         self.backend = backend
         self.sessions: dict[str, Session] = {}  # in the order of their allocation
-        self.is_settled = asyncio.Event()  # the first sandbox is warm, or has failed
-        self.bulletin = Bulletin()
+        self.is_settled = asyncio.Event()  # the first sandbox of the present definition is warm, or has failed
+        self.bulletin = bulletin or Bulletin()
         self._created_at = time.time()
         self._tasks = tasks
         self._guests: dict[int, Guest] = {}
         self._starts: set[asyncio.Task[None]] = set()
+        self._kills: set[asyncio.Task[None]] = set()
+        self._definitions = 0  # counted: a start that was begun for an earlier one settles nothing
         self._callers: dict[str, list[asyncio.Future[Session]]] = {}
         self.image: ImageInfo | None = None  # what the pool's sandboxes are made from, once that is there
         self._prepared: tuple[PoolSpec, PoolSpec] | None = None  # as it is defined, and with its image's reference
@@ -101,7 +111,10 @@ class Room:
     # -- calls -------------------------------------------------------------------------------------------------------
 
     async def session(self, identifier: str) -> tuple[Session, bool]:
-        """The identifier's session, allocated if it has none, and whether this call is the one that caused that."""
+        """The identifier's session, allocated if it has none, and whether this call is the one that caused that.
+
+        Raises PoolFull, SandboxStartFailed, Moved.
+        """
         session = self.sessions.get(identifier)
         if session is not None:
             return session, False
@@ -138,11 +151,22 @@ class Room:
     def open(self) -> None:
         """Begin to fill the pool."""
         self._do(self.pool.apply(self.pool.spec, time.monotonic()))
-        if not self.pool.starting:  # none is wanted, or there is no place for one now
-            self._tasks.spawn(self._prepare_only(), f"prepare {self.pool.spec.name}")
+        self._prepare_at_least()
 
     def apply(self, spec: PoolSpec) -> None:
+        """Another definition at the same level. Sessions stay, and so do warm sandboxes that would be made the same again."""
+        is_other = self.pool.makes_others(spec)
+        if is_other:
+            self._definitions += 1
+            self.is_settled.clear()
         self._do(self.pool.apply(spec, time.monotonic()))
+        if is_other:
+            self._prepare_at_least()
+
+    def _prepare_at_least(self) -> None:
+        """Where no sandbox is wanted, or there is no place for one now, the image is got ready all the same."""
+        if not self.pool.starting:
+            self._start_task(self._prepare_only(self._definitions), "prepare")
 
     async def set_image(self, name: str) -> ImageInfo:
         """Move to another image, or to the newest build of the same: sandboxes of the new one are got ready, sessions keep theirs.
@@ -165,17 +189,44 @@ class Room:
         """Another egress list. Nothing that runs is replaced for it, warm or live: the list is not in the sandboxes."""
         self.pool.spec = dataclasses.replace(self.pool.spec, allow=allow)
 
-    def close(self) -> None:
+    def close(self, reason: str = STOPPING) -> None:
         """End everything; the kills are the owner's tasks. Safe to call again."""
+        if reason != STOPPING:
+            self._move_callers()
         actions = self.pool.close()
         for start in self._starts:  # one in the middle of its work ends more tidily by ending it
             asyncio.get_running_loop().call_later(CLOSE_START_S, start.cancel)
         for live in list(self.pool.live.values()):
-            self._end(live, STOPPING)
+            self._end(live, reason)
             actions += self.pool.end(live.identifier, time.monotonic())
         self._do(actions)
         self._disarm()
         self.is_settled.set()
+
+    def drain(self) -> None:
+        """Another room takes this one's place: its sessions go on until they end by themselves, all else ends now. Safe to call again."""
+        self._move_callers()
+        self._do(self.pool.drain())
+        for start in self._starts:
+            asyncio.get_running_loop().call_later(CLOSE_START_S, start.cancel)
+        self.is_settled.set()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of it is left: no session, and no sandbox that is being started or killed."""
+        return not (self.pool.live or self._guests or self._starts or self._kills)
+
+    async def emptied(self, seconds: float) -> None:
+        """After `close`: until nothing is left, no longer than this."""
+        if under_way := self._starts | self._kills:
+            await asyncio.wait(under_way, timeout=seconds)
+        if self._kills:  # of what was started meanwhile
+            await asyncio.wait(set(self._kills), timeout=seconds)
+
+    def _move_callers(self) -> None:
+        for identifier in list(self._callers):
+            for caller in self._release(identifier):
+                caller.set_exception(Moved())
 
     # -- performing --------------------------------------------------------------------------------------------------
 
@@ -183,9 +234,7 @@ class Room:
         for action in actions:
             match action:
                 case Start(slot):
-                    start = self._tasks.spawn(self._start(slot), f"start {self.pool.spec.name}/{slot}")
-                    self._starts.add(start)
-                    start.add_done_callback(self._starts.discard)
+                    self._start_task(self._start(slot, self._definitions), f"start {slot}")
                 case Kill(slot):
                     self._kill(slot, "it is not needed")
                 case Assign(live):
@@ -199,7 +248,12 @@ class Room:
                         caller.set_exception(SandboxStartFailed(reason, headers={"Retry-After": "5"}))
         self.arm()
 
-    async def _start(self, slot: int) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        start = self._tasks.spawn(work, f"{self.pool.spec.name}: {name}")
+        self._starts.add(start)
+        start.add_done_callback(self._starts.discard)
+
+    async def _start(self, slot: int, definition: int) -> None:
         guest, reason, spec = None, "the start was cut short", self.pool.spec
         try:
             if not self.pool.waiting:
@@ -223,7 +277,7 @@ class Room:
                 self._guests[slot] = guest
                 guest.on_gone = partial(self._gone_warm, slot)
                 self._do(self.pool.started(slot, time.monotonic()))
-            self._settle()
+            self._settle(definition)
 
     async def _prepare(self) -> PoolSpec:
         """The pool as it is defined now, with the very image that its name meant when that was applied; ready for starts."""
@@ -257,18 +311,19 @@ class Room:
         self._prepared, self.image = (spec, pinned), image
         return self._prepared
 
-    async def _prepare_only(self) -> None:
+    async def _prepare_only(self, definition: int) -> None:
         try:
             await self._prepare()
         except CarrelError as error:
             self.pool.error = error.message
         finally:
-            self._settle()
+            self._settle(definition)
 
-    def _settle(self) -> None:
+    def _settle(self, definition: int) -> None:
         if not self.pool.starting:  # a start whose slot was given up meanwhile has no end in the books
             self.pool.preparing = None
-        self.is_settled.set()
+        if definition == self._definitions:
+            self.is_settled.set()
 
     def _assign(self, live: Live) -> None:
         guest = self._guests[live.slot]
@@ -301,7 +356,9 @@ class Room:
         guest = self._guests.pop(slot, None)
         if guest is not None:
             guest.on_gone = _ignore
-            self._tasks.spawn(guest.kill(reason), f"kill {self.pool.spec.name}/{slot}")
+            kill = self._tasks.spawn(guest.kill(reason), f"kill {self.pool.spec.name}/{slot}")
+            self._kills.add(kill)
+            kill.add_done_callback(self._kills.discard)
 
     # -- callers that wait -------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from carrel.config import Config
 from carrel.errors import RequestInvalid
 from carrel.server.access import Access
 from carrel.server.exchange import Exchange, Headers
+from carrel.server.pools import Pools
 from carrel.store import Store
 from carrel.wire import jsons
 
@@ -25,6 +26,7 @@ class Services:
     tenant: str
     store: Store
     access: Access
+    pools: Pools
 
 
 @dataclass(frozen=True, slots=True)

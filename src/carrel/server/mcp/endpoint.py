@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from carrel.errors import CarrelError, MethodNotAllowed, RequestInvalid
 from carrel.host.hostlink import HostLink
-from carrel.models import PoolSpec
 from carrel.server.asgi import Message, Scope
 from carrel.server.call import Call
 from carrel.server.exchange import SEND_IDLE_S, CallerGone, Exchange
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.keys import KEY_HEADER, ROUTE
+from carrel.server.pools import Pools
 from carrel.wire import jsons
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ _log = logging.getLogger("carrel.mcp")
 class Mcp:
     """The route's handler, for all pools."""
 
-    def __init__(
-        self, pools: Sequence[PoolSpec], link: HostLink, digest: Callable[[str], str], latecomers: Latecomers
-    ) -> None:
+    def __init__(self, pools: Pools, link: HostLink, digest: Callable[[str], str], latecomers: Latecomers) -> None:
         self._pools = pools
         self._link = link
         self._digest = digest
@@ -76,7 +74,7 @@ class Mcp:
             body = _completed(message, body) if begins else body
         library = await self._loaded()
         is_stream = _STREAM in headers.get(b"accept", b"").lower()
-        transport = library.transport(call.pool.name, has_session=has_session, begins=begins, is_stream=is_stream)
+        transport = await library.transport(call.pool, has_session=has_session, begins=begins, is_stream=is_stream)
         return await transport(_scope(exchange, headers), _replay(exchange, body), _timed(exchange))
 
     async def _loaded(self) -> Library:
@@ -90,7 +88,8 @@ class Mcp:
         """The life of the package: its transports run in tasks of this task's, and end with it."""
         try:
             library = await asyncio.to_thread(_import, self._latecomers)
-            async with library(self._pools, self._link, self._digest, self._stopping) as running:
+            async with library(self._link, self._digest, self._stopping) as running:
+                self._pools.on_changed.append(running.changed)
                 loaded.set_result(running)
                 await self._stopping.wait()
                 await running.finish()

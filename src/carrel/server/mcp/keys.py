@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import hmac
-from collections.abc import Mapping
 
-from carrel.errors import Unauthorized
-from carrel.server.request import decode_target
+from carrel.errors import PoolNotFound, Unauthorized
+from carrel.server.pools import Pools
+from carrel.server.request import Target, decode_target
 
 ROUTE = "mcp"
 KEY_HEADER = b"x-ms-apikey"
 
 
 class Keys:
-    """In memory: whoever serves cannot read the state folder any more. By the pools' names in any case."""
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
 
-    def __init__(self, keys: Mapping[str, str]) -> None:
-        self._keys = {pool.lower(): key.encode() for pool, key in keys.items()}
-
-    def check(self, pool: str, given: str) -> None:
-        """Raises Unauthorized, with the same words for a pool that is not there."""
-        key = self._keys.get(pool.lower(), b"")
+    def check(self, target: Target, given: str) -> str:
+        """The pool that the key is of, as the host knows it. Raises Unauthorized, with the same words for a pool that is not there."""
+        name, key = "", b""
+        with contextlib.suppress(PoolNotFound):
+            pool = self._pools.seek(target.subscription, target.resource_group, target.pool)
+            name, key = pool.key, pool.record.mcp_key.encode() if pool.spec.has_mcp and pool.spec.has_mcp_key else b""
         if not hmac.compare_digest(given.encode("latin-1", "replace"), key) or not key:
             raise Unauthorized("The key in x-ms-apikey is not this session pool's.", target="x-ms-apikey")
+        return name
 
 
-def pool_of(raw_path: bytes) -> str | None:
-    """The pool whose MCP endpoint a path is; None for any other path."""
+def target_of(raw_path: bytes) -> Target | None:
+    """The target of a path that is a pool's MCP endpoint; None for any other path."""
     target = decode_target(raw_path)
-    return target.pool if target is not None and target.rest.lower() == ROUTE.encode() else None
+    return target if target is not None and target.rest.lower() == ROUTE.encode() else None

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,6 +34,7 @@ from carrel.server.exchange import KEY, CallerGone, Exchange
 from carrel.server.mcp import tools
 from carrel.server.mcp.progress import Report
 from carrel.server.mcp.toolbox import Caller, Toolbox, UnknownTool
+from carrel.server.pools import Pool
 from carrel.wire import jsons
 
 NAME = "Carrel MCP Server"
@@ -45,35 +47,49 @@ _Context = ServerRequestContext[Any, Any]
 
 
 class Library:
-    """All pools' servers, running inside its block."""
+    """All pools' servers, running inside its block: each from its pool's first call on, until the pool is gone."""
 
-    def __init__(
-        self, pools: Sequence[PoolSpec], link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event
-    ) -> None:
+    def __init__(self, link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event) -> None:
         _quieten()
-        self._pools = {pool.name: Transports(pool, link, digest, stopping) for pool in pools}
-        self._stack = AsyncExitStack()
+        self._make = partial(Transports, link=link, digest=digest, stopping=stopping)
+        self._pools: dict[str, Transports] = {}
+        self._group = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
-        for transports in self._pools.values():
-            await transports.enter(self._stack)
+        await self._group.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        for transports in self._pools.values():
+            transports.is_unwanted.set()
+        await self._group.__aexit__(None, None, None)
+
+    def changed(self, key: str, pool: Pool | None) -> None:
+        """A pool is another than before, or is no more."""
+        transports = self._pools.get(key)
+        if transports is None:
+            return
+        if pool is not None and pool.spec.has_mcp:
+            transports.redefine(pool.spec)
+        else:
+            self._pools.pop(key).is_unwanted.set()
 
     async def finish(self) -> None:
         """Let the calls that are under way end, within reason."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FINISH_S):
-                for transports in self._pools.values():
+                for transports in list(self._pools.values()):
                     await transports.idle.wait()
 
-    def transport(self, pool: str, *, has_session: bool, begins: bool, is_stream: bool) -> ASGIApp:
+    async def transport(self, pool: PoolSpec, *, has_session: bool, begins: bool, is_stream: bool) -> ASGIApp:
         """See endpoint.py for the choice."""
-        transports = self._pools[pool]
+        transports = self._pools.get(pool.name)
+        if transports is None:
+            transports = self._pools[pool.name] = self._make(pool)
+            self._group.create_task(transports.run(), name=f"mcp {pool.name}")
+        await transports.is_running.wait()
         if has_session or (begins and is_stream):
             return transports.with_sessions
         return transports.streams if is_stream else transports.plain
@@ -85,12 +101,13 @@ class Transports:
     def __init__(self, pool: PoolSpec, link: HostLink, digest: Callable[[str], str], stopping: asyncio.Event) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
+        self.is_running, self.is_unwanted = asyncio.Event(), asyncio.Event()
         self._calls = 0
         self._toolbox = Toolbox(pool, link)
         self._digest = digest
         self._stopping = stopping
         self._is_open = pool.network is not Network.NONE
-        server: Server[Any] = Server(
+        self._server = server = Server[Any](
             NAME,
             version=__version__,
             title="Carrel",
@@ -107,9 +124,19 @@ class Transports:
         ]
         self.plain, self.streams, self.with_sessions = map(self._serving, self._managers)
 
-    async def enter(self, stack: AsyncExitStack) -> None:
-        for manager in self._managers:
-            await stack.enter_async_context(manager.run())
+    def redefine(self, pool: PoolSpec) -> None:
+        """From now on, in MCP sessions that there are too; what a model was told when it began one stays."""
+        self._toolbox.pool = pool
+        self._is_open = pool.network is not Network.NONE
+        self._server.instructions = tools.instructions(pool)
+
+    async def run(self) -> None:
+        """Until it is unwanted. The package's contexts are left by the task that entered them."""
+        async with AsyncExitStack() as stack:
+            for manager in self._managers:
+                await stack.enter_async_context(manager.run())
+            self.is_running.set()
+            await self.is_unwanted.wait()
 
     def _serving(self, manager: StreamableHTTPSessionManager) -> ASGIApp:
         """The manager's application, told who calls: an MCP session is for the caller that began it."""

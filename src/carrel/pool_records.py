@@ -1,0 +1,61 @@
+"""A pool's record in the store as the definition that the host gets. One grammar for both ways in: ARM's property bag is the TOML table.
+
+What names a place on this machine, or gives rights that the operator alone can give, is only taken from a record where the configuration
+file says the same of the pool of that name: a folder of wheels, files and variables with secrets, a level below the server's minimum.
+Whoever may write pools over ARM could read the server's files otherwise, or run code as its user.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from carrel.config import Config
+from carrel.models import PoolSpec
+from carrel.pool_secrets import PoolSecrets
+from carrel.pool_settings import ConfigError, flatten, parse_pool
+from carrel.store.records import PoolRecord
+
+MCP_KEY_BYTES = 24
+
+OPERATORS = {
+    "carrel.packages.wheels": "packages_wheels",
+    "carrel.webhook.secret": "webhook_secret",
+    "carrel.secrets": "secrets",
+}
+
+
+def spec_of(record: PoolRecord, config: Config) -> PoolSpec:
+    """Raises ConfigError, which names the property, the value and what is allowed."""
+    key = record.id.key(config)
+    known = next((pool for pool in config.pools if pool.name.lower() == key), None)
+    asked = None if config.isolation == "auto" else config.isolation
+    spec = parse_pool(record.id.name, record.properties, asked, config.minimum)
+    if known is not None and spec.asked == known.asked and "carrel.minimum" not in flatten("", record.properties):
+        spec = replace(spec, minimum=known.minimum)
+    _check_operators(spec, known, config)
+    return replace(spec, name=key)
+
+
+def _check_operators(spec: PoolSpec, known: PoolSpec | None, config: Config) -> None:
+    where = f"[pools.{spec.name}]"
+    for path, attribute in OPERATORS.items():
+        value = getattr(spec, attribute)
+        if value and value != (getattr(known, attribute) if known else None):
+            # The value is not repeated: it may be where a secret is.
+            raise ConfigError(
+                f"{where} {path}: names a place on the server, so it can be set in its configuration file only"
+            )
+    if known is not None and (spec.asked, spec.minimum) == (known.asked, known.minimum):
+        return
+    if spec.minimum.rank < config.minimum.rank:
+        raise ConfigError(
+            f"{where} carrel.minimum: '{spec.minimum}' is below this server's minimum, '{config.minimum}'"
+        )
+    if spec.asked is not None and spec.asked.rank < spec.minimum.rank:
+        raise ConfigError(f"{where} carrel.isolation: '{spec.asked}' is below the pool's minimum, '{spec.minimum}'")
+
+
+def secrets_of(record: PoolRecord, spec: PoolSpec, known: PoolSecrets) -> PoolSecrets:
+    """What sessions' environments may be given by reference: what the configuration names places of, and what came over ARM."""
+    found = {name: value for name, _source in spec.secrets if (value := known.get(name)) is not None}
+    return PoolSecrets({**found, **record.secrets}, known.webhook if spec.webhook else "")

@@ -1,0 +1,339 @@
+"""The gateway's registry of session pools: what every plane asks, and the one place that has the host follow the store.
+
+The store is the truth. A change is written there first (`put`, `delete`), shown to everybody here, and then carried to the host by the
+pool's worker, a task that goes on until host and record agree: it applies the definition, waits for the first sandbox, and writes down
+what came of it; or removes the pool and then its record. A gateway that is killed in between has left the record as it was meant to
+become, and the next one's worker does the rest: all that workers ask of the host is safe to repeat. `watch.py` keeps records true later.
+
+Looking up is for every call of the data plane: a dictionary, no waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from carrel.arm_errors import BeingDeleted
+from carrel.config import Config
+from carrel.errors import (
+    CarrelError,
+    ConditionNotMet,
+    HostUnavailable,
+    PoolNotFound,
+    QuotaExceeded,
+    SandboxStartFailed,
+)
+from carrel.host.hostlink import HostLink
+from carrel.models import Level, PoolSpec, PoolStatus
+from carrel.pool_records import MCP_KEY_BYTES, secrets_of, spec_of
+from carrel.pool_secrets import NO_SECRETS, PoolSecrets
+from carrel.pool_settings import ConfigError
+from carrel.store import Store, StoreError
+from carrel.store.records import PoolId, PoolRecord, PoolState
+from carrel.store.transaction import Transaction
+
+AGAIN_S = (0.2, 5.0)  # between two attempts to reach a host that is away, the first and the last
+
+log = logging.getLogger("carrel.pools")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool as the store has it, and as the host is told. `level` is the boundary in force; None where it is not served, or not yet.
+
+    `fault` says why the record cannot be served at all as this server is configured; its spec then only has its name.
+    """
+
+    record: PoolRecord
+    spec: PoolSpec
+    level: Level | None = None
+    secrets: PoolSecrets = field(default=NO_SECRETS, repr=False)
+    fault: str = ""
+
+    @property
+    def key(self) -> str:
+        """What the host knows it by."""
+        return self.spec.name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the host may be asked for its sessions."""
+        return not self.fault and self.record.state != "Deleting"
+
+    def check(self) -> None:
+        """Raises what a caller is told who wants a session of a pool that is not open."""
+        if self.record.state == "Deleting":
+            raise PoolNotFound("This session pool is being deleted.")
+        if self.fault:
+            raise SandboxStartFailed(f"This session pool is not served: {self.fault}.")
+
+
+Changed = Callable[[str, Pool | None], None]
+
+
+class Pools:
+    """Made, and filled by `load`, while the store is open; `run` while it serves."""
+
+    def __init__(
+        self, config: Config, link: HostLink, store: Store, known_secrets: Mapping[str, PoolSecrets] | None = None
+    ) -> None:
+        """`known_secrets` are of the pools in the configuration, by name: no other pool may name a place of this machine."""
+        self._config, self._link, self._store = config, link, store
+        self._known_secrets = known_secrets or {}
+        self._by_id: dict[tuple[str, str, str], Pool] = {}
+        self._by_key: dict[str, Pool] = {}
+        self._changing: dict[str, asyncio.Lock] = {}
+        self._workers: dict[str, Worker] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self.on_changed: list[Changed] = []  # told of each pool by its key, with None once it is gone
+
+    def load(self, levels: Mapping[str, Level | None]) -> None:
+        """All of the store's, at start: blocks. `levels` is what the host serves pools at, by key."""
+        with self._store.transaction() as books:
+            for record in books.pools.list():
+                self._set(record, levels.get(record.id.key(self._config)))
+
+    async def run(self) -> None:
+        """Until cancelled: have the host follow."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for key in list(self._by_key):
+                self._work(key)
+            await asyncio.Event().wait()
+
+    # -- looking up --------------------------------------------------------------------------------------------------
+
+    def find(self, id: PoolId) -> Pool:
+        """In any case. Raises PoolNotFound; one that is being deleted is still there."""
+        return self.seek(id.subscription, id.resource_group, id.name)
+
+    def seek(self, subscription: str, resource_group: str, name: str) -> Pool:
+        """The same by the parts of a path."""
+        pool = self._by_id.get((subscription.lower(), resource_group.lower(), name.lower()))
+        if pool is None:
+            raise PoolNotFound("There is no session pool of this name in this resource group.")
+        return pool
+
+    def by_key(self, key: str) -> Pool | None:
+        return self._by_key.get(key)
+
+    def list(self) -> list[Pool]:
+        return sorted(self._by_id.values(), key=lambda pool: pool.record.id.lower)
+
+    def is_working(self, key: str) -> bool:
+        """Whether the host does not follow the record yet."""
+        return key in self._workers
+
+    async def status(self, pool: Pool) -> PoolStatus | None:
+        """What the host says of it; None where it does not know it (yet)."""
+        return next((each for each in await self._link.pools() if each.spec.name == pool.key), None)
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    async def put(self, record: PoolRecord, *, if_etag: str | None = None) -> Pool:
+        """Define a pool, or define it anew. Returns once that is kept; the record goes on to Succeeded or Failed by itself.
+
+        A key for MCP is kept, or made where there is none. `if_etag`: only where the record that is there has it, "" for none at all.
+        Raises ConfigError for a definition that cannot be, QuotaExceeded, BeingDeleted, ConditionNotMet.
+        """
+        spec = spec_of(record, self._config)
+        async with self._change(spec.name):
+            found = self._by_key.get(spec.name)
+            self._check_put(found, if_etag)
+            key = record.mcp_key or (found.record.mcp_key if found else "") or new_key()
+            record = replace(record, state="InProgress", error="", mcp_key=key)
+            await self._store.run(lambda books: books.pools.put(record))
+            pool = self._set(record)
+            self._work(pool.key)
+            return pool
+
+    async def amend(self, pool: Pool, change: Callable[[PoolRecord], PoolRecord]) -> Pool:
+        """A change that the host has made already, and that is to outlast it. Raises PoolNotFound where the pool went meanwhile."""
+        async with self._change(pool.key):
+            record = change(self.find(pool.record.id).record)
+            await self._store.run(lambda books: books.pools.put(record))
+            return self._set(record)
+
+    async def delete(self, id: PoolId) -> bool:
+        """Its sessions end. Returns once it is kept that the pool is to go; False where there was none."""
+        key = id.key(self._config)
+        async with self._change(key):
+            found = self._by_key.get(key)
+            if found is None:
+                return False
+            if found.record.state != "Deleting":
+                record = replace(found.record, state="Deleting", error="")
+                await self._store.run(lambda books: books.pools.put(record))
+                self._set(record)
+            self._work(key)
+            return True
+
+    async def settled(self, id: PoolId) -> Pool | None:
+        """Wait until the host follows the record; the pool then, None for one that is gone."""
+        while (worker := self._workers.get(id.key(self._config))) is not None:
+            await asyncio.wait([worker.task])
+        return self._by_key.get(id.key(self._config))
+
+    def take(self, records: Iterable[PoolRecord]) -> None:
+        """What the store holds now, whoever wrote it."""
+        records = list(records)
+        for record in records:
+            found = self._by_key.get(record.id.key(self._config))
+            if found is None or found.record != record:
+                self._work(self._set(record).key)
+        gone = self._by_key.keys() - {record.id.key(self._config) for record in records}
+        for key in gone:
+            self._forget(key)
+            self._work(key)
+
+    def _check_put(self, found: Pool | None, if_etag: str | None) -> None:
+        if found is not None and found.record.state == "Deleting":
+            raise BeingDeleted("This session pool is being deleted: try again once it is gone.")
+        if if_etag is not None and if_etag != (found.record.etag if found else ""):
+            raise ConditionNotMet("The session pool was changed since: read it again.")
+        if found is None and len(self._by_id) >= self._config.maximum_pools:
+            most = self._config.maximum_pools
+            raise QuotaExceeded(f"This server keeps {most} session pools at most (setting maximum-pools).")
+
+    def _change(self, key: str) -> asyncio.Lock:
+        """One change of a pool after the other."""
+        return self._changing.setdefault(key, asyncio.Lock())
+
+    # -- the books ---------------------------------------------------------------------------------------------------
+
+    def _set(self, record: PoolRecord, level: Level | None = None) -> Pool:
+        key = record.id.key(self._config)
+        found = self._by_key.get(key)
+        pool = self._made(record, level or (found.level if found else None))
+        self._by_key[key] = self._by_id[_parts(record.id)] = pool
+        self._tell(key, pool)
+        return pool
+
+    def _made(self, record: PoolRecord, level: Level | None) -> Pool:
+        try:
+            spec = spec_of(record, self._config)
+        except ConfigError as error:
+            return Pool(record, PoolSpec(record.id.key(self._config)), fault=str(error))
+        return Pool(record, spec, level, secrets_of(record, spec, self._known_secrets.get(spec.name, NO_SECRETS)))
+
+    def _forget(self, key: str) -> None:
+        pool = self._by_key.pop(key, None)
+        if pool is not None:
+            del self._by_id[_parts(pool.record.id)]
+            self._tell(key, None)
+
+    def _tell(self, key: str, pool: Pool | None) -> None:
+        for told in self.on_changed:
+            told(key, pool)
+
+    # -- the host follows --------------------------------------------------------------------------------------------
+
+    def _work(self, key: str) -> None:
+        """Have the pool's worker look at its record, again where it is at work already."""
+        if (worker := self._workers.get(key)) is not None:
+            worker.changed.set()
+        elif self._group is not None:
+            worker = self._workers[key] = Worker()
+            worker.task = self._group.create_task(self._follow(key, worker), name=f"pool {key}")
+
+    async def _follow(self, key: str, worker: Worker) -> None:
+        pause = AGAIN_S[0]
+        try:
+            while True:
+                worker.changed.clear()
+                try:
+                    await self._follow_once(key, worker)
+                except HostUnavailable as error:
+                    log.warning("a pool waits for the host", extra={"pool": key, "why": error.message})
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, AGAIN_S[1])
+                    continue
+                if not worker.changed.is_set():
+                    return
+        except (CarrelError, StoreError) as error:  # the store is away, or a mistake of ours: the gateway serves on
+            log.error("a pool's state could not be kept", extra={"pool": key, "why": str(error)})
+        finally:
+            del self._workers[key]
+
+    async def _follow_once(self, key: str, worker: Worker) -> None:
+        pool = self._by_key.get(key)
+        if pool is None:
+            await self._link.remove_pool(key)
+        elif pool.record.state == "Deleting":
+            await self._remove(pool)
+        else:
+            error, level = (pool.fault, None) if pool.fault else await self._apply(pool, worker)
+            if not worker.changed.is_set():
+                await self.conclude(pool, error, level)
+
+    async def _apply(self, pool: Pool, worker: Worker) -> tuple[str, Level | None]:
+        """What is wrong with it, "" for nothing, and the level that it has."""
+        try:
+            level = (await self._link.apply_pool(pool.spec)).isolation
+            if (now := self._by_key.get(pool.key)) is not None and now.level != level:
+                self._set(now.record, level)
+            return await worker.unless_changed(self._link.settled(pool.key)) or "", level
+        except HostUnavailable:
+            raise
+        except CarrelError as error:
+            return error.message, None
+
+    async def _remove(self, pool: Pool) -> None:
+        await self._link.remove_pool(pool.key)
+        await self._store.run(lambda books: books.pools.delete(pool.record.id))
+        self._forget(pool.key)
+        self._changing.pop(pool.key, None)
+
+    async def conclude(self, pool: Pool, error: str, level: Level | None) -> None:
+        """Write down what has become of it, unless somebody has changed it meanwhile."""
+        state: PoolState = "Failed" if error else "Succeeded"
+        async with self._change(pool.key):
+            now = self._by_key.get(pool.key)
+            if now is None or now.record != pool.record or (now.record.state, now.record.error) == (state, error):
+                return
+            record = replace(now.record, state=state, error=error)
+            await self._store.run(lambda books: _keep_state(books, record))
+            self._set(record, level)
+        log.log(
+            logging.WARNING if error else logging.INFO,
+            "session pool",
+            extra={"pool": pool.key, "state": state, "why": error},
+        )
+
+
+class Worker:
+    """A pool's task, and whether its record was changed since it last looked."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+
+    async def unless_changed(self, step: Awaitable[str | None]) -> str | None:
+        """What `step` brings; None where it is given up for another change."""
+        wanted, changed = asyncio.ensure_future(step), asyncio.ensure_future(self.changed.wait())
+        try:
+            await asyncio.wait([wanted, changed], return_when=asyncio.FIRST_COMPLETED)
+            return wanted.result() if wanted.done() else None
+        finally:
+            for each in (wanted, changed):
+                each.cancel()
+
+
+def new_key() -> str:
+    """A key for a pool's MCP endpoint."""
+    return secrets.token_hex(MCP_KEY_BYTES)
+
+
+def _keep_state(books: Transaction, record: PoolRecord) -> None:
+    """Only over the same definition: another gateway may have written a newer one."""
+    found = books.pools.get(record.id)
+    if found is not None and found.etag == record.etag and found.state != "Deleting":
+        books.pools.put(replace(found, state=record.state, error=record.error))
+
+
+def _parts(id: PoolId) -> tuple[str, str, str]:
+    return id.subscription.lower(), id.resource_group.lower(), id.name.lower()

@@ -1,0 +1,60 @@
+"""Keeps the registry of pools true while it serves: to the host, whose sandboxes may fail, and to the store, which others may write.
+
+Looks a few times a second at most, at one number each of the store and of the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from carrel.errors import CarrelError
+from carrel.host.hostlink import HostLink
+from carrel.models import PoolStatus
+from carrel.server.pools import Pool, Pools
+from carrel.store import Store, StoreError
+
+EVERY_S = 1.0
+
+log = logging.getLogger("carrel.pools")
+
+
+class Watch:
+    def __init__(self, pools: Pools, link: HostLink, store: Store) -> None:
+        self._pools, self._link, self._store = pools, link, store
+        self._generation = -1
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self._look_at_store()
+                await self._look_at_host()
+            except (CarrelError, StoreError) as error:
+                log.debug("pools are not looked after", extra={"why": str(error)})
+
+    async def _look_at_store(self) -> None:
+        generation = await self._store.generation()
+        if generation != self._generation:
+            records = await self._store.run(lambda books: books.pools.list())
+            self._pools.take(records)
+            self._generation = generation
+
+    async def _look_at_host(self) -> None:
+        statuses = {status.spec.name: status for status in await self._link.pools()}
+        for pool in self._pools.list():
+            status = statuses.get(pool.key)
+            if status is None or pool.fault or self._pools.is_working(pool.key):
+                continue
+            if (error := _error(pool, status)) is not None:
+                await self._pools.conclude(pool, error, status.isolation)
+
+
+def _error(pool: Pool, status: PoolStatus) -> str | None:
+    """What is to be written down of it, "" where it works again; None where all is as it was."""
+    if pool.record.state == "Succeeded" and status.error and not status.warm:
+        return status.error
+    if pool.record.state == "Failed" and not status.error and status.preparing is None:
+        return ""
+    return None
