@@ -21,7 +21,7 @@ def configure(level: str, form: LogFormat, part: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json(part) if form == "json" else _Text(part))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for talkative in ("httpx", "httpcore"):  # they would log each request's address, where identifiers stand
+    for talkative in ("httpx", "httpcore", "alembic"):  # they would log each request's address, where identifiers stand
         logging.getLogger(talkative).setLevel(logging.WARNING)
 
 
