@@ -178,6 +178,10 @@ class AssignmentExists(ArmError):
     code, status = "RoleAssignmentExists", 409
 
 
+class AssignmentLimit(ArmError):
+    code, status = "RoleAssignmentLimitExceeded", 400
+
+
 class LastOwner(ArmError):
     """Nobody would be left who may give roles."""
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from carrel import roles
 from carrel.audiences import Plane
 from carrel.errors import AuthorizationFailed, Forbidden, HostUnavailable, Unauthorized
-from carrel.store import PoolId, Store, Transaction
+from carrel.store import PoolId, Stamp, Store, Transaction
 from carrel.store.records import Home
 
 MCP_KEY = "Key"  # the kind of a caller that has a pool's MCP key and no token: it is let in by the route alone
@@ -46,6 +46,10 @@ class Principal:
     granted_pools: frozenset[str] = frozenset()  # lower-case names of pools, resource ids of pools elsewhere, or "*"
     identifier: str | None = field(default=None, repr=False)  # of the one session that it may use
     bound_scope: str = ""  # and the pool of that
+
+    def stamp(self, now: float) -> Stamp:
+        """Half of systemData, for what it does now."""
+        return Stamp(self.id, {"User": "User", "ManagedIdentity": "ManagedIdentity"}.get(self.kind, "Application"), now)
 
     def require_audience(self, plane: Plane) -> None:
         """Raises Unauthorized where the token is for another plane of the API. One for a single session is of the data plane."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from carrel.server.arm import subscriptions
 from carrel.server.arm.call import Handler
+from carrel.server.authorization import assignments, definitions
 from carrel.server.exchange import method_not_allowed
 from carrel.wire.arm_paths import Pattern
+from carrel.wire.arm_roles import VERSIONS as ROLE_VERSIONS
 from carrel.wire.arm_versions import RESOURCES, Versions
 
 
@@ -34,12 +36,21 @@ def _route(text: str, methods: Mapping[str, Handler], versions: Versions = RESOU
 
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
+_ROLES = "{scope}/providers/Microsoft.Authorization"
 
 ROUTES: tuple[Route, ...] = (
     _route("/subscriptions", {"GET": subscriptions.listing}),
     _route(_SUBSCRIPTION, {"GET": subscriptions.show}),
     _route(f"{_SUBSCRIPTION}/locations", {"GET": subscriptions.locations}),
     _route("/tenants", {"GET": subscriptions.tenants}),
+    _route(f"{_ROLES}/roleDefinitions", {"GET": definitions.listing}, ROLE_VERSIONS),
+    _route(f"{_ROLES}/roleDefinitions/{{role}}", {"GET": definitions.show}, ROLE_VERSIONS),
+    _route(f"{_ROLES}/roleAssignments", {"GET": assignments.listing}, ROLE_VERSIONS),
+    _route(
+        f"{_ROLES}/roleAssignments/{{assignment}}",
+        {"GET": assignments.show, "PUT": assignments.put, "DELETE": assignments.delete},
+        ROLE_VERSIONS,
+    ),
 )
 
 
