@@ -17,6 +17,7 @@ from carrel.backends.base import Death
 from carrel.backends.network import Network
 from carrel.guest.frames import Decoder, FrameError, Header, encode
 from carrel.models import MIB, ExecutionSpec, Level, Outcome, PoolSpec, ShellCommand, Status, Usage
+from carrel.sessions.budget import Budget
 from carrel.sessions.channel import Channel
 from carrel.sessions.executions import TIMED_OUT, Order, Record, cut
 from carrel.sessions.keeper import Keeper
@@ -117,7 +118,7 @@ def record_of(operation_id: str, *, is_asynchronous: bool = False) -> Record:
 
 
 def test_the_store_forgets_the_oldest_results_first_and_never_a_running_one() -> None:
-    store = Store()
+    store = Store(Budget(1024 * MIB))
     running = record_of("running")
     store.add(running)
     for number in range(KEPT + 1):
@@ -135,6 +136,56 @@ def test_the_store_forgets_the_oldest_results_first_and_never_a_running_one() ->
     large.finish(Outcome.OK, Usage())
     store.finished(large)
     assert store.get("op-100") is None and store.get("large") is large and store.get("running") is running
+
+
+def test_the_session_that_holds_most_gives_up_its_results_first() -> None:
+    """All sessions together have a bound: one that floods loses its own results, never a neighbour's. The ended ones count no more."""
+    budget = Budget(10 * MIB)
+    quiet, loud = Store(budget), Store(budget)
+    keep(quiet, "small", MIB)
+    for number in range(20):
+        keep(loud, f"large-{number}", 2 * MIB)
+
+    assert quiet.get("small") is not None and loud.get("large-19") is not None and loud.get("large-0") is None
+    assert budget.used_bytes == quiet.size + loud.size <= 10 * MIB
+    assert loud.lose(errors.SessionLost("over")) >= 8 * MIB and loud.lose(errors.SessionLost("over")) == 0
+    assert budget.used_bytes == quiet.size
+
+
+def test_results_that_nobody_has_read_go_last() -> None:
+    budget = Budget(10 * MIB)
+    store = Store(budget)
+    unread = keep(store, "unread", 4 * MIB, is_asynchronous=True)
+    for number in range(5):
+        keep(store, f"read-{number}", 3 * MIB)
+
+    assert store.get("unread") is unread and budget.used_bytes == store.size <= 10 * MIB
+    store.read(unread)
+    keep(store, "last", 4 * MIB)
+    assert store.get("last") is not None and budget.used_bytes == store.size <= 10 * MIB
+
+
+async def test_calls_that_wait_have_a_bound_in_bytes(keeper: Keeper) -> None:
+    """Not only in number: sixty-four programs of eight megabytes would be half a gigabyte of one session's."""
+    alice, _ = await keeper.session("python", "alice")
+    large = ExecutionSpec("print " + "x" * 7 * MIB)
+    alice.submit(ExecutionSpec("sleep 30"))
+    waiting = [alice.submit(large) for _ in range(4)]
+
+    with pytest.raises(errors.SessionBusy):
+        alice.submit(large)
+    waiting.append(alice.submit(ExecutionSpec("print small")))
+    assert await alice.cancel_all() == 6
+    assert {record.status for record in waiting} == {Status.CANCELED}
+
+
+def keep(store: Store, operation_id: str, size: int, *, is_asynchronous: bool = False) -> Record:
+    record = record_of(operation_id, is_asynchronous=is_asynchronous)
+    store.add(record)
+    record.value = b"x" * size
+    record.finish(Outcome.OK, Usage())
+    store.finished(record)
+    return record
 
 
 def test_a_result_does_not_keep_the_program_it_came_from() -> None:

@@ -34,6 +34,7 @@ from carrel.host import door
 from carrel.host.service import Service
 from carrel.models import PoolStatus
 from carrel.pulse import Pulse
+from carrel.sessions.budget import results_bytes
 from carrel.sessions.keeper import Keeper
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ async def serve(given: Inheritance) -> None:
     choice = await select.choose(given.config, log.info, launcher)
     levels = select.Levels(choice, given.config, log.info, launcher)
     maximum = capacity.sandboxes(given.config.maximum_sandboxes)
-    async with Keeper(levels.backends, maximum, levels.find) as keeper:
+    results = results_bytes(capacity.memory_bytes())
+    async with Keeper(levels.backends, maximum, levels.find, results) as keeper:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
         errors = [status.error for status in statuses.values() if status.error]

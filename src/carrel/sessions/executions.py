@@ -35,6 +35,10 @@ class Order:
     variables: bytes
     fields: Header
 
+    @property
+    def size(self) -> int:
+        return len(self.code) + len(self.variables)
+
     @classmethod
     def of(cls, spec: ExecutionSpec) -> Order:
         """`spec`, whose texts may hold halves of surrogate pairs."""
@@ -189,7 +193,7 @@ def _likeness(spec: ExecutionSpec, order: Order) -> int:
 
 def _remembered(spec: ExecutionSpec, order: Order) -> ExecutionSpec:
     """`spec` without a long program, which the order has: records are kept by the hundred, and a program may have megabytes."""
-    if len(order.code) + len(order.variables) <= SHORT:
+    if order.size <= SHORT:
         return spec
     return replace(spec, code="", variables=None, shell=spec.shell and ShellCommand())
 

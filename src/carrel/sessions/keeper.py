@@ -24,6 +24,7 @@ from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
 from carrel.errors import PoolNotFound, RequestInvalid, RequestNotSupported, SandboxStartFailed, SessionNotFound
 from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network, PoolSpec, PoolStatus, SessionView
+from carrel.sessions.budget import LEAST_BYTES, Budget
 from carrel.sessions.bulletin import Bulletin
 from carrel.sessions.link import POOL_DELETED
 from carrel.sessions.places import Places
@@ -43,12 +44,17 @@ class Keeper:
         backends: Mapping[Level, Backend],
         maximum: int = sys.maxsize,
         find_level: Callable[[PoolSpec], Awaitable[Level]] | None = None,
+        results_bytes: int = LEAST_BYTES,
     ) -> None:
-        """`maximum`: sandboxes of all pools together. `find_level` says which level a pool gets, of backends that are there then; raises
-        SandboxStartFailed where there is none for it. Without it pools come with theirs."""
+        """`maximum`: sandboxes of all pools together; `results_bytes`: what the results of all sessions may hold.
+
+        `find_level` says which level a pool gets, of backends that are there then; raises SandboxStartFailed where there is none for it.
+        Without it pools come with theirs.
+        """
         self._backends = backends
         self._find_level = find_level or self._level_as_defined
         self._places = Places(maximum)
+        self._budget = Budget(results_bytes)
         self._rooms: dict[str, Room] = {}
         self._draining: list[Room] = []  # of pools that were moved to another level, until their last session ends
         self._changing: WeakValueDictionary[str, asyncio.Lock] = (
@@ -160,7 +166,7 @@ class Keeper:
         """In the place of the one that there is."""
         self._forget_empty()
         bulletin = self._vacate(spec.name)
-        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places, bulletin)
+        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places, self._budget, bulletin)
         room.pool.elsewhere = lambda: sum(len(each.pool.live) for each in self._drained(spec.name))
         room.open()
         return room

@@ -17,8 +17,10 @@ from typing import Any
 
 from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
-from carrel.models import ImageInfo, NoticeKind, PoolSpec, PoolStatus, SessionView
+from carrel.guest.linux import give_back_memory
+from carrel.models import MIB, ImageInfo, NoticeKind, PoolSpec, PoolStatus, SessionView
 from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
+from carrel.sessions.budget import Budget
 from carrel.sessions.bulletin import Bulletin
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import DELETED
@@ -30,6 +32,8 @@ from carrel.sessions.tasks import Tasks
 
 # Between an allocation and the start that replaces it, where nobody waits for that: the new session's first call goes first.
 REFILL_PAUSE_S = 0.005
+MUCH_BYTES = 4 * MIB  # of results that go with their session: their memory goes back to the machine
+FORGOTTEN_S = 1.0  # until nobody holds them any more
 CLOSE_START_S = 1.0  # a start that is under way when the pool closes
 
 _PATH = re.compile(r"(?: (?:from|in|at|to))? ?/.*", re.DOTALL)  # with all that follows it in a line of progress
@@ -84,12 +88,19 @@ class Moved(Exception):
 
 class Room:
     def __init__(
-        self, spec: PoolSpec, backend: Backend, tasks: Tasks, places: Places, bulletin: Bulletin | None = None
+        self,
+        spec: PoolSpec,
+        backend: Backend,
+        tasks: Tasks,
+        places: Places,
+        budget: Budget,
+        bulletin: Bulletin | None = None,
     ) -> None:
         """`bulletin` is that of the room whose place this one takes, for those who read it already."""
         self.pool = Pool(spec, free=places.free)
         places.share(self.pool, self._do)
         self._places = places
+        self._budget = budget
         self.backend = backend
         self.sessions: dict[str, Session] = {}  # in the order of their allocation
         self.is_settled = asyncio.Event()  # the first sandbox of the present definition is warm, or has failed
@@ -328,7 +339,7 @@ class Room:
     def _assign(self, live: Live) -> None:
         guest = self._guests[live.slot]
         guest.step(SandboxEvent.ASSIGNED)
-        session = Session(guest, self.pool.spec, Seat(self, live), self._tasks)
+        session = Session(guest, self.pool.spec, Seat(self, live), self._tasks, self._budget)
         guest.on_gone = partial(self._gone_live, live)
         self.sessions[live.identifier] = session
         log.info("session allocated", extra=self._names(live, guest))
@@ -338,7 +349,9 @@ class Room:
 
     def _end(self, live: Live, reason: str) -> None:
         session = self.sessions.pop(live.identifier)
-        session.end(reason)
+        if session.end(reason) >= MUCH_BYTES:
+            loop = asyncio.get_running_loop()
+            loop.call_later(FORGOTTEN_S, loop.run_in_executor, None, give_back_memory)
         log.info("session ended", extra={**self._names(live, session.guest), "reason": reason})
         self.bulletin.post(NoticeKind.ENDED, session.seat.view(), reason)
         self._kill(live.slot, reason)  # here, so that file calls under way are told the same reason

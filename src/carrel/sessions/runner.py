@@ -23,6 +23,7 @@ from collections import deque
 from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, RequestInvalid, SessionBusy, SessionLost
 from carrel.models import MIB, ContainerType, ExecutionSpec, Outcome, PoolSpec, Usage
 from carrel.sessions import outcomes
+from carrel.sessions.budget import Budget
 from carrel.sessions.executions import CANCELED, TIMED_OUT, Order, Record, restarted
 from carrel.sessions.guest import Guest
 from carrel.sessions.seat import Seat
@@ -32,6 +33,7 @@ from carrel.sessions.streams import Caps, Run
 from carrel.sessions.tasks import Tasks
 
 QUEUE = 64
+QUEUE_BYTES = 32 * MIB  # of code and variables that wait
 CODE_BYTES = 8 * MIB  # what an agent takes, of code and of variables each
 NAMES_BYTES = 32 * 1024  # of the variables that are asked for
 GRACE_S = 1.0  # between the interrupt and the kill
@@ -47,11 +49,11 @@ log = logging.getLogger(__name__)
 class Runner:
     """Owned by its session. `state` is the session's."""
 
-    def __init__(self, guest: Guest, spec: PoolSpec, seat: Seat, tasks: Tasks) -> None:
+    def __init__(self, guest: Guest, spec: PoolSpec, seat: Seat, tasks: Tasks, budget: Budget) -> None:
         self.guest = guest
         self.state = SessionState.IDLE
         self.environment = NO_ENVIRONMENT  # a JSON object
-        self.store = Store()
+        self.store = Store(budget)
         self._meter = guest.sandbox.meter
         self._spec = spec
         self._seat = seat
@@ -81,7 +83,8 @@ class Runner:
         record = Record(spec, order, time.monotonic())
         if spec.operation_id is not None and (known := self.store.repeated(record)) is not None:
             return known
-        if len(self._queue) >= QUEUE:
+        waiting = sum(each.order.size for each in self._queue if each.order is not None)
+        if len(self._queue) >= QUEUE or (self._queue and waiting + order.size > QUEUE_BYTES):
             raise SessionBusy("Too many calls are waiting for this session.", headers={"Retry-After": "1"})
         if spec.is_asynchronous and self.store.is_full_of_unread:
             raise SessionBusy("Too many results of this session have not been read.", headers={"Retry-After": "5"})
@@ -145,17 +148,17 @@ class Runner:
         self.environment = document
         await self.guest.link.environment(document)
 
-    def end(self, error: SessionLost) -> None:
-        """The session has ended: lose what is under way. Safe to call again."""
+    def end(self, error: SessionLost) -> int:
+        """The session has ended: lose what is under way. The bytes of results that go with it. Safe to call again."""
         if self.state is SessionState.ENDED:
-            return
+            return 0
         self._step(SessionEvent.ENDED)
         self._lost = error
         self._cancel_deadline()
         self._stopped.set()
         self._queue.clear()
         self._run = None
-        self.store.lose(error)
+        return self.store.lose(error)
 
     def check(self) -> None:
         """Raises SessionLost where the session has ended."""

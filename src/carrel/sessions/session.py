@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from carrel.errors import SessionExists
 from carrel.models import ANYTHING, Condition, ExecutionSpec, FileChange, FileInfo, PoolSpec
+from carrel.sessions.budget import Budget
 from carrel.sessions.executions import Record
 from carrel.sessions.guest import Guest
 from carrel.sessions.link import lost
@@ -32,10 +33,10 @@ class Reading:
 class Session:
     """Owned by the keeper, which kills the guest when the session ends."""
 
-    def __init__(self, guest: Guest, spec: PoolSpec, seat: Seat, tasks: Tasks) -> None:
+    def __init__(self, guest: Guest, spec: PoolSpec, seat: Seat, tasks: Tasks, budget: Budget) -> None:
         self.guest = guest
         self.seat = seat
-        self._runner = Runner(guest, spec, seat, tasks)
+        self._runner = Runner(guest, spec, seat, tasks, budget)
 
     @property
     def state(self) -> SessionState:
@@ -147,9 +148,11 @@ class Session:
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
-    def end(self, reason: str) -> None:
-        """Lose what is under way. Called by the keeper only, which then kills the guest. Safe to call again."""
-        self._runner.end(lost(reason))
+    def end(self, reason: str) -> int:
+        """Lose what is under way; the bytes of results that go too. Called by the keeper only, which then kills the guest.
+        Safe to call again.
+        """
+        return self._runner.end(lost(reason))
 
     @contextlib.contextmanager
     def _call(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 from carrel.errors import CarrelError, ExecutionConflict
 from carrel.models import MIB
+from carrel.sessions.budget import Budget
 from carrel.sessions.executions import Record
 
 KEPT = 100  # finished executions of a session
@@ -40,7 +41,9 @@ class _Shelf:
 
 
 class Store:
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        budget.join(self)
+        self._budget = budget
         self._records: dict[str, Record] = {}  # in the order in which they were asked for
         self._finished = _Shelf()
         self._unread = _Shelf()  # of those that nobody waited for
@@ -54,6 +57,11 @@ class Store:
         if known is not None and known.likeness != record.likeness:
             raise ExecutionConflict("This operation-id was used in this session before, with another request.")
         return known
+
+    @property
+    def size(self) -> int:
+        """Bytes of the finished ones."""
+        return self._finished.size + self._unread.size
 
     @property
     def is_full_of_unread(self) -> bool:
@@ -71,6 +79,7 @@ class Store:
             self._keep(record)
             return
         self._unread.put(record)
+        self._budget.changed(self, record.size)
         while self._unread.size > UNREAD_BYTES and len(self._unread.records) > 1:
             log.warning("a session's unread results are too large together; the oldest is forgotten")
             self._forget(self._unread)
@@ -78,6 +87,7 @@ class Store:
     def read(self, record: Record) -> None:
         """Somebody has its result now."""
         if self._unread.take(record.id) is not None:
+            self._budget.changed(self, -record.size)
             self._keep(record)
 
     def page(self, skip: int, limit: int) -> tuple[list[Record], int]:
@@ -85,13 +95,25 @@ class Store:
         records = [record for record in self._records.values() if not record.spec.is_fleeting]
         return records[skip : skip + limit], len(records)
 
-    def lose(self, error: CarrelError) -> None:
+    def give_up(self) -> None:
+        """All sessions together hold too much, and this one most: forget its oldest result, one that nobody has read only where it must."""
+        if not self._finished.records:
+            log.warning("the sessions' results are too large together; one that nobody has read is forgotten")
+        self._forget(self._finished if self._finished.records else self._unread)
+
+    def lose(self, error: CarrelError) -> int:
+        """The session has ended. The bytes of results that go with it."""
         for record in self._records.values():
             record.lose(error)
+        freed = self._budget.leave(self)
+        # Let go here: whatever refers to an ended session in a circle is collected rarely, and results may be large.
+        self._records, self._finished, self._unread = {}, _Shelf(), _Shelf()
+        return freed
 
     def _keep(self, record: Record) -> None:
         shelf = self._finished
         shelf.put(record)
+        self._budget.changed(self, record.size)
         while len(shelf.records) > KEPT or (shelf.size > KEPT_BYTES and len(shelf.records) > 1):
             self._forget(shelf)
 
@@ -99,3 +121,4 @@ class Store:
         oldest = shelf.take()
         if oldest is not None:
             del self._records[oldest.id]
+            self._budget.changed(self, -oldest.size)
