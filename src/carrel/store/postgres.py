@@ -21,6 +21,7 @@ from carrel.store.troubles import StoreError
 LOCK = "LOCK TABLE meta IN EXCLUSIVE MODE"  # before any query: the transaction sees what was committed until it had the lock
 
 _CONNECT_S = 5
+_CAN_LEAVE_CERTIFICATES = 160_000  # libpq knows sslcertmode; the one that psycopg[binary] brings does
 _DEFAULTS = {
     "application_name": "carrel",
     "connect_timeout": str(_CONNECT_S),
@@ -41,7 +42,7 @@ def engine(address: str) -> sql.Engine:
     """An engine that has connected once. Raises StoreError where it cannot."""
     name = store_address.shown(address)
     given = {**_DEFAULTS, **store_address.options(address)}
-    if not {"sslcert", "sslcertmode"} & given.keys():
+    if not {"sslcert", "sslcertmode"} & given.keys() and psycopg.pq.version() >= _CAN_LEAVE_CERTIFICATES:
         given["sslcertmode"] = "disable"  # else libpq looks for ~/.postgresql, and fails where it may not even look
     try:
         first = _connect(address, given)
