@@ -19,6 +19,7 @@ from carrel.server import exchange, stream, telling
 from carrel.server.asgi import Message
 from carrel.server.call import Call
 from carrel.server.exchange import CallerGone, Exchange
+from carrel.server.pools import Pools
 from carrel.server.request import decode_target
 from carrel.wire.versions import decode_version
 
@@ -64,6 +65,7 @@ def call_of(caller: Caller, method: str = "POST") -> Call:
         PoolSpec("p"),
         cast(HostLink, None),
         str,
+        cast(Pools, None),
     )
 
 

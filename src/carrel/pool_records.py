@@ -7,13 +7,14 @@ Whoever may write pools over ARM could read the server's files otherwise, or run
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 
 from carrel.config import Config
 from carrel.models import PoolSpec
 from carrel.pool_secrets import PoolSecrets
 from carrel.pool_settings import ConfigError, flatten, parse_pool
-from carrel.store.records import PoolRecord
+from carrel.store.records import PoolRecord, Stamp
 
 MCP_KEY_BYTES = 24
 
@@ -53,6 +54,12 @@ def _check_operators(spec: PoolSpec, known: PoolSpec | None, config: Config) -> 
         )
     if spec.asked is not None and spec.asked.rank < spec.minimum.rank:
         raise ConfigError(f"{where} carrel.isolation: '{spec.asked}' is below the pool's minimum, '{spec.minimum}'")
+
+
+def with_property(record: PoolRecord, name: str, value: object, stamp: Stamp) -> PoolRecord:
+    """The record with another value of the property `carrel.NAME`."""
+    properties = {**record.properties, "carrel": {**record.properties.get("carrel", {}), name: value}}
+    return replace(record, properties=properties, modified=stamp, etag=secrets.token_hex(16))
 
 
 def secrets_of(record: PoolRecord, spec: PoolSpec, known: PoolSecrets) -> PoolSecrets:

@@ -294,8 +294,8 @@ def _only(allowed: str) -> Callable[[str, Any], None]:
 
 
 def _image(where: str, value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", value):
-        raise refused(where, value, "the name of an image: lower-case letters, digits and hyphens")
+    if not isinstance(value, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}(@[0-9a-f]{6,64})?", value):
+        raise refused(where, value, "an image's name, of lower-case letters, digits and hyphens, or NAME@HASH")
     return value
 
 

@@ -43,7 +43,7 @@ def show(pool: str, output: str, state: str | None) -> None:
 def replace(pool: str, rules: tuple[str, ...], output: str, state: str | None) -> None:
     """Put RULEs in the place of a pool's egress list; none allows nothing.
 
-    It holds at once, for live sessions too, until the server is restarted: the configuration file is what lasts.
+    It holds at once, for live sessions too, and the pool keeps it.
     """
     with failures(), operator(pool, state) as client:
         found = client.set_egress(rules)

@@ -89,7 +89,7 @@ def show_pool(name: str, output: str, state: str | None) -> None:
 def update_pool(name: str, image_name: str, output: str, state: str | None) -> None:
     """Move a pool to another image, or to the newest build of its own. Live sessions keep theirs.
 
-    It holds until the server is restarted: the configuration file is what lasts.
+    The pool keeps it, over restarts too.
     """
     with failures(), operator(name, state) as client:
         found = client.set_image(image_name)

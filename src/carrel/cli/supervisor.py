@@ -14,22 +14,23 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from carrel import pool_secrets, seeds
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
-from carrel.cli import endpoints
+from carrel.cli import endpoints, kept
 from carrel.cli.changes import LOOK_S, Changes
 from carrel.cli.children import Child, ChildError, ending
+from carrel.cli.kept import Kept
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts, listen, port_of
 from carrel.cli.spawners import Spawners
 from carrel.cli.statefolder import exclusive, write_connection
 from carrel.config import Config
 from carrel.storage import TOKEN_TTL_S, State
-from carrel.store import PoolRecord, Store, StoreError
+from carrel.store import StoreError
 
 STOP_DEADLINE_S = 10.0  # for gateway and host together
 _CLEANUP_S = 2.0  # what a spawner gets at least, once its host has ended
@@ -61,7 +62,7 @@ class Supervisor:
     _children: dict[str, Child] = field(init=False, default_factory=dict)
     _spawners: Spawners | None = field(init=False, default=None)
     _secrets: dict[str, pool_secrets.PoolSecrets] = field(init=False, default_factory=dict, repr=False)
-    _sown: seeds.Sown = field(init=False, repr=False)
+    _kept: Kept = field(init=False, repr=False)
 
     async def run(self) -> int:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
@@ -70,7 +71,8 @@ class Supervisor:
             pool_secrets.forget(self.config.pools)
             os.environ.pop("CARREL_STORE", None)  # it may hold a password, and goes to the gateway by its pipe
             self._state = State(self.config.state)
-            self._sown = self._sow()
+            self._kept = Kept.open(self.config, self._state)
+            opened.callback(self._kept.close)
             self._changes = Changes(self.config, self._state)
             opened.callback(self._changes.close)
             self._http = _opened(opened, listen(http_hosts(self.config), self.config.port, "port"))
@@ -89,24 +91,6 @@ class Supervisor:
                     await self._stop()
         return 0
 
-    def _sow(self) -> seeds.Sown:
-        """What the configuration says goes to the store; what the store has is what is served. Raises StoreError."""
-        with self._store() as store:
-            with store.transaction() as books:
-                sown = seeds.sow(books, self.config, self._state.mcp_key, time.time())
-            for record in sown.pools:
-                self._state.forget_mcp_key(record.id.name)
-        return sown
-
-    def _records(self) -> Sequence[PoolRecord]:
-        with self._store() as store, store.transaction() as books:
-            return books.pools.list()
-
-    @contextlib.contextmanager
-    def _store(self) -> Iterator[Store]:
-        with contextlib.closing(Store.open(self.config.store_url, self._state.store_keys())) as store:
-            yield store
-
     async def _serve(self) -> None:
         await self._start_host()
         await self._start_gateway()
@@ -114,7 +98,7 @@ class Supervisor:
         await self._watch()
 
     async def _start_host(self) -> None:
-        config = seeds.served(self.config, self._sown.pools)
+        config = seeds.served(self.config, self._kept.sown.pools)
         self._spawners = spawners = Spawners(Setup.of(config))
         uid = ids.service(self.config.state, "host")
         if uid is None and os.geteuid() == 0:
@@ -122,7 +106,7 @@ class Supervisor:
             log.warning("root may not become other users here: host and gateway stay root", extra={"what_to_do": hint})
         message = {
             "config": config.to_json(),
-            "has_to_serve": self._sown.is_as_written,
+            "has_to_serve": self._kept.sown.is_as_written,
             "uid": uid,
             "gateway_uid": ids.service(self.config.state, "gateway"),
             "supervisor_fd": spawners.host_fd,
@@ -153,7 +137,7 @@ class Supervisor:
         """Keep a gateway running and the token in connection.json fresh until cancelled. Raises HostDied."""
         async with asyncio.TaskGroup() as tasks:
             others = [tasks.create_task(self._watch_gateway()), tasks.create_task(self._refresh())]
-            others.append(tasks.create_task(self._follow()))
+            others += [tasks.create_task(self._follow()), tasks.create_task(self._follow_pools())]
             status = await self._children["host"].wait()
             for task in others:
                 task.cancel()
@@ -196,6 +180,15 @@ class Supervisor:
                 self._republish()
             self._changes.resend()
 
+    async def _follow_pools(self) -> None:
+        while True:
+            await asyncio.sleep(kept.LOOK_S)
+            try:
+                if await self._kept.look():
+                    self._republish()
+            except StoreError as error:
+                log.debug("the store does not answer", extra={"why": str(error)})
+
     def _republish(self) -> None:
         """A full disk or a store that is away must not end the sessions: the file that is there stays."""
         try:
@@ -206,7 +199,7 @@ class Supervisor:
     def _publish(self) -> Connection:
         pids = {"supervisor": os.getpid(), **{name: child.pid for name, child in self._children.items()}}
         ports = (port_of(self._http), port_of(self._https))
-        fields = endpoints.connection(self.config, self._state, self._records(), *ports, pids)
+        fields = endpoints.connection(self.config, self._state, self._kept.records, *ports, pids)
         write_connection(self.config.state, fields)
         return fields
 

@@ -37,7 +37,7 @@ class AsyncClient(AsyncFiling):
         return await self._send(calls.image())
 
     async def set_image(self, name: str) -> Image:
-        """Move the pool to another image, built first where it is missing: for new sessions, until the server is restarted."""
+        """Move the pool to another image, built first where it is missing: for new sessions."""
         return await self._send(calls.set_image(name))
 
     async def egress(self) -> Egress:
@@ -45,7 +45,7 @@ class AsyncClient(AsyncFiling):
         return await self._send(calls.egress())
 
     async def set_egress(self, rules: Sequence[str]) -> Egress:
-        """Put `rules` in the place of the pool's egress list: at once, for live sessions too, until the server is restarted."""
+        """Put `rules` in the place of the pool's egress list: at once, for live sessions too."""
         return await self._send(calls.set_egress(rules))
 
     async def test_egress(self, host: str, port: int = 443) -> EgressTest:

@@ -37,7 +37,7 @@ class Client(Filing):
         return self._send(calls.image())
 
     def set_image(self, name: str) -> Image:
-        """Move the pool to another image, built first where it is missing: for new sessions, until the server is restarted."""
+        """Move the pool to another image, built first where it is missing: for new sessions."""
         return self._send(calls.set_image(name))
 
     def egress(self) -> Egress:
@@ -45,7 +45,7 @@ class Client(Filing):
         return self._send(calls.egress())
 
     def set_egress(self, rules: Sequence[str]) -> Egress:
-        """Put `rules` in the place of the pool's egress list: at once, for live sessions too, until the server is restarted."""
+        """Put `rules` in the place of the pool's egress list: at once, for live sessions too."""
         return self._send(calls.set_egress(rules))
 
     def test_egress(self, host: str, port: int = 443) -> EgressTest:

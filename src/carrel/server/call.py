@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
@@ -9,9 +10,12 @@ from urllib.parse import quote, urlencode
 from carrel.errors import RequestInvalid
 from carrel.host.hostlink import HostLink
 from carrel.models import Condition, PoolSpec, SessionView
+from carrel.pool_records import with_property
 from carrel.pool_secrets import NO_SECRETS, PoolSecrets
 from carrel.server.exchange import Exchange, Headers
+from carrel.server.pools import Pools
 from carrel.server.request import Target
+from carrel.store import Stamp
 from carrel.wire import names
 from carrel.wire.conditions import decode_condition
 from carrel.wire.times import timestamp
@@ -30,6 +34,7 @@ class Call:
     pool: PoolSpec
     link: HostLink
     digest: Callable[[str], str]  # of an identifier, for the log
+    pools: Pools  # for what changes the pool
     secrets: PoolSecrets = NO_SECRETS  # of the pool
     argument: str = (
         ""  # what stands in the path after the route's fixed words, decoded: a file's name, an execution's id
@@ -44,6 +49,12 @@ class Call:
         self.exchange.caller()[0].require_identifier(identifier)
         self.exchange.session = self.digest(identifier)
         return identifier
+
+    async def keep(self, name: str, value: object) -> None:
+        """What the host has changed about the pool is to outlast it: write it into the record, as `carrel.NAME` of its properties."""
+        principal, _ = self.exchange.caller()
+        stamp = Stamp(principal.name or principal.id, principal.kind, time.time())
+        await self.pools.amend(self.pool.name, lambda record: with_property(record, name, value, stamp))
 
     def directory(self) -> str:
         """The `path` parameter, relative to /mnt/data."""

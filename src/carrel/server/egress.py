@@ -14,9 +14,11 @@ async def show(call: Call) -> None:
 
 
 async def replace(call: Call) -> None:
-    """`PUT .carrel/egress`: from now on and for sessions that live, until the server is restarted."""
+    """`PUT .carrel/egress`: from now on and for sessions that live."""
     allow = decode_policy(await call.exchange.body(_MAX_BODY))
-    await call.exchange.reply(200, encode_policy(await call.link.set_egress(call.pool.name, allow)))
+    policy = await call.link.set_egress(call.pool.name, allow)
+    await call.keep("egress", {"allow": list(allow)})
+    await call.exchange.reply(200, encode_policy(policy))
 
 
 async def test(call: Call) -> None:

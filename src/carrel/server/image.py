@@ -14,6 +14,8 @@ async def show(call: Call) -> None:
 
 
 async def replace(call: Call) -> None:
-    """`PUT .carrel/image`: for new sessions, until the server is restarted; answers when they get it."""
+    """`PUT .carrel/image`: for new sessions; answers when they get it."""
     name = decode_image(await call.exchange.body(_MAX_BODY))
-    await call.exchange.reply(200, encode_image(await call.link.set_image(call.pool.name, name)))
+    image = await call.link.set_image(call.pool.name, name)
+    await call.keep("image", name)
+    await call.exchange.reply(200, encode_image(image))

@@ -150,12 +150,18 @@ class Pools:
             self._work(pool.key)
             return pool
 
-    async def amend(self, pool: Pool, change: Callable[[PoolRecord], PoolRecord]) -> Pool:
-        """A change that the host has made already, and that is to outlast it. Raises PoolNotFound where the pool went meanwhile."""
-        async with self._change(pool.key):
-            record = change(self.find(pool.record.id).record)
+    async def amend(self, pool: Pool | str, change: Callable[[PoolRecord], PoolRecord]) -> Pool:
+        """A change of what is kept of a pool (or of the one with a key). Raises PoolNotFound where it went meanwhile."""
+        key = pool if isinstance(pool, str) else pool.key
+        async with self._change(key):
+            found = self._by_key.get(key)
+            if found is None or found.record.state == "Deleting":
+                raise PoolNotFound("This session pool has been deleted meanwhile.")
+            record = change(found.record)
             await self._store.run(lambda books: books.pools.put(record))
-            return self._set(record)
+            amended = self._set(record)
+            self._work(key)
+            return amended
 
     async def delete(self, id: PoolId) -> bool:
         """Its sessions end. Returns once it is kept that the pool is to go; False where there was none."""
@@ -188,6 +194,12 @@ class Pools:
         for key in gone:
             self._forget(key)
             self._work(key)
+
+    def resume(self) -> None:
+        """Go on with what was given up half-way."""
+        for key, pool in list(self._by_key.items()):
+            if pool.record.state in ("InProgress", "Deleting"):
+                self._work(key, again=False)
 
     def _check_put(self, found: Pool | None, if_etag: str | None) -> None:
         if found is not None and found.record.state == "Deleting":
@@ -231,10 +243,11 @@ class Pools:
 
     # -- the host follows --------------------------------------------------------------------------------------------
 
-    def _work(self, key: str) -> None:
-        """Have the pool's worker look at its record, again where it is at work already."""
+    def _work(self, key: str, *, again: bool = True) -> None:
+        """Have the pool's worker look at its record, `again` where it is at work already."""
         if (worker := self._workers.get(key)) is not None:
-            worker.changed.set()
+            if again:
+                worker.changed.set()
         elif self._group is not None:
             worker = self._workers[key] = Worker()
             worker.task = self._group.create_task(self._follow(key, worker), name=f"pool {key}")
@@ -253,8 +266,10 @@ class Pools:
                     continue
                 if not worker.changed.is_set():
                     return
-        except (CarrelError, StoreError) as error:  # the store is away, or a mistake of ours: the gateway serves on
+        except (CarrelError, StoreError) as error:  # the store is away: `resume` goes on
             log.error("a pool's state could not be kept", extra={"pool": key, "why": str(error)})
+        except Exception:  # a mistake of ours: the gateway serves on
+            log.exception("a pool could not be followed", extra={"pool": key})
         finally:
             del self._workers[key]
 

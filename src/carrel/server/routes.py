@@ -175,7 +175,18 @@ class DataPlane:
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version")) if route.is_versioned else NEWEST
         await handler(
-            Call(exchange, target, query, version, pool.spec, self._link, self._digest, pool.secrets, route.argument)
+            Call(
+                exchange,
+                target,
+                query,
+                version,
+                pool.spec,
+                self._link,
+                self._digest,
+                self._pools,
+                pool.secrets,
+                route.argument,
+            )
         )
 
 

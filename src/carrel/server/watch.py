@@ -31,6 +31,7 @@ class Watch:
             try:
                 await self._look_at_store()
                 await self._look_at_host()
+                self._pools.resume()
             except (CarrelError, StoreError) as error:
                 log.debug("pools are not looked after", extra={"why": str(error)})
 
