@@ -85,7 +85,7 @@ class PostgreSQL:
         places = ["-c", f"port={self.port}", "-c", f"unix_socket_directories={self.folder}"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [_program("postgres"), "-D", self._data, *settings, *places], user=self.user, stdout=log, stderr=log
+                [program("postgres"), "-D", self._data, *settings, *places], user=self.user, stdout=log, stderr=log
             )
         assert eventually(self._answers, timeout=20), (self.folder / "log").read_text()
 
@@ -107,11 +107,11 @@ class PostgreSQL:
         return str(self.folder / "data")
 
     def _run(self, name: str, *words: str) -> None:
-        done = subprocess.run([_program(name), *words], user=self.user, capture_output=True, text=True)
+        done = subprocess.run([program(name), *words], user=self.user, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
     folder = programs()
     assert folder is not None
     return str(folder / name)

@@ -14,8 +14,8 @@ from carrel.store import sqlite, tables
 from carrel.store.troubles import StoreError, reason
 from carrel.store.vault import Vault
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = max(file.name[:4] for file in (_MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
+MIGRATIONS = Path(__file__).parent / "migrations"
+HEAD = max(file.name[:4] for file in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 _LOCK = 0x43415252454C  # "CARREL": one Carrel at a time migrates a PostgreSQL
 _KEY_CHECK = "key check"
@@ -67,7 +67,7 @@ def _migrate(connection: sql.Connection) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
 

@@ -1,4 +1,7 @@
-"""The first schema. Frozen: what changes later is a migration of its own, and tests/store/0001.sql is a database made by this one."""
+"""The first schema. Frozen by its release: what changes later is a migration of its own, in a file of its own beside this one.
+
+tests/store/0001.*.sql are databases that this one made (tools/freeze_store.py).
+"""
 
 from __future__ import annotations
 
