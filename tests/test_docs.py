@@ -22,12 +22,13 @@ import click
 import pytest
 
 import evidence
-from carrel import arm_errors, errors
+from carrel import arm_errors, errors, graph_errors
 from carrel.cli import banner, cli
 from carrel.config import SETTINGS, Setting, load
 from carrel.models import Level
 from carrel.pool_settings import FIELDS
 from carrel.server.arm import routes as arm_routes
+from carrel.server.graph import routes as graph_routes
 from conftest import Server
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +115,19 @@ def test_every_error_code_of_the_control_plane_is_documented(code: str) -> None:
 def test_every_route_of_the_control_plane_is_documented(route: arm_routes.Route) -> None:
     """With its methods."""
     rows = [line for line in (REFERENCE / "arm.md").read_text().splitlines() if f"| `{route.pattern.text}` |" in line]
+
+    assert {method for row in rows for method in row.split(" | ")[0].strip("| ").split(", ")} == set(route.methods)
+
+
+@pytest.mark.parametrize("code", [each.code for each in graph_errors.ALL])
+def test_every_error_code_of_graph_is_documented(code: str) -> None:
+    assert f"`{code}`" in (REFERENCE / "errors.md").read_text()
+
+
+@pytest.mark.parametrize("route", graph_routes.ROUTES, ids=lambda route: route.pattern.text)
+def test_every_route_of_graph_is_documented(route: graph_routes.Route) -> None:
+    """With its methods."""
+    rows = [line for line in (REFERENCE / "graph.md").read_text().splitlines() if f"| `{route.pattern.text}` |" in line]
 
     assert {method for row in rows for method in row.split(" | ")[0].strip("| ").split(", ")} == set(route.methods)
 

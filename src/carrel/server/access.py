@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from carrel import roles
 from carrel.audiences import Plane
-from carrel.errors import AuthorizationFailed, Forbidden, HostUnavailable, Unauthorized
+from carrel.errors import AuthorizationFailed, Forbidden, StoreUnavailable, Unauthorized
 from carrel.store import PoolId, Stamp, Store, Transaction
 from carrel.store.records import Home
 
@@ -97,15 +97,21 @@ class Snapshot:
             decided = self._decided[key] = self._decide(ids, action, scope, is_data)
         return decided
 
+    def allows_somewhere(self, ids: frozenset[str], action: str) -> bool:
+        return any(role.allows(action) for _, role in self._rights(ids))
+
     def _decide(self, ids: frozenset[str], action: str, scope: str, is_data: bool) -> bool:
-        if ids & self._disabled:  # its own id, or a group's that nobody may use
-            return False
-        everyone = ids.union(*(self._groups.get(each, frozenset()) for each in ids)) - self._disabled
         return any(
-            roles.covers(above, scope) and role.allows(action, is_data=is_data)
-            for each in everyone
-            for above, role in self._of.get(each, ())
+            roles.covers(above, scope) and role.allows(action, is_data=is_data) for above, role in self._rights(ids)
         )
+
+    def _rights(self, ids: frozenset[str]) -> Iterator[tuple[str, roles.RoleDefinition]]:
+        """Scopes and roles, its own and those of its groups. One that is disabled has none, and one of a group that is neither."""
+        if ids & self._disabled:
+            return
+        everyone = ids.union(*(self._groups.get(each, frozenset()) for each in ids)) - self._disabled
+        for each in everyone:
+            yield from self._of.get(each, ())
 
 
 class Access:
@@ -144,9 +150,18 @@ class Access:
             return False
         if principal.is_granted:
             return self._is_granted(principal, action, scope, is_data)
-        if self._age() > BELIEVED_S:
-            raise HostUnavailable("Rights cannot be looked up: the database of this server does not answer.")
+        self._require_fresh()
         return self._snapshot.allows(principal.ids, action, scope, is_data=is_data)
+
+    def may_somewhere(self, principal: Principal, action: str) -> bool:
+        """Whether it has the right to a management action at any scope at all."""
+        if principal.identifier is not None:
+            return False
+        if principal.is_granted:
+            named = (roles.role_named(name) for name in principal.granted_roles)
+            return any(role is not None and role.allows(action) for role in named)
+        self._require_fresh()
+        return self._snapshot.allows_somewhere(principal.ids, action)
 
     def require(self, principal: Principal, action: str, scope: str, *, is_data: bool = False) -> None:
         """Raises AuthorizationFailed, in the words of Azure, which people search for."""
@@ -166,6 +181,10 @@ class Access:
 
     def _scope_of(self, pool: str) -> str:
         return pool if pool.startswith("/") else PoolId(self._home.subscription, self._home.resource_group, pool).lower
+
+    def _require_fresh(self) -> None:
+        if self._age() > BELIEVED_S:
+            raise StoreUnavailable("Rights cannot be looked up: the database of this server does not answer.")
 
     def _age(self) -> float:
         return self._clock() - self._read_at

@@ -22,6 +22,8 @@ from carrel.server.authority.endpoint import Authority
 from carrel.server.authority.resources import Resources
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
+from carrel.server.graph.call import GraphServices
+from carrel.server.graph.plane import GraphPlane, is_graph
 from carrel.server.identity import Identity
 from carrel.server.issuers import OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
@@ -50,6 +52,7 @@ def build(
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host."""
     data = DataPlane(pools, link, state.digest, mcp)
     arm = ArmPlane(Services(config, state.tenant, store, access, pools))
+    graph = GraphPlane(GraphServices(config, state.tenant, store, access))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     identity = Identity(state, resources)
@@ -61,7 +64,7 @@ def build(
         "/metadata/identity/oauth2/token": identity.instance_metadata,
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts)
-    inside = Auth(Planes(data, arm), Verifier([own]), Keys(pools), access)
+    inside = Auth(Planes(data, arm, graph), Verifier([own]), Keys(pools), access)
     return Edge(OpenPaths(handlers, Authority(state, Directory(state), resources, inside)))
 
 
@@ -87,14 +90,20 @@ class OpenPaths:
 class Planes:
     """Which part of the API a path belongs to. Pools' endpoints come first, since most calls are theirs; what is nobody's is theirs too."""
 
-    def __init__(self, data: ASGIApp, arm: ASGIApp) -> None:
+    def __init__(self, data: ASGIApp, arm: ASGIApp, graph: ASGIApp) -> None:
         self._data = data
         self._arm = arm
+        self._graph = graph
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path: bytes = scope["raw_path"]
-        app = self._arm if decode_target(path) is None and is_arm(path) else self._data
-        await app(scope, receive, send)
+        await self._of(scope["raw_path"])(scope, receive, send)
+
+    def _of(self, path: bytes) -> ASGIApp:
+        if decode_target(path) is not None:
+            return self._data
+        if is_graph(path):
+            return self._graph
+        return self._arm if is_arm(path) else self._data
 
 
 class Health:

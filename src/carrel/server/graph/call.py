@@ -1,0 +1,58 @@
+"""One request to Graph, and what every handler of it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from carrel.config import Config
+from carrel.errors import RequestInvalid
+from carrel.graph_errors import GraphError
+from carrel.server.access import Access, Principal
+from carrel.server.exchange import Exchange
+from carrel.store import Store
+from carrel.wire import jsons
+
+MAX_BODY = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GraphServices:
+    """What Graph works on, once for all requests."""
+
+    config: Config
+    tenant: str
+    store: Store
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCall:
+    """`names` are those of the route's pattern, decoded; `query` has lower-case names; `base` is Graph's own address, for this caller."""
+
+    exchange: Exchange
+    names: Mapping[str, str]
+    query: Mapping[str, str]
+    services: GraphServices
+    base: str
+
+    @property
+    def principal(self) -> Principal:
+        return self.exchange.caller()[0]
+
+    async def body(self) -> Mapping[str, object]:
+        """The JSON object of the request. Raises GraphError."""
+        try:
+            return jsons.decode_object(await self.exchange.body(MAX_BODY))
+        except RequestInvalid as error:
+            raise GraphError(error.message, target=error.target) from error
+
+    def context(self, what: str) -> str:
+        """`@odata.context` of a reply."""
+        return f"{self.base}/$metadata#{what}"
+
+    async def reply(self, status: int, body: bytes = b"") -> None:
+        await self.exchange.reply(status, body)
+
+
+Handler = Callable[[GraphCall], Awaitable[None]]

@@ -1,0 +1,64 @@
+"""Every route of Graph: one table, from which requests are dispatched and documents are made."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from carrel.server.exchange import method_not_allowed
+from carrel.server.graph import lookups
+from carrel.server.graph.call import Handler
+from carrel.wire.arm_paths import Pattern
+
+_BY_APP = re.compile(r"(\w+)\(appId='([^']*)'\)", re.IGNORECASE)  # OData's alternate key
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A pattern below `/v1.0`, and its handlers by method."""
+
+    pattern: Pattern
+    methods: Mapping[str, Handler]
+
+    def handler(self, method: str) -> Handler:
+        """Raises MethodNotAllowed. HEAD is GET: the server leaves the body away."""
+        handler = self.methods.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            raise method_not_allowed(
+                self.pattern.text, method, {*self.methods, *({"HEAD"} if "GET" in self.methods else ())}
+            )
+        return handler
+
+
+def _route(text: str, methods: Mapping[str, Handler]) -> Route:
+    return Route(Pattern(text), methods)
+
+
+ROUTES: tuple[Route, ...] = (
+    _route("/v1.0/me", {"GET": lookups.me}),
+    _route("/v1.0/users", {"GET": lookups.users}),
+    _route("/v1.0/users/{id}", {"GET": lookups.user}),
+    _route("/v1.0/servicePrincipals", {"GET": lookups.service_principals}),
+    _route("/v1.0/servicePrincipals/{id}", {"GET": lookups.service_principal}),
+    _route("/v1.0/applications", {"GET": lookups.applications}),
+    _route("/v1.0/applications/{id}", {"GET": lookups.application}),
+    _route("/v1.0/groups", {"GET": lookups.groups}),
+    _route("/v1.0/groups/{id}", {"GET": lookups.group}),
+    _route("/v1.0/groups/{id}/members", {"GET": lookups.members}),
+    _route("/v1.0/directoryObjects/getByIds", {"POST": lookups.by_ids}),
+)
+
+
+def find(segments: list[str]) -> tuple[Route, Mapping[str, str]] | None:
+    """The route of a path and the names in it. `servicePrincipals(appId='…')` is `servicePrincipals/…`."""
+    spelled: list[str] = []
+    for each in segments:
+        match = _BY_APP.fullmatch(each)
+        spelled += [match[1], match[2]] if match else [each]
+    lower = [each.lower() for each in spelled]
+    for route in ROUTES:
+        names = route.pattern.match(spelled, lower)
+        if names is not None:
+            return route, names
+    return None
