@@ -41,6 +41,7 @@ pytest_plugins = (
     "evidence",
     "fortress",
     "listed",
+    "managed",
     "postgresql",
     "runtimes",
     "small_pool",

@@ -53,7 +53,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
 def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Path) -> None:
     """No setting is a flag only."""
     samples = {
-        "store": "postgresql://u@h/d",
+        "store": "postgresql://u@h/d", "extensions": "/srv/e",
         "state": "/srv/a", "images": "/srv/b", "host": "127.0.0.2", "port": "81", "tls-port": "82", "location": "here",
         "subscription": "11111111-2222-3333-4444-555555555555", "resource-group": "group", "isolation": "process",
         "tls-cert": "/srv/c", "tls-key": "/srv/k", "tls-name": "carrel.example,192.0.2.1", "insecure-http": "true", "key-days": "5",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from carrel.server import openapi
+from carrel.server import extensions, openapi
+from carrel.wire.openapi import opened
 from conftest import Server
 
+ROOT = Path(__file__).parents[1]
 DOCUMENT: dict[str, Any] = json.loads(openapi.document())
 OPERATIONS = [
     (method, path, operation)
@@ -26,6 +30,17 @@ def test_the_document_has_every_route_and_no_other(plane: openapi.Plane) -> None
     """A route without words is one that nobody finds; words without a route are a promise that is not kept."""
     assert plane.undescribed() == []
     assert plane.unserved() == []
+
+
+def test_the_open_paths_are_those_that_the_gateway_leaves_open() -> None:
+    """Read from the text of app.py, so that a new one cannot hide."""
+    tree = ast.parse((ROOT / "src/carrel/server/app.py").read_text())
+    tables = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)
+    ]
+    keys = {key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)}
+
+    assert keys | {extensions.INDEX, extensions.WHEEL} == set(opened.PATHS)
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -28,6 +28,8 @@ Isolation = Literal["auto"] | Level
 
 DEFAULT_POOLS = {kind.image: {"containerType": kind.value} for kind in ContainerType}
 
+_OPTIONAL_PATHS = ("tls_cert", "tls_key", "extensions")
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -57,6 +59,7 @@ class Config:
     rotate_minutes: float = 60
     log_level: str = "info"
     log_format: LogFormat = "text"
+    extensions: Path | None = None  # folder of wheels for Azure's command line
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of the pools, as written
     store: str = field(default="", repr=False)  # it may hold a password: show `store_address.shown` of it
@@ -73,7 +76,7 @@ class Config:
         return fields | {
             "state": str(self.state),
             "images": str(self.images),
-            **{name: str(path) if (path := fields[name]) else None for name in ("tls_cert", "tls_key")},
+            **{name: str(path) if (path := fields[name]) else None for name in _OPTIONAL_PATHS},
             "host": list(self.host),
             "tls_name": list(self.tls_name),
             "egress_allow_private": list(self.egress_allow_private),
@@ -85,7 +88,7 @@ class Config:
         """The other end of to_json."""
         pools = tuple(pool_from_json(each) for each in fields["pools"])
         paths = {"state": Path(fields["state"]), "images": Path(fields["images"])}
-        paths |= {name: Path(path) for name in ("tls_cert", "tls_key") if (path := fields[name])}
+        paths |= {name: Path(path) for name in _OPTIONAL_PATHS if (path := fields[name])}
         isolation = fields["isolation"] if fields["isolation"] == "auto" else Level(fields["isolation"])
         levels = {"isolation": isolation, "minimum": Level(fields["minimum"])}
         tuples = {name: tuple(fields[name]) for name in ("host", "tls_name", "egress_allow_private")}
@@ -350,6 +353,7 @@ SETTINGS: tuple[Setting, ...] = (
         "Private range that sessions with egress may reach; repeat for more.",
         is_list=True,
     ),
+    Setting("extensions", _path, "none", "DIR", "Folder of wheels that Azure's command line may install from here."),
     Setting(
         "log-level",
         _choice("debug", "info", "warning", "error"),

@@ -22,6 +22,7 @@ from carrel.server.authority.endpoint import Authority
 from carrel.server.authority.resources import Resources
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
+from carrel.server.extensions import Extensions
 from carrel.server.graph.call import GraphServices
 from carrel.server.graph.plane import GraphPlane, is_graph
 from carrel.server.identity import Identity
@@ -62,6 +63,7 @@ def build(
         "/metadata/endpoints": metadata.endpoints,
         "/msi/token": identity.app_service,
         "/metadata/identity/oauth2/token": identity.instance_metadata,
+        **Extensions.read(config.extensions).handlers(),
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts)
     inside = Auth(Planes(data, arm, graph), Verifier([own]), Keys(pools), access)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from carrel.wire.openapi.model import Operation, json_of
-from carrel.wire.openapi.schemas import OBJECT, TEXT, Schema, header, query, record
+from carrel.wire.openapi.model import Content, Operation, json_of
+from carrel.wire.openapi.schemas import OBJECT, TEXT, Schema, array, header, in_path, query, record
 
 _TOKEN = ("resource", "token-api-version", "client_id", "object_id", "mi_res_id")
 
@@ -14,6 +14,26 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Whether gateway and host answer.", {200: json_of("Message")}, errors=(503,), security=()
     ),
     ("GET", "/openapi.json"): Operation("This document.", {200: json_of("Document")}, security=()),
+    ("GET", "/metadata/endpoints"): Operation(
+        "Where control plane, authority and Graph are: for `az cloud register` and Terraform.",
+        {200: json_of("Cloud")},
+        ("token-api-version",),
+        errors=(400,),
+        security=(),
+    ),
+    ("GET", "/extensions/index.json"): Operation(
+        "The operator's own extensions of Azure's command line.",
+        {200: json_of("ExtensionIndex")},
+        errors=(400,),
+        security=(),
+    ),
+    ("GET", "/extensions/{file}"): Operation(
+        "One of their wheels.",
+        {200: Content({"application/octet-stream": "Bytes"})},
+        ("file",),
+        errors=(401, 404),
+        security=(),
+    ),
     ("GET", "/msi/token"): Operation(
         "A token for a process on this machine, as App Service's managed identity.",
         {200: json_of("IdentityToken")},
@@ -31,8 +51,32 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 PATHS = tuple(pattern for _method, pattern in OPERATIONS)
 
+_CLOUD = record(
+    {
+        "name": TEXT,
+        "portal": TEXT,
+        "authentication": OBJECT,
+        "resourceManager": TEXT,
+        "graphAudience": TEXT,
+        "microsoftGraphResourceId": TEXT,
+        "suffixes": OBJECT,
+    }
+)
+
 SCHEMAS: dict[str, Schema] = {
     "Document": record({"openapi": TEXT, "info": OBJECT, "paths": OBJECT}),
+    "ExtensionIndex": record(
+        {
+            "formatVersion": TEXT,
+            "extensions": {
+                "type": "object",
+                "additionalProperties": array(
+                    record({"downloadUrl": TEXT, "filename": TEXT, "metadata": OBJECT, "sha256Digest": TEXT})
+                ),
+            },
+        }
+    ),
+    "Cloud": {"anyOf": [_CLOUD, array(_CLOUD)]},
     "IdentityToken": record(
         {"access_token": TEXT, "expires_on": TEXT, "resource": TEXT, "token_type": TEXT},
         client_id=TEXT,
@@ -40,6 +84,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
 }
 PARAMETERS = {
+    "file": in_path("file"),
     "resource": query("resource", TEXT, is_required=True),
     "token-api-version": query("api-version", TEXT),
     "client_id": query("client_id", TEXT),
