@@ -42,6 +42,7 @@ pytest_plugins = (
     "fortress",
     "listed",
     "managed",
+    "management",
     "postgresql",
     "runtimes",
     "small_pool",

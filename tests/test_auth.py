@@ -29,6 +29,7 @@ from carrel.host.hostlink import HostLink
 from carrel.models import PoolSpec
 from carrel.server.access import Access
 from carrel.server.app import build
+from carrel.server.arm.group_deletion import Deletions
 from carrel.server.auth import Verifier
 from carrel.server.authorization.owners import seed
 from carrel.server.issuers import OwnIssuer
@@ -64,7 +65,7 @@ class Caller:
             seed(transaction, state.object_id, state.client_id, config.subscription)
         pools = pools_of(config, link, store)
         mcp = Mcp(pools, link, state.digest, Latecomers(None))
-        self._app = build(config, state, link, pools, mcp, store, Access(config, store))
+        self._app = build(config, state, link, pools, mcp, store, Access(config, store), Deletions(store, pools))
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

@@ -13,7 +13,7 @@ from dataclasses import replace
 from carrel.config import Config
 from carrel.models import PoolSpec
 from carrel.pool_secrets import PoolSecrets
-from carrel.pool_settings import ConfigError, flatten, parse_pool
+from carrel.pool_settings import ConfigError, flatten, parse_pool, table_of
 from carrel.store.records import PoolRecord, Stamp
 
 MCP_KEY_BYTES = 24
@@ -30,8 +30,9 @@ def spec_of(record: PoolRecord, config: Config) -> PoolSpec:
     key = record.id.key(config)
     known = next((pool for pool in config.pools if pool.name.lower() == key), None)
     asked = None if config.isolation == "auto" else config.isolation
-    spec = parse_pool(record.id.name, record.properties, asked, config.minimum)
-    if known is not None and spec.asked == known.asked and "carrel.minimum" not in flatten("", record.properties):
+    table = table_of(record.properties)
+    spec = parse_pool(record.id.name, table, asked, config.minimum)
+    if known is not None and spec.asked == known.asked and "carrel.minimum" not in flatten("", table):
         spec = replace(spec, minimum=known.minimum)
     _check_operators(spec, known, config)
     return replace(spec, name=key)

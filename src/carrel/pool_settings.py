@@ -67,14 +67,15 @@ def parse_pool(name: str, table: Mapping[str, Any], asked: Level | None, minimum
 
 
 def table_of(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a stored property bag `parse_pool` is for: the rest (MCP, an environment's id) is the control plane's.
+    """What of a stored property bag `parse_pool` is for: the rest (an environment's id) is the control plane's.
 
     More ready sessions than there may be are as many as there may be: Azure takes such a pool, and az's default of five asks for one.
     """
     found = _known(properties)
     scale = found.get("scaleConfiguration", {})
-    if "readySessionInstances" in scale and "maxConcurrentSessions" in scale:
-        scale["readySessionInstances"] = min(scale["readySessionInstances"], scale["maxConcurrentSessions"])
+    maximum = scale.get("maxConcurrentSessions")
+    if isinstance(maximum, int) and scale.get("readySessionInstances", PoolSpec("").ready) > maximum:
+        scale["readySessionInstances"] = maximum
     return found
 
 

@@ -41,6 +41,7 @@ from carrel.pool_secrets import PoolSecrets
 from carrel.pulse import Pulse
 from carrel.server.access import Access
 from carrel.server.app import build
+from carrel.server.arm.group_deletion import Deletions
 from carrel.server.asgi import ASGIApp
 from carrel.server.authorization.owners import seed
 from carrel.server.handover import Handover
@@ -148,13 +149,15 @@ def _servers(
     pools = Pools(given.config, link, store, given.secrets)
     pools.load(given.levels)
     mcp = Mcp(pools, link, state.digest, Latecomers(given.uid))
-    app = build(given.config, state, link, pools, mcp, store, access)
+    deletions = Deletions(store, pools)
+    app = build(given.config, state, link, pools, mcp, store, access, deletions)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()
     webhooks = Webhooks(pools, link, state.ca_bundle, is_wanted=any(pool.webhook for pool in given.config.pools))
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
-    return link, mcp, store, [pools.run, Watch(pools, link, store).run, webhooks.run, access.watch], servers
+    beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch]
+    return link, mcp, store, beside, servers
 
 
 async def _serve(

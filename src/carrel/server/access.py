@@ -100,6 +100,10 @@ class Snapshot:
     def allows_somewhere(self, ids: frozenset[str], action: str) -> bool:
         return any(role.allows(action) for _, role in self._rights(ids))
 
+    def has_any(self, ids: frozenset[str], scope: str) -> bool:
+        """Whether there is any role for them on the way to `scope`, or below it."""
+        return any(roles.covers(at, scope) or roles.covers(scope, at) for at, _ in self._rights(ids))
+
     def _decide(self, ids: frozenset[str], action: str, scope: str, is_data: bool) -> bool:
         return any(
             roles.covers(above, scope) and role.allows(action, is_data=is_data) for above, role in self._rights(ids)
@@ -171,6 +175,14 @@ class Access:
                 f"'{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your "
                 "credentials."
             )
+
+    def sees(self, principal: Principal, scope: str) -> bool:
+        """Whether it may know that there is something at `scope`: it has any right there, above or below."""
+        if principal.identifier is not None:
+            return False
+        if principal.is_granted:
+            return any(roles.role_named(name) is not None for name in principal.granted_roles)
+        return self._snapshot.has_any(principal.ids, scope)
 
     def _is_granted(self, principal: Principal, action: str, scope: str, is_data: bool) -> bool:
         named = (roles.role_named(name) for name in principal.granted_roles)

@@ -14,6 +14,7 @@ from carrel.server import openapi
 from carrel.server.access import Access
 from carrel.server.arm import metadata
 from carrel.server.arm.call import Services
+from carrel.server.arm.group_deletion import Deletions
 from carrel.server.arm.plane import ArmPlane, is_arm
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
@@ -49,10 +50,11 @@ def build(
     mcp: Mcp,
     store: Store,
     access: Access,
+    deletions: Deletions,
 ) -> ASGIApp:
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host."""
     data = DataPlane(pools, link, state.digest, mcp)
-    arm = ArmPlane(Services(config, state.tenant, store, access, pools))
+    arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
     graph = GraphPlane(GraphServices(config, state.tenant, store, access))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from carrel.arm_errors import LocationFixed, PropertyFixed, PropertyInvalid
+from carrel.pool_settings import ConfigError, parse_pool, table_of
 from carrel.store.records import PoolRecord
 from carrel.wire.arm_bags import at, merged, nested
 from carrel.wire.arm_properties import COOLDOWN, PROPERTIES, read
@@ -42,9 +43,18 @@ class Definition:
     secrets: Mapping[str, str] = field(repr=False)
 
     def equals(self, record: PoolRecord) -> bool:
-        """Whether a pool is this already."""
-        there = (record.location, dict(record.tags), {**_DEFAULTS, **record.properties}, dict(record.secrets))
-        return there == (self.location, dict(self.tags), {**_DEFAULTS, **self.properties}, dict(self.secrets))
+        """Whether a pool is this already; saying what is so by default changes nothing."""
+        there = (record.location, dict(record.tags), dict(record.secrets), _effect(record.properties))
+        return there == (self.location, dict(self.tags), dict(self.secrets), _effect(self.properties))
+
+
+def _effect(bag: Mapping[str, Any]) -> tuple[object, ...]:
+    """What a bag comes to, and what of it is only shown."""
+    try:
+        spec = parse_pool("pool", table_of(bag), None, None)
+    except ConfigError:
+        return (bag,)
+    return spec, bag.get("environmentId"), at(bag, "scaleConfiguration.readySessionInstances") or spec.ready
 
 
 def decode_put(body: Mapping[str, Any], version: str, own_location: str, current: PoolRecord | None) -> Definition:
@@ -61,7 +71,7 @@ def decode_put(body: Mapping[str, Any], version: str, own_location: str, current
     secrets = _secrets(given.pop("secrets", None) or {}, current, gathered)
     bag = _kept(given, version, current)
     _check_fixed(bag, current, gathered)
-    bag = {**_DEFAULTS, **bag}
+    bag = _with_defaults(bag)
     _check_ranges(bag, current, gathered)
     gathered.tell()
     return Definition(location, merged_tags({}, tags), bag, secrets)
@@ -80,7 +90,7 @@ def decode_patch(body: Mapping[str, Any], own_location: str, current: PoolRecord
     if "secrets" in given:
         secrets = _secrets(given.pop("secrets") or {}, current, gathered)
     given = {name: value for name, value in given.items() if not (name in _REQUIRED and value is None)}
-    bag = _with_operators(merged(current.properties, given), current)
+    bag = _with_operators(_with_defaults(merged(current.properties, given)), current)
     _check_fixed(bag, current, gathered)
     _check_ranges(bag, current, gathered)
     gathered.tell()
@@ -130,7 +140,7 @@ def _properties(given: Any, gathered: Gathered) -> dict[str, Any]:
         return {}
     bag = read(PROPERTIES, given, "properties", gathered)
     for name in _OPERATORS:
-        if at(bag.get("carrel") or {}, name) is not None:
+        if at(merged({}, bag.get("carrel") or {}), name) is not None:
             path = f"properties.carrel.{name}"
             gathered.add(PropertyFixed(f"'{path}' can be set in the server's configuration file only.", target=path))
     bag.pop("customContainerTemplate", None)
@@ -176,6 +186,12 @@ def _kept(given: dict[str, Any], version: str, current: PoolRecord | None) -> di
         if name in current.properties and given.get(name) is None:
             bag[name] = current.properties[name]
     return _with_operators(bag, current)
+
+
+def _with_defaults(bag: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not the configuration file's default, or is told wherever a pool is shown. A pool of the file has an MCP endpoint."""
+    mcp = {"isMcpServerEnabled": False, **bag.get("mcpServerSettings", {})}
+    return {**_DEFAULTS, **bag, "mcpServerSettings": mcp}
 
 
 def _with_operators(bag: dict[str, Any], current: PoolRecord) -> dict[str, Any]:

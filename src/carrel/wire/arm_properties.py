@@ -95,7 +95,7 @@ def word(path: str, value: Any, *allowed: str) -> str:
     """One of the words, in any case."""
     for each in allowed:
         if isinstance(value, str) and value.lower() == each.lower():
-            return each
+            return str(each)
     raise PropertyInvalid(f"'{path}' must be one of {', '.join(allowed)}, not '{shown(value)}'.", target=path)
 
 

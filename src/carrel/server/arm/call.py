@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote
 
-from carrel.arm_errors import ContentInvalid, ParameterInvalid
+from carrel.arm_errors import ContentInvalid, GroupNotFound, ParameterInvalid
 from carrel.config import Config
 from carrel.errors import RequestInvalid
 from carrel.server.access import Access
+from carrel.server.arm.group_deletion import Deletions
 from carrel.server.exchange import Exchange, Headers
 from carrel.server.pools import Pools
-from carrel.store import Store
+from carrel.store import GroupRecord, PoolId, Stamp, Store
 from carrel.wire import jsons
+from carrel.wire.arm_resources import shown
+from carrel.wire.locations import normal
 
+_KINDS = {"ServicePrincipal": "Application"}  # kinds of callers in systemData's words
+_OF_A_PAGE = ("api-version", "$skiptoken")
 MAX_BODY = 4 * 1024 * 1024  # ARM's own
 _MOST = 1000  # items of a page
 
@@ -27,6 +33,7 @@ class Services:
     store: Store
     access: Access
     pools: Pools
+    deletions: Deletions
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,20 @@ class ArmCall:
     services: Services
     path: str  # as it was asked for, for links to further pages
 
+    def require(self, action: str, scope: str) -> None:
+        """Raises AuthorizationFailed. Asked before anything is looked for: who may not see a thing does not learn whether it is there."""
+        principal, access = self.exchange.caller()
+        access.require(principal, action, scope)
+
+    def sees(self, scope: str) -> bool:
+        principal, access = self.exchange.caller()
+        return access.sees(principal, scope)
+
+    def stamp(self, now: float) -> Stamp:
+        """Who does it, for systemData."""
+        principal, _ = self.exchange.caller()
+        return Stamp(principal.name, _KINDS.get(principal.kind, principal.kind), now)
+
     @property
     def config(self) -> Config:
         return self.services.config
@@ -49,10 +70,42 @@ class ArmCall:
         """The one there is, as the server spells it: a request for another does not come here."""
         return self.config.subscription
 
+    @property
+    def subscription_id(self) -> str:
+        return f"/subscriptions/{self.subscription}"
+
+    @property
+    def group_id(self) -> str:
+        """Of the group in the path."""
+        return f"{self.subscription_id}/resourceGroups/{self.names['group']}"
+
+    @property
+    def location(self) -> str:
+        """The server's own, as in addresses."""
+        return normal(self.config.location)
+
+    def pool_id(self) -> PoolId:
+        """Of the pool in the path, its own name as written there."""
+        return PoolId(self.subscription, self.names["group"], self.names["pool"])
+
+    async def group(self, name: str) -> GroupRecord:
+        """Raises GroupNotFound."""
+        record = await self.services.store.run(lambda books: books.groups.get(self.subscription, name))
+        if record is None:
+            raise no_group(name)
+        return record
+
     def link(self, path: str, **query: str) -> str:
         """An absolute address, as this caller reaches us. Values of `query` are safe in an address."""
         parameters = "&".join(f"{name}={value}" for name, value in {"api-version": self.version, **query}.items())
         return f"{self.exchange.origin()}{path}?{parameters}"
+
+    def next_link(self, token: str | None) -> str | None:
+        """Where a list goes on: the same request, with a token."""
+        if token is None:
+            return None
+        kept = {name: quote(value, safe="") for name, value in self.query.items() if name not in _OF_A_PAGE}
+        return self.link(self.path, **kept, **{"%24skipToken": token})
 
     def whole(self, name: str, default: int, most: int = _MOST) -> int:
         """A number of the query, at least 1. More than `most` is `most`, as ARM does."""
@@ -72,6 +125,10 @@ class ArmCall:
 
     async def reply(self, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
         await self.exchange.reply(status, body, headers)
+
+
+def no_group(name: str) -> GroupNotFound:
+    return GroupNotFound(f"Resource group '{shown(name)}' could not be found.", target="resourceGroup")
 
 
 Handler = Callable[[ArmCall], Awaitable[None]]

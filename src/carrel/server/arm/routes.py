@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from carrel.server.arm import subscriptions
+from carrel.server.arm import credentials, groups, operations, pools, providers, subscriptions
 from carrel.server.arm.call import Handler
 from carrel.server.authorization import assignments, definitions
 from carrel.server.exchange import method_not_allowed
 from carrel.wire.arm_paths import Pattern
 from carrel.wire.arm_roles import VERSIONS as ROLE_VERSIONS
-from carrel.wire.arm_versions import RESOURCES, Versions
+from carrel.wire.arm_versions import RESOURCES, SESSION_POOLS, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,18 @@ def _route(text: str, methods: Mapping[str, Handler], versions: Versions = RESOU
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _ROLES = "{scope}/providers/Microsoft.Authorization"
+_GROUP = f"{_SUBSCRIPTION}/resourceGroups/{{group}}"
+_APP = "providers/Microsoft.App"
+_POOL = f"{_GROUP}/{_APP}/sessionPools/{{pool}}"
+_PLACE = f"{_SUBSCRIPTION}/{_APP}/locations/{{location}}"
+_POOL_METHODS = {"GET": pools.show, "PUT": pools.put, "PATCH": pools.patch, "DELETE": pools.delete}
+_GROUP_METHODS = {
+    "GET": groups.show,
+    "HEAD": groups.exists,
+    "PUT": groups.put,
+    "PATCH": groups.patch,
+    "DELETE": groups.delete,
+}
 
 ROUTES: tuple[Route, ...] = (
     _route("/subscriptions", {"GET": subscriptions.listing}),
@@ -51,6 +63,21 @@ ROUTES: tuple[Route, ...] = (
         {"GET": assignments.show, "PUT": assignments.put, "DELETE": assignments.delete},
         ROLE_VERSIONS,
     ),
+    _route(f"{_SUBSCRIPTION}/providers", {"GET": providers.listing}),
+    _route(f"{_SUBSCRIPTION}/providers/{{namespace}}", {"GET": providers.show}),
+    _route(f"{_SUBSCRIPTION}/providers/{{namespace}}/register", {"POST": providers.register}),
+    _route(f"{_SUBSCRIPTION}/resourceGroups", {"GET": groups.listing}),
+    _route(_GROUP, _GROUP_METHODS),
+    _route(f"{_SUBSCRIPTION}/operationStatuses/{{operation}}", {"GET": operations.status}),
+    _route(f"{_SUBSCRIPTION}/operationResults/{{operation}}", {"GET": operations.result}),
+    _route(_POOL, _POOL_METHODS, SESSION_POOLS),
+    _route(f"{_GROUP}/{_APP}/sessionPools", {"GET": pools.of_group}, SESSION_POOLS),
+    _route(f"{_SUBSCRIPTION}/{_APP}/sessionPools", {"GET": pools.of_subscription}, SESSION_POOLS),
+    _route(f"{_POOL}/fetchMcpServerCredentials", {"POST": credentials.fetch}, SESSION_POOLS),
+    _route(f"{_POOL}/rotateMcpServerCredentials", {"POST": credentials.rotate}, SESSION_POOLS),
+    _route(f"{_POOL}/regenerateCredentials", {"POST": credentials.rotate}, SESSION_POOLS),
+    _route(f"{_PLACE}/operationStatuses/{{operation}}", {"GET": operations.status}, SESSION_POOLS),
+    _route(f"{_PLACE}/operationResults/{{operation}}", {"GET": operations.result}, SESSION_POOLS),
 )
 
 

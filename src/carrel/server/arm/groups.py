@@ -1,0 +1,112 @@
+"""Resource groups."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import replace
+
+from carrel.server.arm import operations
+from carrel.server.arm.call import ArmCall, no_group
+from carrel.store.records import GroupRecord
+from carrel.store.transaction import Transaction
+from carrel.wire.arm_groups import (
+    GroupDefinition,
+    check_name,
+    decode_patch,
+    decode_put,
+    encode_group,
+    group_resource,
+)
+from carrel.wire.arm_lists import encode_list, page_of
+
+_KIND = "Microsoft.Resources/subscriptions/resourceGroups"
+READ, WRITE, DELETE = (f"{_KIND}/{verb}" for verb in ("read", "write", "delete"))
+_PAGE = 1000
+
+
+async def listing(call: ArmCall) -> None:
+    """Those that the caller may read."""
+    principal, access = call.exchange.caller()
+    groups = await call.services.store.run(lambda books: books.groups.list(call.subscription))
+    seen = [each for each in groups if access.may(principal, READ, each.id)]
+    token = call.query.get("$skiptoken")
+    page, following = page_of(seen, lambda group: group.id.lower(), token, call.whole("$top", _PAGE))
+    values = [group_resource(each, _state(call, each)) for each in page]
+    await call.reply(200, encode_list(values, call.next_link(following)))
+
+
+async def show(call: ArmCall) -> None:
+    call.require(READ, call.group_id)
+    await _reply(call, 200, await call.group(call.names["group"]))
+
+
+async def exists(call: ArmCall) -> None:
+    """204, or 404: there is no body to tell more."""
+    call.require(READ, call.group_id)
+    await call.group(call.names["group"])
+    await call.reply(204)
+
+
+async def put(call: ArmCall) -> None:
+    """201 for one that is made, 200 for one that was there."""
+    name = call.names["group"]
+    call.require(WRITE, call.group_id)
+    check_name(name)
+    body = await call.body()
+    call.services.deletions.check(call.subscription, name)
+
+    def write(books: Transaction) -> tuple[GroupRecord, bool]:
+        current = books.groups.get(call.subscription, name)
+        return _kept(call, books, name, current, decode_put(body, call.config.location, current)), current is None
+
+    record, is_new = await call.services.store.run(write)
+    await _reply(call, 201 if is_new else 200, record)
+
+
+async def patch(call: ArmCall) -> None:
+    name = call.names["group"]
+    call.require(WRITE, call.group_id)
+    body = await call.body()
+    call.services.deletions.check(call.subscription, name)
+
+    def write(books: Transaction) -> GroupRecord:
+        current = books.groups.get(call.subscription, name)
+        if current is None:
+            raise no_group(name)
+        return _kept(call, books, name, current, decode_patch(body, call.config.location, current))
+
+    await _reply(call, 200, await call.services.store.run(write))
+
+
+async def delete(call: ArmCall) -> None:
+    """202: its pools, with their sessions, and the rights given at it or below go with it."""
+    call.require(DELETE, call.group_id)
+    record = await call.group(call.names["group"])
+    operation = operations.started(call, "delete", target=record.id)
+    await call.services.deletions.begin(record, operation)
+    headers = operations.headers_of(call, operation)
+    await call.reply(202, b"", [each for each in headers if each[0] != b"azure-asyncoperation"])
+
+
+def _kept(
+    call: ArmCall, books: Transaction, name: str, current: GroupRecord | None, definition: GroupDefinition
+) -> GroupRecord:
+    stamp, etag = call.stamp(time.time()), uuid.uuid4().hex
+    if current is None:
+        where = (call.subscription, name, definition.location)
+        record = GroupRecord(*where, tags=definition.tags, created=stamp, modified=stamp, etag=etag)
+    elif dict(current.tags) == dict(definition.tags):
+        return current
+    else:
+        record = replace(current, tags=definition.tags, modified=stamp, etag=etag)
+    books.groups.put(record)
+    return record
+
+
+async def _reply(call: ArmCall, status: int, record: GroupRecord) -> None:
+    await call.reply(status, encode_group(record, _state(call, record)))
+
+
+def _state(call: ArmCall, record: GroupRecord) -> str:
+    return "Deleting" if call.services.deletions.is_going(record.subscription, record.name) else "Succeeded"

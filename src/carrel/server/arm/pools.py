@@ -1,0 +1,215 @@
+"""Session pools: what Microsoft.App/sessionPools answers.
+
+A definition is read against what the pool is now, and written only over that (`if_etag`): of two changes at once the later one is read
+again against the earlier one's outcome, so none is lost, and a condition of the caller's holds for what it is written over.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+from carrel.arm_errors import (
+    BeingDeleted,
+    NameInvalid,
+    ParameterInvalid,
+    PreconditionFailed,
+    PropertyInvalid,
+    ReadyInvalid,
+    ResourceNotFound,
+)
+from carrel.errors import ConditionNotMet, PoolNotFound, RequestInvalid
+from carrel.models import Condition
+from carrel.pool_settings import ConfigError
+from carrel.server.arm import operations
+from carrel.server.arm.call import ArmCall
+from carrel.server.arm.encoding import described, encoded_pool
+from carrel.server.pools import Pool
+from carrel.store.records import PoolId, PoolRecord
+from carrel.wire.arm_lists import encode_list, page_of
+from carrel.wire.arm_pools import Definition, decode_patch, decode_put
+from carrel.wire.conditions import decode_condition, etag_header
+
+_KIND = "Microsoft.App/sessionPools"
+READ, WRITE, DELETE = (f"{_KIND}/{verb}" for verb in ("read", "write", "delete"))
+_NAME = re.compile(r"[a-z](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
+_WHERE = re.compile(r"\[pools\.[^]]*\] ([\w.]+):? ?")  # how the configuration's messages begin
+_TRIES = 20
+_PAGE = 1000  # as many as there can be in most places: az does not ask for a second page of a group
+
+Decode = Callable[[PoolRecord | None], Definition]
+
+
+async def show(call: ArmCall) -> None:
+    pool = await found(call, READ)
+    await call.reply(200, encoded_pool(call, pool), [_etag(pool)])
+
+
+async def put(call: ArmCall) -> None:
+    """201 for a pool that is made, 200 for one that was there; what is there already, unchanged, starts nothing."""
+    id = call.pool_id()
+    call.require(WRITE, id.resource_id)
+    body = await call.body()
+    async with call.services.deletions.keep_group(call.config.subscription, id.resource_group) as group:
+        id = PoolId(group.subscription, group.name, id.name)
+        before = _sought(call, id)
+        pool = await _written(call, id, lambda current: decode_put(body, call.version, call.config.location, current))
+    if before is not None and pool.record == before.record:
+        return await call.reply(200, encoded_pool(call, pool), [_etag(pool)])
+    headers = await operations.begun(call, "put", pool.record.id)
+    return await call.reply(200 if before else 201, encoded_pool(call, pool), [_etag(pool), *headers])
+
+
+async def patch(call: ArmCall) -> None:
+    """202 for a change, 200 for none."""
+    id = (await found(call, WRITE)).record.id
+    body = await call.body()
+
+    def decode(current: PoolRecord | None) -> Definition:
+        if current is None:
+            raise missing(id)
+        return decode_patch(body, call.config.location, current)
+
+    before = _sought(call, id)
+    pool = await _written(call, id, decode)
+    if before is not None and pool.record == before.record:
+        return await call.reply(200, encoded_pool(call, pool), [_etag(pool)])
+    headers = await operations.begun(call, "patch", id)
+    return await call.reply(202, encoded_pool(call, pool), [_etag(pool), *headers])
+
+
+async def delete(call: ArmCall) -> None:
+    """202, or 204 where there is none: 200 is an error to Azure's clients."""
+    id = call.pool_id()
+    call.require(DELETE, id.resource_id)
+    pool = _sought(call, id)
+    _check_condition(_condition(call), pool)
+    if not await call.services.pools.delete(id):
+        return await call.reply(204)
+    return await call.reply(202, b"", await operations.begun(call, "delete", pool.record.id if pool else id))
+
+
+async def of_group(call: ArmCall) -> None:
+    """Those of the group that the caller may read."""
+    name = call.names["group"]
+    await call.group(name)
+    await _listing(call, lambda id: id.resource_group.lower() == name.lower())
+
+
+async def of_subscription(call: ArmCall) -> None:
+    await _listing(call, lambda id: True)
+
+
+async def found(call: ArmCall, action: str) -> Pool:
+    """The pool of the path. Raises AuthorizationFailed first, so that nobody learns of what it may not see."""
+    id = call.pool_id()
+    call.require(action, id.resource_id)
+    pool = _sought(call, id)
+    if pool is None:
+        await call.group(id.resource_group)
+        raise missing(id)
+    return pool
+
+
+def missing(id: PoolId) -> ResourceNotFound:
+    return ResourceNotFound(
+        f"The Resource '{_KIND}/{id.name}' under resource group '{id.resource_group}' was not found.", target=id.name
+    )
+
+
+async def _listing(call: ArmCall, is_wanted: Callable[[PoolId], bool]) -> None:
+    principal, access = call.exchange.caller()
+    seen = [
+        pool
+        for pool in call.services.pools.list()
+        if is_wanted(pool.record.id) and access.may(principal, READ, pool.record.id.resource_id)
+    ]
+    token = call.query.get("$skiptoken")
+    page, following = page_of(seen, lambda pool: pool.record.id.lower, token, call.whole("$top", _PAGE))
+    await call.reply(200, encode_list([described(call, pool) for pool in page], call.next_link(following)))
+
+
+async def _written(call: ArmCall, id: PoolId, decode: Decode) -> Pool:
+    """The pool after the change, or as it is where nothing changes."""
+    condition = _condition(call)
+    for _ in range(_TRIES):
+        pool = _sought(call, id)
+        _check_condition(condition, pool)
+        if pool is not None and pool.record.state == "Deleting":
+            raise BeingDeleted(f"The session pool '{id.name}' is being deleted: try again once it is gone.")
+        if pool is None and not _NAME.fullmatch(id.name):
+            raise NameInvalid(
+                "A session pool's name has 3 to 63 lower-case letters, digits and hyphens, begins with a letter, ends "
+                "with a letter or digit and has no two hyphens in a row.",
+                target="name",
+            )
+        definition = decode(pool.record if pool else None)
+        if pool is not None and definition.equals(pool.record) and pool.record.state != "Failed":
+            return pool
+        try:
+            record = _record(call, id, pool, definition)
+            return await call.services.pools.put(record, if_etag=pool.record.etag if pool else "")
+        except ConditionNotMet:
+            continue  # somebody was faster: read it again
+        except ConfigError as error:
+            raise _fault(error) from error
+    raise PreconditionFailed("The session pool is changed by too many at once: try again.")
+
+
+def _record(call: ArmCall, id: PoolId, pool: Pool | None, definition: Definition) -> PoolRecord:
+    stamp, etag = call.stamp(time.time()), uuid.uuid4().hex
+    created = pool.record.created if pool else stamp
+    return PoolRecord(
+        id=pool.record.id if pool else id,
+        location=definition.location,
+        tags=definition.tags,
+        properties=definition.properties,
+        created=created,
+        modified=stamp,
+        etag=etag,
+        secrets=definition.secrets,
+    )
+
+
+def _sought(call: ArmCall, id: PoolId) -> Pool | None:
+    try:
+        return call.services.pools.find(id)
+    except PoolNotFound:
+        return None
+
+
+def _fault(error: ConfigError) -> PropertyInvalid | ReadyInvalid:
+    """What values are wrong together, in the words of the configuration, which know the table only."""
+    found = _WHERE.match(str(error))
+    text = str(error)[found.end() :] if found else str(error)
+    if found is None:
+        return PropertyInvalid(text[:500], target="properties")
+    path = f"properties.{found[1]}"
+    kind = ReadyInvalid if path.endswith("readySessionInstances") else PropertyInvalid
+    return kind(f"'{path}': {text}"[:500], target=path)
+
+
+def _etag(pool: Pool) -> tuple[bytes, bytes]:
+    return etag_header(pool.record.etag)
+
+
+def _condition(call: ArmCall) -> Condition:
+    try:
+        return decode_condition(call.exchange.header(b"if-match"), call.exchange.header(b"if-none-match"))
+    except RequestInvalid as error:
+        raise ParameterInvalid(error.message, target=error.target) from error
+
+
+def _check_condition(condition: Condition, pool: Pool | None) -> None:
+    """Raises PreconditionFailed."""
+    etag = pool.record.etag if pool else None
+    if condition.if_match is not None and not _names(condition.if_match, etag):
+        raise PreconditionFailed("The session pool is not the one that If-Match names.", target="If-Match")
+    if condition.if_none_match is not None and _names(condition.if_none_match, etag):
+        raise PreconditionFailed("The session pool is one that If-None-Match names.", target="If-None-Match")
+
+
+def _names(tags: tuple[str, ...], etag: str | None) -> bool:
+    return etag is not None and ("*" in tags or etag in tags)
