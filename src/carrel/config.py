@@ -18,6 +18,7 @@ from typing import Any, Literal, Self
 
 from carrel import store_address
 from carrel.egress.addresses import parse_ranges
+from carrel.issuer_settings import IssuerSpec, parse_issuers
 from carrel.logs import LogFormat
 from carrel.models import ContainerType, Level, PoolSpec, pool_from_json
 from carrel.pool_settings import ConfigError, level, minimum, parse_pool, refused, whole
@@ -43,6 +44,8 @@ class Config:
     tls_cert: Path | None = None  # the operator's own; None: one of our CA
     tls_key: Path | None = None  # None: it is in tls_cert
     tls_name: tuple[str, ...] = ()  # further names of the server, for a certificate of our CA
+    issuers: tuple[IssuerSpec, ...] = ()  # whose tokens are good here besides our own
+    embedded_authority: bool = True  # our own authority hands out tokens
     insecure_http: bool = False  # HTTP on addresses that are not loopback
     key_days: float = 90  # a signing key is replaced so long after it was made; 0: never
     subscription: str = "00000000-0000-0000-0000-000000000000"
@@ -81,18 +84,20 @@ class Config:
             "tls_name": list(self.tls_name),
             "egress_allow_private": list(self.egress_allow_private),
             "pools": list(fields["pools"]),
+            "issuers": list(fields["issuers"]),
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         """The other end of to_json."""
         pools = tuple(pool_from_json(each) for each in fields["pools"])
+        issuers = tuple(IssuerSpec.from_json(each) for each in fields["issuers"])
         paths = {"state": Path(fields["state"]), "images": Path(fields["images"])}
         paths |= {name: Path(path) for name in _OPTIONAL_PATHS if (path := fields[name])}
         isolation = fields["isolation"] if fields["isolation"] == "auto" else Level(fields["isolation"])
         levels = {"isolation": isolation, "minimum": Level(fields["minimum"])}
         tuples = {name: tuple(fields[name]) for name in ("host", "tls_name", "egress_allow_private")}
-        return cls(**{**fields, **paths, **levels, **tuples, "pools": pools})
+        return cls(**{**fields, **paths, **levels, **tuples, "pools": pools, "issuers": issuers})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str]) -> Config:
     values = {setting.attribute: _value(setting, flags, environ, table, file) for setting in SETTINGS}
     given = {name: value for name, value in values.items() if value is not None}
     home = Path.home() / ".local/share/carrel"
+    given["issuers"] = parse_issuers(table.get("issuers", {}))
     config = Config(**{"state": home, "images": home / "images", **given})
     return _with_pools(config, table.get("pools", {}), has_minimum="minimum" in given)
 
@@ -174,7 +180,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--config: cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise ConfigError(f"--config: {path} is not TOML: {error}") from error
-    known = [setting.name for setting in SETTINGS] + ["pools"]
+    known = [setting.name for setting in SETTINGS] + ["pools", "issuers"]
     for key in table:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1)
@@ -315,6 +321,14 @@ SETTINGS: tuple[Setting, ...] = (
         "false",
         "BOOL",
         "Serve HTTP, unencrypted, on every address of `host`, not on loopback only.",
+        is_switch=True,
+    ),
+    Setting(
+        "embedded-authority",
+        _switch,
+        "true",
+        "BOOL",
+        "Hand out tokens; without, they come from `[issuers]` and `carrel token`.",
         is_switch=True,
     ),
     Setting("key-days", _days, "90", "N", "Replace the key that signs tokens after so many days; 0: never."),

@@ -177,6 +177,12 @@ class SandboxStartFailed(CarrelError):
     code, status = "SessionAllocationFailed", 503
 
 
+class IssuerUnavailable(CarrelError):
+    """A token is of an external issuer whose keys could not be fetched yet, or not for a day."""
+
+    code, status = "IssuerUnavailable", 503
+
+
 class HostUnavailable(CarrelError):
     code, status = "HostUnavailable", 503
 

@@ -35,7 +35,7 @@ def connection(
         "client_secret": state.client_secret,
         "object_id": state.object_id,
         "token": state.issue_token(),
-        "arm_token": state.issue_token(ARM_AUDIENCE, claims=APPLICATION),
+        "arm_token": _arm_token(config, state),
         "identity_endpoint": f"{http}/msi/token",
         "identity_header": state.identity_header,
         "subscription": config.subscription,
@@ -44,6 +44,13 @@ def connection(
         "pools": dict.fromkeys(_KINDS) | pools,
         "pids": dict(pids),
     }
+
+
+def _arm_token(config: Config, state: State) -> str:
+    """The default identity's; where there is no authority whose tokens count, one that an operator could have made."""
+    if config.embedded_authority:
+        return state.issue_token(ARM_AUDIENCE, claims=APPLICATION)
+    return state.issue_token(ARM_AUDIENCE, roles=("Owner",))
 
 
 def _pool(endpoint: str, mcp_key: str) -> dict[str, str]:

@@ -47,6 +47,7 @@ from carrel.server.authorization.owners import seed
 from carrel.server.handover import Handover
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
+from carrel.server.oidc.issuer import ExternalIssuers
 from carrel.server.pools import Pools
 from carrel.server.protocol import Protocol
 from carrel.server.watch import Watch
@@ -146,17 +147,20 @@ def _servers(
     with store.transaction() as transaction:
         seed(transaction, state.object_id, state.client_id, given.config.subscription)
     access = Access(given.config, store)
+    issuers = ExternalIssuers(
+        given.config.issuers, state.ca_bundle, lambda each: each == state.object_id or access.is_known(each)
+    )
     pools = Pools(given.config, link, store, given.secrets)
     pools.load(given.levels)
     mcp = Mcp(pools, link, state.digest, Latecomers(given.uid))
     deletions = Deletions(store, pools)
-    app = build(given.config, state, link, pools, mcp, store, access, deletions)
+    app = build(given.config, state, link, pools, mcp, store, access, deletions, issuers.each)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()
     webhooks = Webhooks(pools, link, state.ca_bundle, is_wanted=any(pool.webhook for pool in given.config.pools))
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
-    beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch]
+    beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch, issuers.run]
     return link, mcp, store, beside, servers
 
 

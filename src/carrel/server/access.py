@@ -86,6 +86,7 @@ class Snapshot:
             each.id.lower(): frozenset(group.lower() for group in each.groups) for each in known if each.groups
         }
         self._disabled = frozenset(each.id.lower() for each in known if not each.is_enabled)
+        self.principals = frozenset(each.id.lower() for each in known)
         self._decided: dict[tuple[frozenset[str], str, str, bool], bool] = {}
 
     def allows(self, ids: frozenset[str], action: str, scope: str, *, is_data: bool) -> bool:
@@ -129,6 +130,10 @@ class Access:
         with store.transaction() as transaction:
             self._generation, self._snapshot = _read(transaction)
         self._read_at = clock()
+
+    def is_known(self, principal_id: str) -> bool:
+        """Whether it is a principal of this server's own, by its id in lower case."""
+        return principal_id in self._snapshot.principals
 
     async def refresh(self) -> None:
         """Called after a change of our own, which counts from its acknowledgement on."""

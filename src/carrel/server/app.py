@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from carrel import certificates
 from carrel.config import Config
-from carrel.errors import HostUnavailable
+from carrel.errors import HostUnavailable, RouteNotFound
 from carrel.host.hostlink import HostLink
 from carrel.server import openapi
 from carrel.server.access import Access
@@ -27,7 +27,7 @@ from carrel.server.extensions import Extensions
 from carrel.server.graph.call import GraphServices
 from carrel.server.graph.plane import GraphPlane, is_graph
 from carrel.server.identity import Identity
-from carrel.server.issuers import OwnIssuer
+from carrel.server.issuers import Issuer, OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
 from carrel.server.pools import Pools
@@ -51,8 +51,12 @@ def build(
     store: Store,
     access: Access,
     deletions: Deletions,
+    issuers: Sequence[Issuer] = (),
 ) -> ASGIApp:
-    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host."""
+    """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
+
+    `issuers` are others whose tokens are good here.
+    """
     data = DataPlane(pools, link, state.digest, mcp)
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
     graph = GraphPlane(GraphServices(config, state.tenant, store, access))
@@ -63,13 +67,21 @@ def build(
         "/health": Health(link),
         "/openapi.json": openapi.show,
         "/metadata/endpoints": metadata.endpoints,
-        "/msi/token": identity.app_service,
-        "/metadata/identity/oauth2/token": identity.instance_metadata,
+        **(_identity(identity) if config.embedded_authority else dict.fromkeys(_identity(identity), hands_out_nothing)),
         **Extensions.read(config.extensions).handlers(),
     }
-    own = OwnIssuer(state.issuer, state.public_keys, hosts)
-    inside = Auth(Planes(data, arm, graph), Verifier([own]), Keys(pools), access)
-    return Edge(OpenPaths(handlers, Authority(state, Directory(state), resources, inside)))
+    own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
+    inside = Auth(Planes(data, arm, graph), Verifier([*issuers, own]), Keys(pools), access)
+    authority = Authority(state, Directory(state), resources, inside, is_open=config.embedded_authority)
+    return Edge(OpenPaths(handlers, authority))
+
+
+def _identity(identity: Identity) -> dict[str, OpenHandler]:
+    return {"/msi/token": identity.app_service, "/metadata/identity/oauth2/token": identity.instance_metadata}
+
+
+async def hands_out_nothing(_exchange: Exchange) -> None:
+    raise RouteNotFound("This server hands out no tokens: its authority is switched off.")
 
 
 class OpenPaths:

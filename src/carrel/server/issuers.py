@@ -18,7 +18,8 @@ LEEWAY_S = 30
 class Issuer(Protocol):
     """One of those whose tokens are good here. The Verifier asks the one whose `name` is the token's `iss`, and keeps its answer."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     async def verify(self, token: str) -> Principal:
         """Raises Unauthorized. The token is hostile until its signature is checked, except that it is not long."""
@@ -30,15 +31,29 @@ class Issuer(Protocol):
 
 
 class OwnIssuer:
-    """This server: its authority, its managed identity, and `carrel token`. `keys` are asked for at each token, since they change."""
+    """This server: its authority, its managed identity, and `carrel token`. `keys` are asked for at each token, since they change.
 
-    def __init__(self, name: str, keys: Callable[[], Mapping[str, RSAPublicKey]], hosts: Collection[str]) -> None:
+    With an authority that is not `is_open`, what counts is what an operator made, or somebody who may for one session.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        keys: Callable[[], Mapping[str, RSAPublicKey]],
+        hosts: Collection[str],
+        *,
+        is_open: bool = True,
+    ) -> None:
         self.name = name
         self._keys = keys
         self._hosts = hosts
+        self._is_open = is_open
 
     async def verify(self, token: str) -> Principal:
-        return _principal(self._claims(token), self._hosts)
+        principal = _principal(self._claims(token), self._hosts)
+        if not (self._is_open or principal.is_granted or principal.identifier is not None):
+            raise refused("this server's own authority is switched off")
+        return principal
 
     def epoch(self) -> object:
         return self._keys()

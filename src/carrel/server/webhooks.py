@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from carrel.errors import CarrelError
 from carrel.host.hostlink import HostLink
 from carrel.models import Notice, NoticeKind
+from carrel.server import outgoing
 from carrel.server.pools import Pool, Pools
 from carrel.wire.sessions import encode_webhook
 
@@ -66,13 +67,13 @@ class Webhooks:
         self._running: dict[str, tuple[Hook, asyncio.Task[None]]] = {}
         if is_wanted:
             self._trust = ssl.create_default_context(cafile=authorities)
-            asyncio.run(_load())
+            asyncio.run(outgoing.rehearse())
 
     async def run(self) -> None:
         """Until cancelled."""
         if not self._is_wanted:
             return
-        async with _client(self._trust) as http, asyncio.TaskGroup() as group:
+        async with outgoing.client(self._trust, ANSWER_S, AT_ONCE * 4) as http, asyncio.TaskGroup() as group:
             self._start = partial(self._send_for, group, http)
             self._pools.on_changed.append(self._changed)
             for pool in self._pools.list():
@@ -183,21 +184,3 @@ def signature(secret: bytes, moment: str, body: bytes) -> str:
 
 def _is_past(notice: Notice) -> bool:
     return notice.session.expires_at < time.time()
-
-
-def _client(trust: ssl.SSLContext) -> httpx.AsyncClient:
-    import httpx  # a tenth of a second and some megabytes, which a gateway without webhooks need not pay
-
-    limits = httpx.Limits(max_connections=AT_ONCE * 4)
-    return httpx.AsyncClient(verify=trust, timeout=ANSWER_S, limits=limits, follow_redirects=False)
-
-
-async def _load() -> None:
-    """Have the library load all that it needs to connect: later, its files may be out of reach."""
-    trust = ssl.create_default_context()
-    async with _client(trust) as http:
-        for address in ("http://127.0.0.1:1/", "https://localhost:1/"):
-            try:
-                await http.get(address, timeout=1.0)
-            except Exception as error:  # nobody is there
-                log.debug("webhooks are ready", extra={"how": type(error).__name__})

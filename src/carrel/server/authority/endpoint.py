@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 
+from carrel.errors import RouteNotFound
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.authority.directory import Directory
 from carrel.server.authority.grants import Facts, decide
@@ -37,7 +38,10 @@ _SHARED = ("organizations", "common")
 
 
 class Authority:
-    def __init__(self, state: State, directory: Directory, resources: Resources, app: ASGIApp) -> None:
+    def __init__(
+        self, state: State, directory: Directory, resources: Resources, app: ASGIApp, *, is_open: bool = True
+    ) -> None:
+        self._is_open = is_open
         self._state = state
         self._directory = directory
         self._resources = resources
@@ -61,6 +65,8 @@ class Authority:
         route = self._routes.get(match[2].lower()) if match else None
         if match is None or route is None:
             return await self._app(scope, receive, send)
+        if not self._is_open:
+            raise RouteNotFound("This server hands out no tokens: its authority is switched off.")
         exchange: Exchange = scope[KEY]
         exchange.route = f"/{{tenant}}/{match[2].lower()}"
         method, handler = route
