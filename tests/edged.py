@@ -1,4 +1,4 @@
-"""A server with everything at its edge that an operator can bring along: certificates of another CA."""
+"""A server with everything at its edge that an operator can bring along: certificates of another CA, an issuer of tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from carrel.certificates import Authority, make_authority, server_names
-from conftest import Server, SlimServer
+from conftest import SLIM, Server, SlimServer
+from oidc import AUDIENCE, LocalIssuer, serving
+
+MAPPED = "5a5a5a5a-0000-4000-8000-00000000aaaa"  # the principal that the issuer's role Sessions.Execute stands for
+ISSUER = """
+[issuers.local]
+issuer = "{issuer}"
+audiences = {{"{audience}" = "data", "api://carrel-arm" = "arm"}}
+refetch = 1
+roles = {{"Sessions.Execute" = "{mapped}"}}
+"""
 
 
 def issued(authority: Authority, name: str = "localhost", now: float | None = None) -> bytes:
@@ -30,6 +40,13 @@ def operators_file(tmp_path_factory: pytest.TempPathFactory, operators_root: Aut
 
 
 @pytest.fixture(scope="session")
-def edge_server(slim_server: SlimServer, operators_file: Path) -> Iterator[Server]:
-    with slim_server("--tls-cert", str(operators_file)) as server:
+def edge_issuer() -> Iterator[LocalIssuer]:
+    with serving() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def edge_server(slim_server: SlimServer, operators_file: Path, edge_issuer: LocalIssuer) -> Iterator[Server]:
+    table = ISSUER.format(issuer=edge_issuer.issuer, audience=AUDIENCE, mapped=MAPPED)
+    with slim_server("--tls-cert", str(operators_file), config=SLIM + table) as server:
         yield server

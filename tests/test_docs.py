@@ -25,6 +25,7 @@ import evidence
 from carrel import arm_errors, errors, graph_errors
 from carrel.cli import banner, cli
 from carrel.config import SETTINGS, Setting, load
+from carrel.issuer_settings import FIELDS as ISSUER_FIELDS
 from carrel.models import Level
 from carrel.pool_settings import FIELDS
 from carrel.server.arm import routes as arm_routes
@@ -75,6 +76,13 @@ def test_every_setting_is_documented(setting: Setting) -> None:
 @pytest.mark.parametrize("field", FIELDS)
 def test_every_pool_field_is_documented(field: str) -> None:
     assert f"| `{field}` |" in (REFERENCE / "settings.md").read_text()
+
+
+@pytest.mark.parametrize("field", ISSUER_FIELDS)
+def test_every_field_of_an_issuer_is_documented(field: str) -> None:
+    section = (REFERENCE / "settings.md").read_text().split("\n## Issuers\n")[1].split("\n## ")[0]
+
+    assert f"| `{field}` |" in section
 
 
 def commands(command: click.Command, name: str = "carrel") -> Iterator[tuple[str, click.Command]]:

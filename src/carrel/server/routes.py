@@ -200,6 +200,6 @@ def _require(principal: Principal, access: Access, route: Route | None, target: 
     action = EXECUTE if route is None else route.action
     scope = pool_scope(target.subscription, target.resource_group, target.pool)
     if not access.may(principal, action, scope, is_data=action == EXECUTE):
-        raise Forbidden(f"The token gives no right to '{action}' on this session pool.")
+        raise Forbidden(f"The token of '{principal.id}' gives no right to '{action}' on this session pool.")
     if principal.identifier is not None and not (route is not None and route.is_bound):
         raise Forbidden("The token is good for one session only, and this is about the whole session pool.")
