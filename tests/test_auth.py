@@ -249,7 +249,7 @@ RESOURCE = {"resource": "https://dynamicsessions.io"}
 
 async def test_the_app_service_endpoint_gives_a_token_that_works(state: State, caller: Caller) -> None:
     headers = {"X-IDENTITY-HEADER": state.identity_header, "Metadata": "true"}
-    params = {"api-version": "2019-08-01", "resource": "https://acasessions.io", "client_id": "any"}
+    params = {"api-version": "2019-08-01", "resource": "https://acasessions.io", "client_id": state.client_id}
 
     reply = await caller.get(MSI, params=params, headers=headers)
 

@@ -3,68 +3,20 @@
 from __future__ import annotations
 
 import base64
-import ssl
 import time
-from typing import Any
 
 import httpx
-import jwt
 import pytest
 
+from authority_client import AZURE_CLI, DATA, SCOPE, Asker, refusal
 from conftest import Server
 
-AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
-DATA = "https://dynamicsessions.io"
-SCOPE = f"{DATA}/.default"
-
 pytestmark = pytest.mark.one_level
-
-
-class Asker:
-    """A client of the authority over TLS."""
-
-    def __init__(self, server: Server) -> None:
-        self.connection = server.connection
-        self.http = httpx.Client(
-            base_url=self.connection["https"],
-            verify=ssl.create_default_context(cafile=self.connection["ca"]),
-            trust_env=False,
-            timeout=30,
-        )
-
-    def configuration(self, tenant: str | None = None) -> dict[str, Any]:
-        base = "/adfs" if tenant == "adfs" else f"/{tenant or self.connection['tenant']}/v2.0"
-        reply = self.http.get(f"{base}/.well-known/openid-configuration")
-        assert reply.status_code == 200, reply.text
-        return dict(reply.json())
-
-    def token(self, tenant: str | None = None, **fields: str) -> httpx.Response:
-        return self.http.post(self.configuration(tenant)["token_endpoint"], data=fields)
-
-    def secret(self, **fields: str) -> dict[str, str]:
-        """The fields of a client credentials request by the server's own service principal."""
-        own = {"client_id": self.connection["client_id"], "client_secret": self.connection["client_secret"]}
-        return {"grant_type": "client_credentials", "scope": SCOPE} | own | fields
-
-    def claims(self, token: str, audience: str) -> dict[str, Any]:
-        """Checked as a resource server that knows the authority's address alone would."""
-        keys = {key["kid"]: jwt.PyJWK(key) for key in self.http.get(self.configuration()["jwks_uri"]).json()["keys"]}
-        key = keys[jwt.get_unverified_header(token)["kid"]]
-        return dict(jwt.decode(token, key, algorithms=["RS256"], audience=audience))
 
 
 @pytest.fixture(scope="module")
 def asker(server: Server) -> Asker:
     return Asker(server)
-
-
-def refusal(reply: httpx.Response) -> tuple[int, str, int]:
-    """Status, OAuth's error and Entra's number; the shape is checked besides."""
-    fields = reply.json()
-    assert fields["error_description"].startswith(f"AADSTS{fields['error_codes'][0]}: ")
-    assert fields["trace_id"] == reply.headers["x-ms-request-id"]
-    assert fields["correlation_id"] in fields["error_description"]
-    return reply.status_code, fields["error"], fields["error_codes"][0]
 
 
 # ---- what clients read first ---------------------------------------------------------------------------------------------------

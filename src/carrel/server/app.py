@@ -18,9 +18,15 @@ from carrel.server.arm.group_deletion import Deletions
 from carrel.server.arm.plane import ArmPlane, is_arm
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.auth import Auth, Verifier
+from carrel.server.authority.approving import Approving
+from carrel.server.authority.devices import Devices
 from carrel.server.authority.directory import Directory
 from carrel.server.authority.endpoint import Authority
+from carrel.server.authority.hashing import Hasher
+from carrel.server.authority.refreshing import Refreshing
 from carrel.server.authority.resources import Resources
+from carrel.server.authority.throttle import Throttle
+from carrel.server.authority.tokens import Tokens
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.extensions import Extensions
@@ -59,10 +65,12 @@ def build(
     """
     data = DataPlane(pools, link, state.digest, mcp)
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
-    graph = GraphPlane(GraphServices(config, state.tenant, store, access))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
-    identity = Identity(state, resources)
+    hasher, throttle = Hasher(), Throttle()
+    graph = GraphPlane(GraphServices(config, state.tenant, store, access, state.object_id, hasher, throttle))
+    directory = Directory(state, store, hasher)
+    identity = Identity(state, resources, directory)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
         "/openapi.json": openapi.show,
@@ -72,7 +80,10 @@ def build(
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
     inside = Auth(Planes(data, arm, graph), Verifier([*issuers, own]), Keys(pools), access)
-    authority = Authority(state, Directory(state), resources, inside, is_open=config.embedded_authority)
+    devices = Devices(store)
+    tokens = Tokens(state, directory, resources, devices, Refreshing(store), throttle)
+    approving = Approving(directory, devices, throttle)
+    authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
     return Edge(OpenPaths(handlers, authority))
 
 

@@ -1,29 +1,51 @@
 """The managed-identity endpoints: how unmodified clients on this machine get a token without being configured for us.
 
-Both hand out a token that is good for every pool, so both answer to this machine only, and never to a request that a proxy passed on
-(X-Forwarded-For: the mark that cloud metadata services refuse too, since it betrays a forged request made through somebody's server).
-The App Service form asks for a secret header besides. The IMDS form has none, as its clients can send none but `Metadata: true`; there
-the kernel is asked whose socket it is, and other users of the machine are refused. Sandboxes have no way here: their loopback is their own.
+Both hand out tokens of the server's own principal, or of a managed identity made here, so both answer to this machine only, and never
+to a request that a proxy passed on (X-Forwarded-For: the mark that cloud metadata services refuse too, since it betrays a forged request
+made through somebody's server). The App Service form asks for a secret header besides. The IMDS form has none, as its clients can send
+none but `Metadata: true`; there the kernel is asked whose socket it is, and other users of the machine are refused. Sandboxes have no way
+here: their loopback is their own.
 """
 
 from __future__ import annotations
 
 import hmac
+import re
 import time
+from collections.abc import Mapping
 
+from carrel.audiences import AUDIENCES
 from carrel.errors import Forbidden, RequestInvalid, Unauthorized
-from carrel.server.authority.resources import Resources, claims_for
+from carrel.server.authority.claims import access_claims
+from carrel.server.authority.directory import Directory
+from carrel.server.authority.resources import Resources
 from carrel.server.exchange import Exchange
 from carrel.server.peers import is_loopback, uid_of
 from carrel.server.request import decode_query
-from carrel.storage import ARM_AUDIENCE, AUDIENCES, GRAPH_AUDIENCE, TOKEN_TTL_S, State
+from carrel.storage import TOKEN_TTL_S, State
+from carrel.store import PrincipalRecord
 from carrel.wire import jsons
+
+# Which identity: by client id, object id or resource id, whose last part is its name. Azure's services spell two of them in several ways.
+_NAMES = {
+    "client_id": "app_id",
+    "clientid": "app_id",
+    "object_id": "object_id",
+    "principal_id": "object_id",
+    "mi_res_id": "name",
+    "msi_res_id": "name",
+}
+_RESOURCE = re.compile(
+    r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/([^/]+)",
+    re.IGNORECASE,
+)
 
 
 class Identity:
-    def __init__(self, state: State, resources: Resources) -> None:
+    def __init__(self, state: State, resources: Resources, directory: Directory) -> None:
         self._state = state
         self._resources = resources
+        self._directory = directory
 
     async def app_service(self, exchange: Exchange) -> None:
         """`GET /msi/token` with X-IDENTITY-HEADER, as App Service has it (IDENTITY_ENDPOINT, IDENTITY_HEADER)."""
@@ -31,7 +53,7 @@ class Identity:
         given = exchange.header(b"x-identity-header") or ""
         if not hmac.compare_digest(given.encode("latin-1"), self._state.identity_header.encode()):
             raise Unauthorized("X-IDENTITY-HEADER is missing or wrong.", target="X-IDENTITY-HEADER")
-        await exchange.reply(200, jsons.encode(self._token(exchange)))
+        await exchange.reply(200, jsons.encode(await self._token(exchange)))
 
     async def instance_metadata(self, exchange: Exchange) -> None:
         """`GET /metadata/identity/oauth2/token` with `Metadata: true`, as virtual machines have it."""
@@ -43,22 +65,49 @@ class Identity:
             raise Forbidden("Only the user that runs the server may have a token here; others use IDENTITY_ENDPOINT.")
         now = int(time.time())
         more = {"expires_in": str(TOKEN_TTL_S), "ext_expires_in": str(TOKEN_TTL_S), "not_before": str(now)}
-        await exchange.reply(200, jsons.encode(self._token(exchange) | more))
+        await exchange.reply(200, jsons.encode(await self._token(exchange) | more))
 
-    def _token(self, exchange: Exchange) -> dict[str, str]:
-        resource = decode_query(exchange.scope["query_string"]).get("resource", "")
+    async def _token(self, exchange: Exchange) -> dict[str, str]:
+        query = decode_query(exchange.scope["query_string"])
+        resource = query.get("resource", "")
         audience = self._resources.audience(resource)
         if audience is None:
-            known = ", ".join((*AUDIENCES, ARM_AUDIENCE, GRAPH_AUDIENCE))
+            known = ", ".join(name for names in AUDIENCES.values() for name in names)
             raise RequestInvalid(f"resource must be one of {known}, or this server's address.", target="resource")
+        principal = await self._principal(query)
         now = time.time()
         return {
-            "access_token": self._state.issue_token(audience, claims=claims_for(audience), now=now),
+            "access_token": self._state.issue_token(
+                audience, subject=principal.id, claims=access_claims(principal), now=now
+            ),
             "expires_on": str(int(now) + TOKEN_TTL_S),
             "resource": resource,
             "token_type": "Bearer",
-            "client_id": self._state.client_id,
+            "client_id": principal.app_id,
         }
+
+    async def _principal(self, query: Mapping[str, str]) -> PrincipalRecord:
+        """Whom a token is asked for; the server's own principal, where nobody is named. Raises RequestInvalid."""
+        named = {_NAMES[name]: value for name, value in query.items() if name in _NAMES and value}
+        given = [name for name in _NAMES if query.get(name)]
+        if len(named) > 1 or len(given) > 1:
+            raise RequestInvalid(f"Only one of {', '.join(given)} may be given.", target=given[-1])
+        if "name" in named:
+            named["name"] = _name_of(named["name"])
+        principal = await self._directory.managed(**named)
+        if principal is None or not principal.is_enabled:
+            raise RequestInvalid(
+                "Identity not found: there is no such managed identity, or it is disabled.",
+                target=given[0] if given else None,
+            )
+        return principal
+
+
+def _name_of(resource_id: str) -> str:
+    match = _RESOURCE.fullmatch(resource_id)
+    if match is None:
+        raise RequestInvalid("mi_res_id must be the resource id of a user-assigned identity.", target="mi_res_id")
+    return match[1]
 
 
 def _require_local(exchange: Exchange) -> None:

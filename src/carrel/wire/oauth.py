@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
@@ -36,7 +35,7 @@ class OAuthError(CarrelError):
         self, error: str, number: int, message: str, *, status: int = 400, headers: dict[str, str] | None = None
     ) -> None:
         super().__init__(message, headers=headers)
-        self.error = error
+        self.error = self.code = error
         self.number = number
         self.status = status
 
@@ -58,27 +57,27 @@ class Form:
 
 def decode_form(body: bytes, content_type: str, authorization: str | None) -> Form:
     """Raises OAuthError."""
-    if content_type.partition(";")[0].strip().lower() != _FORM:
-        raise invalid_request(900144, f"The request body must be of type '{_FORM}'.")
     fields: dict[str, str] = {}
-    for name, value in _pairs(body):
-        if name == "code" and "device_code" not in fields:
-            name = "device_code"  # what the v1 endpoint calls it
+    for name, value in decode_fields(body, content_type):
         if name in fields:
-            raise invalid_request(90014, f"The parameter '{_shown(name)}' is given twice.")
+            raise invalid_request(90014, f"The parameter '{shown(name)}' is given twice.")
         fields[name] = value
+    fields.setdefault("device_code", fields.get("code", ""))  # what the v1 endpoint calls it; MSAL sends both
     known = {name: fields[name] for name in Form.__dataclass_fields__ if name in fields and name != "has_header"}
     return Form(**known, has_header=False) if authorization is None else _with_header(known, authorization)
 
 
-def _pairs(body: bytes) -> list[tuple[str, str]]:
+def decode_fields(body: bytes, content_type: str) -> list[tuple[str, str]]:
+    """The fields of any form, in their order. Raises OAuthError."""
+    if content_type.partition(";")[0].strip().lower() != _FORM:
+        raise invalid_request(900144, f"The request body must be of type '{_FORM}'.")
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError as error:
         raise invalid_request(90014, "The request body is not a form in UTF-8, or has too many fields.") from error
     for name, value in pairs:
         if len(value) > _MAX_VALUE or "\0" in value:
-            raise invalid_request(90014, f"The parameter '{_shown(name)}' is too long or not text.")
+            raise invalid_request(90014, f"The parameter '{shown(name)}' is too long or not text.")
     return pairs
 
 
@@ -92,14 +91,16 @@ def _with_header(fields: dict[str, str], authorization: str) -> Form:
         client_id, client_secret = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
     except (ValueError, binascii.Error) as error:
         raise invalid_client(900144, "The Authorization header must be of the form 'Basic <credentials>'.") from error
+    if "\0" in client_id:
+        raise invalid_client(900144, "The client id is not text.")
     if not colon or "client_secret" in fields or fields.get("client_id", client_id) != client_id:
         raise invalid_request(90014, "The client authenticates in two ways at once, or as two clients.")
     return Form(**(fields | {"client_id": client_id, "client_secret": client_secret}), has_header=True)
 
 
-def _shown(name: str) -> str:
+def shown(text: str) -> str:
     """A stranger's word inside a message."""
-    return name[:40].encode("ascii", "replace").decode().replace("'", "?")
+    return text[:80].encode("ascii", "replace").decode().replace("'", "?")
 
 
 def invalid_request(number: int, message: str) -> OAuthError:
@@ -157,6 +158,16 @@ def encode_key(name: str, key: RSAPublicKey) -> dict[str, Any]:
     return {"kty": "RSA", "use": "sig", "alg": "RS256", "kid": name, "n": jwk["n"], "e": jwk["e"]}
 
 
-def encode_tokens(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A token reply; empty fields are left out."""
-    return {name: value for name, value in fields.items() if value not in (None, "")}
+def encode_device_code(
+    device_code: str, user_code: str, page: str, life_s: int, interval_s: int, *, is_classic: bool
+) -> dict[str, Any]:
+    """RFC 8628 §3.2; `message` is what az and azure-identity print. The v1 endpoint's words are others."""
+    fields = {
+        "user_code": user_code,
+        "device_code": device_code,
+        "verification_uri": page,
+        "expires_in": life_s,
+        "interval": interval_s,
+        "message": f"To sign in, open the page {page} in a browser and enter the code {user_code}.",
+    }
+    return fields | {"verification_url": page} if is_classic else fields

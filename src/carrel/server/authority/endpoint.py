@@ -1,4 +1,5 @@
-"""The authority's paths: `/{tenant}/…` for the tenant's GUID, `organizations`, `common` and `adfs`. They need no token; any other goes on.
+"""The authority's paths: `/device`, and `/{tenant}/…` for the tenant's GUID, `organizations`, `common` and `adfs`. They need no token; any
+other goes on.
 
 Errors are answered here, in Entra's form and not the edge's: the clients of this part read nothing else.
 """
@@ -12,116 +13,145 @@ from collections.abc import Awaitable, Callable
 
 from carrel.errors import RouteNotFound
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
-from carrel.server.authority.directory import Directory
-from carrel.server.authority.grants import Facts, decide
-from carrel.server.authority.resources import Resources, claims_for
+from carrel.server.authority.approving import Approving
+from carrel.server.authority.devices import INTERVAL_S, LIFE_S
+from carrel.server.authority.throttle import peer_of
+from carrel.server.authority.tokens import Tokens
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.storage import State
 from carrel.wire import jsons
 from carrel.wire.oauth import (
     MAX_FORM,
+    Form,
     OAuthError,
     decode_form,
     encode_configuration,
+    encode_device_code,
     encode_key,
     encode_oauth_error,
-    encode_tokens,
     invalid_request,
+    missing,
+    shown,
 )
 
-TOKEN_S = 3600  # as Entra's; who loses a right loses it at once all the same
-
-Handler = Callable[[Exchange, str], Awaitable[None]]
+Handler = Callable[["Authority", Exchange, str], Awaitable[None]]
 
 _PATH = re.compile(r"/+([^/]+)/+(.+?)/*", re.DOTALL)
 _SHARED = ("organizations", "common")
+_ADFS = "adfs"
 
 
 class Authority:
     def __init__(
-        self, state: State, directory: Directory, resources: Resources, app: ASGIApp, *, is_open: bool = True
+        self, state: State, tokens: Tokens, approving: Approving, app: ASGIApp, *, is_open: bool = True
     ) -> None:
         self._is_open = is_open
         self._state = state
-        self._directory = directory
-        self._resources = resources
+        self._tokens = tokens
+        self._approving = approving
         self._app = app
-        documents: dict[str, tuple[str, Handler]] = {
-            "v2.0/.well-known/openid-configuration": ("GET", self._configuration),
-            ".well-known/openid-configuration": ("GET", self._configuration),
-            "discovery/v2.0/keys": ("GET", self._keys),
-            "discovery/keys": ("GET", self._keys),
-        }
-        grants: dict[str, tuple[str, Handler]] = {
-            "oauth2/v2.0/token": ("POST", self._token),
-            "oauth2/token": ("POST", self._token),
-            "oauth2/v2.0/authorize": ("GET", self._authorize),
-            "oauth2/authorize": ("GET", self._authorize),
-        }
-        self._routes = documents | grants
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        match = _PATH.fullmatch(scope["path"])
-        route = self._routes.get(match[2].lower()) if match else None
-        if match is None or route is None:
+        path: str = scope["path"]
+        match = _PATH.fullmatch(path)
+        is_page = path.rstrip("/") == PAGE
+        methods = PAGES if is_page else ROUTES.get(match[2].lower()) if match else None
+        if methods is None:
             return await self._app(scope, receive, send)
         if not self._is_open:
             raise RouteNotFound("This server hands out no tokens: its authority is switched off.")
         exchange: Exchange = scope[KEY]
-        exchange.route = f"/{{tenant}}/{match[2].lower()}"
-        method, handler = route
-        if exchange.method not in ((method, "HEAD") if method == "GET" else (method,)):
-            raise method_not_allowed(exchange.route, exchange.method, (method,))
+        exchange.route = PAGE if is_page or match is None else f"/{{tenant}}/{match[2].lower()}"
+        handler = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
+        if handler is None:
+            raise method_not_allowed(exchange.route, exchange.method, methods)
+        tenant = match[1].lower() if match and not is_page else ""
         try:
-            self._require_tenant(match[1])
-            return await handler(exchange, match[1])
+            self._require_tenant(tenant)
+            return await handler(self, exchange, tenant)
         except OAuthError as error:
             return await _refuse(exchange, error)
 
     def _require_tenant(self, tenant: str) -> None:
-        if tenant.lower() not in (*_SHARED, "adfs", self._state.tenant):
+        if tenant and tenant not in (*_SHARED, _ADFS, self._state.tenant):
             raise invalid_request(90002, "Tenant not found. Check that you have the correct tenant ID.")
 
-    async def _configuration(self, exchange: Exchange, tenant: str) -> None:
+    def _issuer(self, exchange: Exchange, tenant: str) -> str:
+        """What id tokens and the configuration say, by which clients check one against the other: the address that they called."""
         origin = exchange.origin()
-        is_adfs = tenant.lower() == "adfs"
-        issuer = f"{origin}/adfs" if is_adfs else f"{origin}/{self._state.tenant}/v2.0"
-        document = encode_configuration(origin, tenant.lower(), issuer, is_adfs=is_adfs)
+        return f"{origin}/adfs" if tenant == _ADFS else f"{origin}/{self._state.tenant}/v2.0"
+
+    async def configuration(self, exchange: Exchange, tenant: str) -> None:
+        document = encode_configuration(
+            exchange.origin(), tenant, self._issuer(exchange, tenant), is_adfs=tenant == _ADFS
+        )
         await exchange.reply(200, jsons.encode(document))
 
-    async def _keys(self, exchange: Exchange, _tenant: str) -> None:
-        await exchange.reply(
-            200, jsons.encode({"keys": [encode_key(name, key) for name, key in self._state.public_keys().items()]})
-        )
+    async def keys(self, exchange: Exchange, _tenant: str) -> None:
+        keys = [encode_key(name, key) for name, key in self._state.public_keys().items()]
+        await exchange.reply(200, jsons.encode({"keys": keys}))
 
-    async def _authorize(self, _exchange: Exchange, _tenant: str) -> None:
+    async def authorize(self, _exchange: Exchange, _tenant: str) -> None:
         raise OAuthError(
             "unsupported_response_type",
             700054,
             "Signing in through a browser redirect is not served here: use a device code, or a client secret.",
         )
 
-    async def _token(self, exchange: Exchange, _tenant: str) -> None:
-        body = await exchange.body(MAX_FORM)
-        form = decode_form(body, exchange.header(b"content-type") or "", exchange.header(b"authorization"))
-        client = await self._directory.client(form.client_id)
-        is_authenticated = client is not None and await self._directory.has_secret(client, form.client_secret)
-        decide(Facts(form, client, is_authenticated))
-        wanted = self._resources.wanted(form.scope, form.resource)
-        token = self._state.issue_token(wanted.audience, ttl_s=TOKEN_S, claims=claims_for(wanted.audience))
-        await exchange.reply(200, jsons.encode(self._granted(token, form.resource)))
+    async def token(self, exchange: Exchange, tenant: str) -> None:
+        form = await _form(exchange)
+        fields = await self._tokens.answer(form, peer_of(exchange), self._issuer(exchange, tenant))
+        await exchange.reply(200, jsons.encode(fields))
 
-    def _granted(self, token: str, resource: str) -> dict[str, object]:
-        now = int(time.time())
-        classic = {"resource": resource, "expires_on": str(now + TOKEN_S), "not_before": str(now)} if resource else {}
-        fields = {"token_type": "Bearer", "expires_in": TOKEN_S, "ext_expires_in": TOKEN_S, "access_token": token}
-        return encode_tokens(fields | classic)
+    async def device_code(self, exchange: Exchange, _tenant: str) -> None:
+        form = await _form(exchange)
+        if not form.client_id:
+            raise missing("client_id")
+        client = await self._tokens.directory.client(form.client_id)
+        if client is None or not client.is_public:
+            name = shown(form.client_id)
+            raise OAuthError("unauthorized_client", 700016, f"Application '{name}' may not sign users in.")
+        is_classic = bool(form.resource)
+        scope = f"{form.resource}/.default openid profile offline_access" if is_classic else form.scope
+        self._tokens.resources.wanted(scope)
+        begun = await self._tokens.devices.begin(client.client_id, scope, peer_of(exchange))
+        page = f"{exchange.origin()}{PAGE}"
+        reply = encode_device_code(begun.device_code, begun.user_code, page, LIFE_S, INTERVAL_S, is_classic=is_classic)
+        await exchange.reply(200, jsons.encode(reply))
+
+    async def show_page(self, exchange: Exchange, _tenant: str) -> None:
+        await self._approving.show(exchange)
+
+    async def answer_page(self, exchange: Exchange, _tenant: str) -> None:
+        await self._approving.answer(exchange)
+
+
+PAGE = "/device"
+PAGES: dict[str, Handler] = {"GET": Authority.show_page, "POST": Authority.answer_page}
+
+# What follows the tenant, in any case. AD FS has no `v2.0`; Entra's first version neither.
+ROUTES: dict[str, dict[str, Handler]] = {
+    "v2.0/.well-known/openid-configuration": {"GET": Authority.configuration},
+    ".well-known/openid-configuration": {"GET": Authority.configuration},
+    "discovery/v2.0/keys": {"GET": Authority.keys},
+    "discovery/keys": {"GET": Authority.keys},
+    "oauth2/v2.0/token": {"POST": Authority.token},
+    "oauth2/token": {"POST": Authority.token},
+    "oauth2/v2.0/devicecode": {"POST": Authority.device_code},
+    "oauth2/devicecode": {"POST": Authority.device_code},
+    "oauth2/v2.0/authorize": {"GET": Authority.authorize},
+    "oauth2/authorize": {"GET": Authority.authorize},
+}
+
+
+async def _form(exchange: Exchange) -> Form:
+    body = await exchange.body(MAX_FORM)
+    return decode_form(body, exchange.header(b"content-type") or "", exchange.header(b"authorization"))
 
 
 async def _refuse(exchange: Exchange, error: OAuthError) -> None:
-    correlation = exchange.header(b"client-request-id") or ""
     try:
-        correlation_id = str(uuid.UUID(correlation))
+        correlation_id = str(uuid.UUID(exchange.header(b"client-request-id") or ""))
     except ValueError:
         correlation_id = str(uuid.uuid4())
     body = encode_oauth_error(error, exchange.trace_id, correlation_id, time.time())

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
-from carrel.storage import APPLICATION, ARM_AUDIENCE, AUDIENCES, GRAPH_AUDIENCE, SESSION_EXECUTOR
-from carrel.wire.oauth import OAuthError, missing
+from carrel.audiences import AUDIENCES, Plane, plane_of
+from carrel.wire.oauth import OAuthError, missing, shown
 
-_CLASSIC = "https://management.core.windows.net"  # what ARM was called before; most Azure clients have it built in
 _OPENID = frozenset(["openid", "profile", "email", "offline_access"])
+_GRAPH = AUDIENCES[Plane.GRAPH][0]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`audience` is what the token will name; `scope` the words as they were asked for; empty audience: the client's own profile only."""
+    """`audience` is what the token will name; `scope` the words of it that are not about the user's profile."""
 
     audience: str
     scope: str
@@ -27,66 +25,37 @@ class Wanted:
 class Resources:
     """The audiences that tokens are given for: the data plane's, ARM's and Graph's, and this server under the names it has."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(name.lower() for name in names)
-        self._known = frozenset([*AUDIENCES, ARM_AUDIENCE, _CLASSIC, GRAPH_AUDIENCE])
+    def __init__(self, hosts: Collection[str]) -> None:
+        self._hosts = hosts
 
     def audience(self, resource: str) -> str | None:
         """The audience of a token for `resource`; None where it is not ours."""
         bare = resource.removesuffix("/.default").rstrip("/")
-        if bare.lower() in self._known:
-            return bare.lower()
-        return bare if self._is_ours(bare.removesuffix("/graph")) else None
+        return bare if plane_of(bare, self._hosts) is not None else None
 
-    def wanted(self, scope: str, resource: str) -> Wanted:
-        """Raises OAuthError."""
+    def wanted(self, scope: str, resource: str = "") -> Wanted:
+        """Of a request. Only users' programs may leave the resource out, for a token about the user alone: it is Graph's then.
+
+        Raises OAuthError.
+        """
         words = scope.split()
-        rest = [word for word in words if word.lower() not in _OPENID]
-        asked = {audience for word in rest if (audience := self._of_word(word))}
-        if resource:
-            asked.add(self.audience(resource) or "")
-        elif not words:
+        if not words and not resource:
             raise missing("scope")
-        if not all(asked) or (rest and len(asked) != 1) or len(asked) > 1:
-            what = resource or " ".join(rest)
-            raise OAuthError("invalid_resource", 500011, f"The resource principal named {_shown(what)} was not found.")
+        rest = [word for word in words if word.lower() not in _OPENID]
+        asked = {self._of_word(word) for word in rest} | ({self.audience(resource) or ""} if resource else set())
+        if "" in asked or len(asked) > 1:
+            what = shown(resource or " ".join(rest))
+            raise OAuthError("invalid_resource", 500011, f"The resource principal named {what} was not found.")
+        is_classic = bool(resource)  # the v1 endpoint gives all there is, unasked
         return Wanted(
-            asked.pop() if asked else "",
-            scope,
-            has_openid="openid" in words or bool(resource),
-            has_offline="offline_access" in words or bool(resource),
+            asked.pop() if asked else _GRAPH,
+            " ".join(rest),
+            has_openid=is_classic or "openid" in words,
+            has_offline=is_classic or "offline_access" in words,
         )
 
     def _of_word(self, word: str) -> str:
         """The audience of one scope: `RESOURCE/.default`, or `RESOURCE/permission`; a permission alone is one of Graph's."""
         if "://" not in word:
-            return GRAPH_AUDIENCE if word.replace(".", "").isalnum() else ""
+            return _GRAPH if word.replace(".", "").isalnum() else ""
         return self.audience(word) or self.audience(word.rpartition("/")[0]) or ""
-
-    def _is_ours(self, url: str) -> bool:
-        try:
-            parts = urlsplit(url)
-            host = parts.hostname or ""
-            _ = parts.port
-        except ValueError:
-            return False
-        if parts.scheme not in ("https", "http") or parts.path or parts.query or parts.username is not None:
-            return False
-        return host in self._names or _is_loopback(host)
-
-
-def claims_for(audience: str) -> dict[str, object]:
-    """Claims of a token of the server's own principal. Rights on the data plane are still claims."""
-    rights = {"roles": [SESSION_EXECUTOR], "carrel_pools": ["*"]} if audience in AUDIENCES else {}
-    return {**APPLICATION, **rights}
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _shown(text: str) -> str:
-    return text[:200].encode("ascii", "replace").decode()

@@ -1,1 +1,1 @@
-"""Microsoft Graph as far as clients of role assignments touch it: who there is."""
+"""Microsoft Graph as far as identities need it: who there is, and making, changing and deleting them."""

@@ -7,13 +7,18 @@ from dataclasses import dataclass
 
 from carrel.config import Config
 from carrel.errors import RequestInvalid
-from carrel.graph_errors import GraphError
+from carrel.graph_errors import GraphError, RequestDenied
 from carrel.server.access import Access, Principal
+from carrel.server.authority.hashing import Hasher
+from carrel.server.authority.throttle import Throttle
 from carrel.server.exchange import Exchange
 from carrel.store import Store
 from carrel.wire import jsons
 
 MAX_BODY = 256 * 1024
+
+# Who may give roles to anybody may as well make anybody; who may not must not become somebody else by a new password.
+MANAGE = "Microsoft.Authorization/roleAssignments/write"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,9 @@ class GraphServices:
     tenant: str
     store: Store
     access: Access
+    own_id: str  # of the principal that the server has made for itself
+    hasher: Hasher
+    throttle: Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,15 @@ class GraphCall:
     @property
     def principal(self) -> Principal:
         return self.exchange.caller()[0]
+
+    def require_manager(self) -> None:
+        """Raises RequestDenied unless the caller may manage identities."""
+        scope = f"/subscriptions/{self.services.config.subscription}"
+        if not self.services.access.may(self.principal, MANAGE, scope):
+            raise RequestDenied(
+                "Insufficient privileges to complete the operation: managing identities needs the role Owner (or User Access "
+                "Administrator) on the subscription."
+            )
 
     async def body(self) -> Mapping[str, object]:
         """The JSON object of the request. Raises GraphError."""

@@ -53,7 +53,7 @@ class GraphPlane:
 
 async def _answer(exchange: Exchange, error: CarrelError) -> None:
     """In Graph's shape and, of what is refused everywhere, in Graph's words."""
-    if error.status == 403:
+    if error.status == 403 and not isinstance(error, RequestDenied):
         error = RequestDenied("Insufficient privileges to complete the operation.")
     body = graph.encode_error(error, exchange.trace_id, exchange.header(b"client-request-id"))
     extra = [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in error.headers.items()]

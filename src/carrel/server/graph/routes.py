@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from carrel.server.exchange import method_not_allowed
-from carrel.server.graph import lookups
+from carrel.server.graph import lookups, writes
 from carrel.server.graph.call import Handler
 from carrel.wire.arm_paths import Pattern
 
@@ -35,17 +36,29 @@ def _route(text: str, methods: Mapping[str, Handler]) -> Route:
     return Route(Pattern(text), methods)
 
 
+def _object(show: Handler, kinds: tuple[str, ...]) -> dict[str, Handler]:
+    change, remove = partial(writes.update, kinds=kinds), partial(writes.delete, kinds=kinds)
+    return {"GET": show, "PATCH": change, "DELETE": remove}
+
+
 ROUTES: tuple[Route, ...] = (
     _route("/v1.0/me", {"GET": lookups.me}),
-    _route("/v1.0/users", {"GET": lookups.users}),
-    _route("/v1.0/users/{id}", {"GET": lookups.user}),
-    _route("/v1.0/servicePrincipals", {"GET": lookups.service_principals}),
-    _route("/v1.0/servicePrincipals/{id}", {"GET": lookups.service_principal}),
-    _route("/v1.0/applications", {"GET": lookups.applications}),
-    _route("/v1.0/applications/{id}", {"GET": lookups.application}),
-    _route("/v1.0/groups", {"GET": lookups.groups}),
-    _route("/v1.0/groups/{id}", {"GET": lookups.group}),
+    _route("/v1.0/me/changePassword", {"POST": writes.change_password}),
+    _route("/v1.0/users", {"GET": lookups.users, "POST": writes.create_user}),
+    _route("/v1.0/users/{id}", _object(lookups.user, writes.USERS)),
+    _route("/v1.0/servicePrincipals", {"GET": lookups.service_principals, "POST": writes.create_service_principal}),
+    _route("/v1.0/servicePrincipals/{id}", _object(lookups.service_principal, writes.APPLICATIONS)),
+    _route("/v1.0/servicePrincipals/{id}/addPassword", {"POST": writes.add_password}),
+    _route("/v1.0/servicePrincipals/{id}/removePassword", {"POST": writes.remove_password}),
+    _route("/v1.0/applications", {"GET": lookups.applications, "POST": writes.create_application}),
+    _route("/v1.0/applications/{id}", _object(lookups.application, writes.APPLICATIONS)),
+    _route("/v1.0/applications/{id}/addPassword", {"POST": writes.add_password}),
+    _route("/v1.0/applications/{id}/removePassword", {"POST": writes.remove_password}),
+    _route("/v1.0/groups", {"GET": lookups.groups, "POST": writes.create_group}),
+    _route("/v1.0/groups/{id}", _object(lookups.group, writes.GROUPS)),
     _route("/v1.0/groups/{id}/members", {"GET": lookups.members}),
+    _route("/v1.0/groups/{id}/members/$ref", {"POST": writes.add_member}),
+    _route("/v1.0/groups/{id}/members/{member}/$ref", {"DELETE": writes.remove_member}),
     _route("/v1.0/directoryObjects/getByIds", {"POST": lookups.by_ids}),
 )
 
