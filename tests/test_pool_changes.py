@@ -10,6 +10,7 @@ import pytest
 
 from carrel import errors
 from carrel.models import MIB, Level, PoolSpec
+from carrel.sessions import room
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from fake_sandboxes import FakeBackend
@@ -34,7 +35,8 @@ class Machine:
 
 
 @pytest.fixture
-async def machine() -> AsyncIterator[Machine]:
+async def machine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Machine]:
+    monkeypatch.setattr(room, "CLOSE_START_S", 0.05)
     machine = Machine()
     async with machine.keeper:
         yield machine

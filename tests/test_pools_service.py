@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from carrel.pool_settings import ConfigError
 from carrel.server import watch
 from carrel.server.pools import Pool, Pools
 from carrel.server.watch import Watch
+from carrel.sessions import room
 from carrel.sessions.keeper import Keeper
 from carrel.store import PoolId, PoolRecord, Store
 from fake_sandboxes import FakeBackend
@@ -40,7 +42,7 @@ class Gateway:
     link: HostLink
     backend: FakeBackend
 
-    def record(self, name: str = "p", **properties: object) -> PoolRecord:
+    def record(self, name: str = "p", **properties: Any) -> PoolRecord:
         return replace(record_of(self.config, name), properties=properties)
 
     def kept(self, name: str = "p") -> PoolRecord | None:
@@ -64,6 +66,11 @@ class Gateway:
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "EVERY_S", 0.02)
+
+
+@pytest.fixture(autouse=True)
+def starts_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "CLOSE_START_S", 0.05)
 
 
 @pytest.fixture
@@ -170,7 +177,6 @@ async def test_what_cannot_be_is_refused_before_anything_is_kept(gateway: Gatewa
         {"containerType": "CustomContainer"},
         {"scaleConfiguration": {"maxConcurrentSessions": 0}},
         {"carrel": {"memory": "1KiB"}},
-        {"nonsense": 1},
         {"carrel": {"packages": {"wheels": "/etc"}}},
         {"carrel": {"secrets": {"shadow": {"file": "/etc/shadow"}}}},
         {"carrel": {"webhook": {"url": "https://example.org", "secret": {"environment": "PATH"}}}},
@@ -235,7 +241,7 @@ async def test_secrets_come_from_the_record_and_from_the_places_that_the_configu
     """The one that the configuration names is only for the pool whose table says so, and nothing shows a value."""
     config = replace(config, pools=(PoolSpec("p", secrets=(("token", "environment:TOKEN"),)),))
     async with serving(config, store, host, backend, {"p": PoolSecrets({"token": "of-file"})}) as gateway:
-        properties: dict[str, object] = {"carrel": {"secrets": {"token": {"environment": "TOKEN"}}}}
+        properties: dict[str, Any] = {"carrel": {"secrets": {"token": {"environment": "TOKEN"}}}}
         await gateway.pools.put(replace(gateway.record(**properties), secrets={"db": "of-arm"}))
         with pytest.raises(ConfigError):
             await gateway.pools.put(gateway.record("other", **properties))

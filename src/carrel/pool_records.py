@@ -1,8 +1,8 @@
 """A pool's record in the store as the definition that the host gets. One grammar for both ways in: ARM's property bag is the TOML table.
 
 What names a place on this machine, or gives rights that the operator alone can give, is only taken from a record where the configuration
-file says the same of the pool of that name: a folder of wheels, files and variables with secrets, a level below the server's minimum.
-Whoever may write pools over ARM could read the server's files otherwise, or run code as its user.
+file says the same of the pool of that name: a folder of wheels, files and variables with secrets, an address that the server itself calls,
+a level below its minimum. Whoever may write pools over ARM could read the server's files otherwise, or run code as its user.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ MCP_KEY_BYTES = 24
 
 OPERATORS = {
     "carrel.packages.wheels": "packages_wheels",
+    "carrel.webhook.url": "webhook",
     "carrel.webhook.secret": "webhook_secret",
     "carrel.secrets": "secrets",
 }
@@ -45,7 +46,7 @@ def _check_operators(spec: PoolSpec, known: PoolSpec | None, config: Config) -> 
         if value and value != (getattr(known, attribute) if known else None):
             # The value is not repeated: it may be where a secret is.
             raise ConfigError(
-                f"{where} {path}: names a place on the server, so it can be set in its configuration file only"
+                f"{where} {path}: for the server's operator, so it can be set in its configuration file only"
             )
     if known is not None and (spec.asked, spec.minimum) == (known.asked, known.minimum):
         return
