@@ -61,6 +61,7 @@ CLIENTS = (
     Client("mcp_1"),
     Client("mcp_2"),
     Client("azure_identity"),
+    Client("azure_mgmt"),
 )
 # No packages that scenarios run in, but programs that tests of their own start.
 AZ = Client("az", place=HERE.parent)

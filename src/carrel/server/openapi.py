@@ -8,72 +8,94 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from carrel import __version__
 from carrel.server import routes
+from carrel.server.arm import routes as arm_routes
 from carrel.server.exchange import Exchange
+from carrel.server.graph import routes as graph_routes
 from carrel.wire import jsons
-from carrel.wire.openapi import data_plane, opened, schemas
+from carrel.wire.openapi import control_plane, data_plane, directory, opened, schemas
 from carrel.wire.openapi.model import Operation, encode_operation, error_responses
+from carrel.wire.versions import VERSIONS
 
 _ABOUT = (
     "Carrel speaks the API of Azure Container Apps dynamic sessions. Fixed words in paths match in any case; HEAD is answered where GET "
     "is. Names in paths are percent-encoded, `/` in a file's name included."
 )
+_WORDS = (schemas, control_plane, directory, opened)
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A pattern as its table has it, with its methods; `versions` are empty where it takes no api-version."""
+
+    pattern: str
+    methods: tuple[str, ...]
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plane:
-    """A part of the paths, with the routes that its table has and the words for them."""
+    """A part of the paths: the routes that its table has, and the words for them."""
 
     tag: str
-    prefix: str
-    parameters: tuple[str, ...]  # of the prefix
-    routes: Mapping[str, Iterable[str]]  # methods by pattern
+    routes: tuple[Served, ...]
     operations: Mapping[tuple[str, str], Operation]
-    unversioned: frozenset[str] = frozenset()  # patterns that take no api-version
+    prefix: str = ""
 
     def undescribed(self) -> list[str]:
         """Routes that have no words yet."""
-        return [f"{method} {pattern}" for method, pattern in self._served() if (method, pattern) not in self.operations]
+        return [f"{method} {route.pattern}" for route, method in self._served() if self._words(route, method) is None]
 
     def unserved(self) -> list[str]:
         """Words for routes that are not there (any more)."""
-        served = set(self._served())
+        served = {(method, route.pattern) for route, method in self._served()}
         return [f"{method} {pattern}" for method, pattern in self.operations if (method, pattern) not in served]
 
     def paths(self) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        for method, pattern in self._served():
-            operation = self.operations.get((method, pattern))
+        for route, method in self._served():
+            operation = self._words(route, method)
             if operation is None:
                 continue
-            parameters = self.parameters if pattern in self.unversioned else (*self.parameters, "api-version")
-            identity = re.sub(r"\W+", "-", f"{self.tag} {method} {pattern}".lower()).strip("-")
-            found.setdefault(self.prefix + pattern, {})[method.lower()] = encode_operation(
-                operation, identity, self.tag, parameters
-            )
+            for path in _expanded(self.prefix + route.pattern):
+                parameters = [schemas.in_path(name) for name in re.findall(r"{(\w+)}", path)]
+                parameters += [schemas.api_version(route.versions)] if route.versions else []
+                identity = re.sub(r"\W+", "-", f"{self.tag} {method} {path.removeprefix(self.prefix)}".lower()).strip(
+                    "-"
+                )
+                told = encode_operation(operation, identity, self.tag, parameters)
+                found.setdefault(path, {})[method.lower()] = told
         return found
 
-    def _served(self) -> list[tuple[str, str]]:
-        return [(method, pattern) for pattern, methods in self.routes.items() for method in methods]
+    def _served(self) -> list[tuple[Served, str]]:
+        return [(route, method) for route in self.routes for method in route.methods]
+
+    def _words(self, route: Served, method: str) -> Operation | None:
+        return self.operations.get((method, route.pattern))
+
+
+def _expanded(path: str) -> list[str]:
+    """`{scope}` stands for several paths, which a document cannot say otherwise."""
+    return [path.replace("{scope}", scope) for scope in control_plane.SCOPES] if "{scope}" in path else [path]
 
 
 def planes() -> list[Plane]:
-    below_pools = {route.pattern: tuple(route.methods) for route in (*routes.FIXED.values(), *routes.NAMED.values())}
+    below_pools = [*routes.FIXED.values(), *routes.NAMED.values()]
+    data = [Served(route.pattern, tuple(route.methods), tuple(VERSIONS)) for route in below_pools]
+    arm = [Served(route.pattern.text, tuple(route.methods), route.versions) for route in arm_routes.ROUTES]
+    graph = [Served(route.pattern.text, tuple(route.methods)) for route in graph_routes.ROUTES]
+    opens = tuple(Served(pattern, ("GET",)) for pattern in opened.PATHS)
+    mcp = Served(routes.MCP.pattern, routes.MCP_METHODS)
     return [
-        Plane(
-            "data plane",
-            f"{data_plane.PATH}/",
-            data_plane.PATH_PARAMETERS,
-            below_pools | {routes.MCP.pattern: routes.MCP_METHODS},
-            data_plane.OPERATIONS,
-            frozenset([routes.MCP.pattern]),
-        ),
-        Plane("open", "", (), dict.fromkeys(opened.PATHS, ("GET",)), opened.OPERATIONS, frozenset(opened.PATHS)),
+        Plane("data plane", (*data, mcp), data_plane.OPERATIONS, f"{data_plane.PATH}/"),
+        Plane("control plane", tuple(arm), control_plane.OPERATIONS),
+        Plane("graph", tuple(graph), directory.OPERATIONS),
+        Plane("open", opens, opened.OPERATIONS),
     ]
 
 
@@ -91,8 +113,8 @@ def document() -> bytes:
             "tags": [{"name": plane.tag} for plane in told],
             "paths": {path: item for plane in told for path, item in plane.paths().items()},
             "components": {
-                "schemas": schemas.SCHEMAS | opened.SCHEMAS,
-                "parameters": schemas.PARAMETERS | opened.PARAMETERS,
+                "schemas": {name: schema for each in _WORDS for name, schema in each.SCHEMAS.items()},
+                "parameters": {name: told for each in _WORDS for name, told in each.PARAMETERS.items()},
                 "responses": error_responses(sorted(statuses)),
                 "securitySchemes": schemas.SECURITY,
             },

@@ -46,9 +46,10 @@ def _encoded_properties(
         "poolManagementType": "Dynamic",
         "containerType": spec.container_type,
         "environmentId": bag.get("environmentId"),
+        # What nobody asked for is not told: Terraform's azurerm would want to take it away, at each plan.
         "scaleConfiguration": {
             "maxConcurrentSessions": spec.maximum,
-            "readySessionInstances": scale.get("readySessionInstances", spec.ready),
+            **{name: scale[name] for name in ("readySessionInstances",) if scale.get(name) is not None},
         },
         "dynamicPoolConfiguration": _lifecycle_of(spec, version),
         "sessionNetworkConfiguration": {"status": "EgressDisabled" if spec.network == "none" else "EgressEnabled"},

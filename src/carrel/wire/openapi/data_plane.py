@@ -8,7 +8,6 @@ from dataclasses import replace
 from carrel.wire.openapi.model import ANY, EVENTS, JSON, NOTHING, Content, Operation, json_of
 
 PATH = "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/sessionPools/{sessionPoolName}"
-PATH_PARAMETERS = ("subscriptionId", "resourceGroupName", "sessionPoolName")
 
 _ALWAYS = (400, 401, 403, 404, 500, 503)  # of every call to a pool
 _IN_SESSION = (*_ALWAYS, 409, 429)  # of one that may have to wait for its session
@@ -77,11 +76,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "executions/{id}"): Operation(
         "An execution, as it stands or at its end.",
         {200: Content({JSON: "Execution", EVENTS: "Event"})},
-        ("executionId", "identifier", "wait", "last-event-id"),
+        ("identifier", "wait", "last-event-id"),
         errors=_ALWAYS,
     ),
     ("POST", "executions/{id}/cancel"): Operation(
-        "Cancel an execution.", {200: json_of("Execution")}, ("executionId", "identifier"), errors=_IN_SESSION
+        "Cancel an execution.", {200: json_of("Execution")}, ("identifier",), errors=_IN_SESSION
     ),
     ("GET", "files"): Operation(
         "The files of a directory; as an archive, or what changes there, to those who accept that.",
@@ -95,28 +94,28 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("DELETE", "files/upload"): _DELETE,
     ("POST", "python/uploadFile"): _UPLOAD,
     ("GET", "python/downloadFile"): replace(_DOWNLOAD, parameters=(*_DOWNLOAD.parameters, "filename")),
-    ("GET", "files/{name}"): replace(_METADATA, parameters=("fileName", *_METADATA.parameters)),
-    ("DELETE", "files/{name}"): replace(_DELETE, parameters=("fileName", *_DELETE.parameters)),
-    ("GET", "files/{name}/content"): replace(_DOWNLOAD, parameters=("fileName", *_DOWNLOAD.parameters)),
-    ("GET", "files/content/{name}"): replace(_DOWNLOAD, parameters=("fileName", *_DOWNLOAD.parameters)),
-    ("DELETE", "files/content/{name}"): replace(_DELETE, parameters=("fileName", *_DELETE.parameters)),
+    ("GET", "files/{name}"): _METADATA,
+    ("DELETE", "files/{name}"): _DELETE,
+    ("GET", "files/{name}/content"): _DOWNLOAD,
+    ("GET", "files/content/{name}"): _DOWNLOAD,
+    ("DELETE", "files/content/{name}"): _DELETE,
     ("POST", "files/{name}/mkdir"): Operation(
         "Make a directory, and those on the way to it.",
         {200: json_of("File"), 201: json_of("File")},
-        ("fileName", "identifier", "path"),
+        ("identifier", "path"),
         errors=(*_IN_SESSION, 507),
     ),
-    ("GET", "files/{name}/mkdir"): replace(_METADATA, parameters=("fileName", *_METADATA.parameters)),
-    ("DELETE", "files/{name}/mkdir"): replace(_DELETE, parameters=("fileName", *_DELETE.parameters)),
+    ("GET", "files/{name}/mkdir"): _METADATA,
+    ("DELETE", "files/{name}/mkdir"): _DELETE,
     ("POST", "files/{name}/rename"): Operation(
         "Rename a file or a directory.",
         {200: json_of("File")},
-        ("fileName", "identifier", "path", "if-match", "if-none-match"),
+        ("identifier", "path", "if-match", "if-none-match"),
         json_of("Rename"),
         (*_IN_SESSION, *_WITH_BODY, 412, 507),
     ),
-    ("GET", "files/{name}/rename"): replace(_METADATA, parameters=("fileName", *_METADATA.parameters)),
-    ("DELETE", "files/{name}/rename"): replace(_DELETE, parameters=("fileName", *_DELETE.parameters)),
+    ("GET", "files/{name}/rename"): _METADATA,
+    ("DELETE", "files/{name}/rename"): _DELETE,
     ("GET", "session"): _ABOUT_SESSION,
     ("PUT", "session"): Operation(
         "Open a session, with environment variables.",

@@ -65,13 +65,15 @@ class Operation:
     error: str = "Error"  # the schema of its errors
 
 
-def encode_operation(operation: Operation, identity: str, tag: str, parameters: Iterable[str]) -> dict[str, Any]:
-    """As it stands in the document. `parameters` are those of the path, which come before its own."""
+def encode_operation(
+    operation: Operation, identity: str, tag: str, parameters: Iterable[dict[str, Any]]
+) -> dict[str, Any]:
+    """As it stands in the document. `parameters` are those of the path and the api-version, which come before its own."""
     told: dict[str, Any] = {
         "operationId": identity,
         "summary": operation.summary,
         "tags": [tag],
-        "parameters": [_reference("parameters", name) for name in (*parameters, *operation.parameters)],
+        "parameters": [*parameters, *(_reference("parameters", name) for name in operation.parameters)],
         "responses": {
             **{str(status): _reply(status, content) for status, content in operation.replies.items()},
             **{str(status): _error(status, operation.error) for status in sorted(operation.errors)},

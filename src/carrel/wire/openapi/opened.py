@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from carrel.wire.openapi.model import Content, Operation, json_of
-from carrel.wire.openapi.schemas import OBJECT, TEXT, Schema, array, header, in_path, query, record
+from carrel.wire.openapi.schemas import OBJECT, TEXT, Schema, array, header, query, record
 
 _TOKEN = ("resource", "token-api-version", "client_id", "object_id", "mi_res_id")
 
@@ -30,7 +30,6 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/extensions/{file}"): Operation(
         "One of their wheels.",
         {200: Content({"application/octet-stream": "Bytes"})},
-        ("file",),
         errors=(401, 404),
         security=(),
     ),
@@ -84,7 +83,6 @@ SCHEMAS: dict[str, Schema] = {
     ),
 }
 PARAMETERS = {
-    "file": in_path("file"),
     "resource": query("resource", TEXT, is_required=True),
     "token-api-version": query("api-version", TEXT),
     "client_id": query("client_id", TEXT),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
-
-from carrel.wire.versions import VERSIONS
 
 Schema = dict[str, Any]
 
@@ -152,6 +151,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
 }
 
+_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
 _IDENTIFIER: Schema = {"type": "string", "minLength": 4, "maxLength": 128, "pattern": "^[ -~]+$", "examples": ["alice"]}
 
 
@@ -163,19 +163,15 @@ def header(name: str, schema: Schema = TEXT, *, is_required: bool = False) -> di
     return {"name": name, "in": "header", "required": is_required, "schema": schema}
 
 
-def in_path(name: str, schema: Schema | None = None) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": schema or {"type": "string", "minLength": 1}}
+def in_path(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": _NAME}
 
 
-_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
+def api_version(known: Iterable[str]) -> dict[str, Any]:
+    return query("api-version", {"type": "string", "enum": list(known)}, is_required=True)
+
 
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "subscriptionId": in_path("subscriptionId"),
-    "resourceGroupName": in_path("resourceGroupName"),
-    "sessionPoolName": in_path("sessionPoolName"),
-    "executionId": in_path("id"),
-    "fileName": in_path("name", _NAME),
-    "api-version": query("api-version", {"type": "string", "enum": list(VERSIONS)}, is_required=True),
     "identifier": query("identifier", _IDENTIFIER, is_required=True),
     "identifier-anywhere": query("identifier", _IDENTIFIER),
     "path": query("path", TEXT),
