@@ -214,14 +214,14 @@ def test_exec_names_an_unknown_pool(server: Server) -> None:
 
 
 @pytest.mark.packages
-def test_sessionpool_list_and_show(server: Server) -> None:
-    listed = json.loads(carrel("sessionpool", "list", "--state", str(server.state), "-o", "json").stdout)
-    shown = json.loads(carrel("sessionpool", "show", "python", "--state", str(server.state), "-o", "json").stdout)
+def test_sessionpool_status(server: Server) -> None:
+    listed = json.loads(carrel("sessionpool", "status", "--state", str(server.state), "-o", "json").stdout)
+    shown = json.loads(carrel("sessionpool", "status", "python", "--state", str(server.state), "-o", "json").stdout)
 
     assert [(each["name"], each["poolManagementEndpoint"]) for each in listed] == [("python", server.endpoint)]
     assert [listed[0]["isolation"], shown["isolation"]] == [server.level, server.level]
     assert "numpy" in {each["name"] for each in shown["packages"]}
-    assert carrel("sessionpool", "list", "--state", str(server.state)).stdout.startswith("NAME")
+    assert carrel("sessionpool", "status", "--state", str(server.state)).stdout.startswith("Name")
 
 
 def test_env_is_what_a_shell_takes(server: Server) -> None:

@@ -161,8 +161,8 @@ def test_a_pool_below_its_minimum_says_why_and_the_others_serve(slim_server: Sli
             json={"code": "1"},
             trust_env=False,
         )
-        listed = json.loads(carrel("sessionpool", "list", "--state", str(server.state), "-o", "json").stdout)
-        shown = carrel("sessionpool", "show", "below", "--state", str(server.state)).stdout
+        listed = json.loads(carrel("sessionpool", "status", "--state", str(server.state), "-o", "json").stdout)
+        shown = carrel("sessionpool", "status", "below", "--state", str(server.state)).stdout
 
     assert (reply.status_code, reason in reply.json()["error"]["message"]) == (503, True)
     assert "carrel-isolation" not in reply.headers

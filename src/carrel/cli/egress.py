@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
-from carrel.storage import POOL_CONTRIBUTOR, State, StateError
+from carrel.cli.options import failures, output_option, print_json, print_table, state_option
+from carrel.cli.target import Target
 
 if TYPE_CHECKING:
     from carrel.client import Client, Egress, EgressTest
-
-_TOKEN_S = 300
 
 
 @click.group()
@@ -90,16 +87,17 @@ def _sentence(found: EgressTest) -> str:
 
 @contextlib.contextmanager
 def operator(pool: str, state: str | None) -> Iterator[Client]:
-    """A client that may change pools. Whoever can read the state folder's key may have its token, as with `carrel token`."""
-    from carrel.client import Client, Connection
+    """A client that may change pools."""
+    from carrel.client import Connection
 
-    folder: Path = state_folder(state)
-    connection = Connection.read(folder)
-    if pool not in connection.pools:
-        raise click.ClickException(f"there is no pool {pool}: `carrel sessionpool list` shows what there is")
-    try:
-        token = State(folder).issue_token(ttl_s=_TOKEN_S, roles=[POOL_CONTRIBUTOR], pools=[pool])
-    except StateError as error:
-        raise click.ClickException(str(error)) from error
-    with Client(connection.pools[pool].endpoint, token, ca_bundle=connection.ca_bundle) as client:
+    target = Target.meant(state)
+    if target.endpoint:
+        with target.management() as management:
+            endpoint = management.pool(pool).endpoint
+    else:
+        pools = Connection.read(target.folder).pools
+        if pool not in pools:
+            raise click.ClickException(f"there is no pool {pool}: `carrel sessionpool list` shows what there is")
+        endpoint = pools[pool].endpoint
+    with target.operator(endpoint) as client:
         yield client

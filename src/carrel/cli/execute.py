@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import click
 
-from carrel.cli.clients import connected
+from carrel.cli.clients import connected, reach
 from carrel.cli.launch import LaunchError, private_server
 from carrel.cli.options import failures, output_option, print_json, state_folder, state_option
 from carrel.cli.running import INTERRUPTED, Screen, run
@@ -76,7 +77,7 @@ def execute(
     """
     text = _code(code, file)
     screen = Screen() if output != "json" and (sys.stdout.isatty() if streams is None else streams) else None
-    with failures(), _client(state_folder(state), pool, session or f"exec-{secrets.token_hex(8)}") as client:
+    with failures(), _client(state, pool, session or f"exec-{secrets.token_hex(8)}") as client:
         program = partial(client.shell if is_command else client.execute, text)
         try:
             result, was_interrupted = run(
@@ -117,9 +118,13 @@ def _code(code: str | None, file: Any) -> str:
 
 
 @contextlib.contextmanager
-def _client(folder: Path, pool: str, identifier: str) -> Iterator[Client]:
-    """To the server of the folder, or to one that lives as long as the block."""
+def _client(state: str | None, pool: str, identifier: str) -> Iterator[Client]:
+    """To the server that is meant, or to one that lives as long as the block."""
     with contextlib.ExitStack() as stack:
+        if os.environ.get("CARREL_ENDPOINT") and not state:
+            yield stack.enter_context(reach(state, pool, identifier))
+            return
+        folder = state_folder(state)
         if not is_held(folder):
             if sys.stderr.isatty():  # not in scripts, whose stderr is the program's
                 click.echo("no server is running: starting one for this call (a first start builds images) …", err=True)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from carrel.cli.clients import connected
-from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
+from carrel.cli.clients import reach
+from carrel.cli.options import failures, output_option, print_json, print_table, state_option
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -38,7 +38,7 @@ def file() -> None:
 @output_option
 def list_files(session: str, directory: str, recursive: bool, output: str, pool: str, state: str | None) -> None:
     """List a directory of a session."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         found = client.list_files(directory, is_recursive=recursive)
     rows = [
         {"path": each.path + "/" * each.is_directory, "size": each.size, "modifiedAt": each.modified_at.isoformat()}
@@ -58,7 +58,7 @@ def upload(session: str, source: Any, path: str | None, is_new: bool, pool: str,
     """Store SOURCE (- for stdin) as PATH below /mnt/data, or under its own name; print its path."""
     if path is None and source.name == "<stdin>":
         raise click.UsageError("stdin has no name: give a PATH")
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         name = path or Path(source.name).name
         content = source.read() if source.name == "<stdin>" else source
         click.echo(client.upload(name, content, if_none_match="*" if is_new else None).path)
@@ -70,7 +70,7 @@ def upload(session: str, source: Any, path: str | None, is_new: bool, pool: str,
 @_to_option
 def download(session: str, path: str, target: str | None, pool: str, state: str | None) -> None:
     """Fetch PATH, to the current folder unless told otherwise. A file that is there is replaced only if named with -O."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         _write([client.download(path)], target, PurePosixPath(path).name)
 
 
@@ -80,7 +80,7 @@ def download(session: str, path: str, target: str | None, pool: str, state: str 
 @_to_option
 def archive(session: str, directory: str, target: str | None, pool: str, state: str | None) -> None:
     """Fetch a directory (or all of /mnt/data) as a tar archive."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         _write(client.archive(directory), target, f"{PurePosixPath(directory).name or 'data'}.tar")
 
 
@@ -109,7 +109,7 @@ def _write(pieces: Iterable[bytes], target: str | None, name: str) -> None:
 @click.argument("path")
 def mkdir(session: str, path: str, pool: str, state: str | None) -> None:
     """Make a directory, with those on the way to it."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         click.echo(client.make_directory(path).path)
 
 
@@ -120,7 +120,7 @@ def mkdir(session: str, path: str, pool: str, state: str | None) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace what is there already.")
 def rename(session: str, path: str, to: str, overwrite: bool, pool: str, state: str | None) -> None:
     """Give a file or directory another path."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         click.echo(client.rename(path, to, overwrite=overwrite).path)
 
 
@@ -129,7 +129,7 @@ def rename(session: str, path: str, to: str, overwrite: bool, pool: str, state: 
 @click.argument("path")
 def delete(session: str, path: str, pool: str, state: str | None) -> None:
     """Delete a file, or a directory with all that is in it."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         client.delete_file(path)
 
 
@@ -139,7 +139,7 @@ def delete(session: str, path: str, pool: str, state: str | None) -> None:
 @click.option("-r", "--recursive", is_flag=True, help="What is below as well.")
 def watch(session: str, directory: str, recursive: bool, pool: str, state: str | None) -> None:
     """Print what changes in a directory, a line for each change, until Ctrl-C or the session's end."""
-    with failures(), connected(state_folder(state), pool, session) as client:
+    with failures(), reach(state, pool, session) as client:
         for change in client.watch(directory, is_recursive=recursive):
             if change.file is not None:
                 click.echo(f"{change.kind} {change.file.path}{'/' * change.file.is_directory}")

@@ -64,6 +64,7 @@ def failures() -> Iterator[None]:
     import httpx
 
     from carrel.client import ApiError, NotRunning
+    from carrel.client.connection import is_untrusted
 
     try:
         yield
@@ -75,6 +76,10 @@ def failures() -> Iterator[None]:
         trace = f" (trace {error.trace})" if error.trace else ""
         raise click.ClickException(f"{error}{trace}") from error
     except httpx.ConnectError as error:
+        if is_untrusted(error):
+            raise click.ClickException(
+                f"the server's certificate is not trusted ({error}): name its authority with SSL_CERT_FILE"
+            ) from error
         raise click.ClickException(
             "the server does not answer: is it still running? start it with `carrel serve`"
         ) from error

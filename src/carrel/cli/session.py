@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from carrel.cli.clients import connected
-from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
+from carrel.cli.clients import reach
+from carrel.cli.code_interpreter import code_interpreter
+from carrel.cli.options import failures, print_table, state_option
+from carrel.cli.output import Printer, output_options
 
 if TYPE_CHECKING:
     from carrel.client import Session
@@ -29,38 +31,34 @@ def session() -> None:
     """Look at sessions, restart and stop them, and cancel what runs in them."""
 
 
+session.add_command(code_interpreter)
+
+
 @session.command("list")
 @pool_option
-@output_option
+@output_options("table")
 @state_option
-def list_sessions(pool: str, output: str, state: str | None) -> None:
+def list_sessions(pool: str, out: Printer, state: str | None) -> None:
     """List the live sessions of a pool."""
-    with failures(), connected(state_folder(state), pool) as client:
+    with failures(), reach(state, pool) as client:
         found = [_fields(each) for each in client.sessions()]
-    if output == "json":
-        return print_json(found)
-    return print_table(
-        [list(each.values()) for each in found], ["IDENTIFIER", "CREATED", "LAST USED", "EXPIRES", "ETAG"]
-    )
+    out(found, _named)
 
 
 @session.command()
 @click.argument("identifier")
 @pool_option
-@output_option
+@output_options("table")
 @state_option
-def show(identifier: str, pool: str, output: str, state: str | None) -> None:
+def show(identifier: str, pool: str, out: Printer, state: str | None) -> None:
     """Show a session and the executions of it that the server knows."""
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         fields, executions = _fields(client.session()), client.executions()
-    if output == "json":
-        return print_json({**fields, "executions": [asdict(each) for each in executions]})
-    print_table([[name, value] for name, value in fields.items()], ["FIELD", "VALUE"])
-    if executions:
+    out({**fields, "executions": [asdict(each) for each in executions]}, _named)
+    if executions and out.is_table:
         click.echo()
         rows = [[each.id, each.status, each.outcome or "-", f"{each.duration_ms} ms"] for each in executions]
         print_table(rows, ["EXECUTION", "STATUS", "OUTCOME", "TIME"])
-    return None
 
 
 @session.command()
@@ -69,7 +67,7 @@ def show(identifier: str, pool: str, output: str, state: str | None) -> None:
 @state_option
 def stop(identifier: str, pool: str, state: str | None) -> None:
     """End a session: its variables and files are gone."""
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         client.end()
 
 
@@ -79,7 +77,7 @@ def stop(identifier: str, pool: str, state: str | None) -> None:
 @state_option
 def restart(identifier: str, pool: str, state: str | None) -> None:
     """Give a session a fresh interpreter: variables are lost, files stay, what runs is canceled."""
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         client.restart()
 
 
@@ -90,7 +88,7 @@ def restart(identifier: str, pool: str, state: str | None) -> None:
 @state_option
 def cancel(identifier: str, execution: str | None, pool: str, state: str | None) -> None:
     """Cancel EXECUTION, or all that runs or waits in the session; print how many that were, or how the execution ended."""
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         click.echo(client.cancel_all() if execution is None else client.cancel(execution).status)
 
 
@@ -117,7 +115,7 @@ def open_session(
         if not equals:
             raise click.UsageError("--secret: NAME=SECRET")
         environment[name] = {"secretRef": value}
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         click.echo(client.open(environment).etag)
 
 
@@ -127,7 +125,7 @@ def open_session(
 @state_option
 def keep_alive(identifier: str, pool: str, state: str | None) -> None:
     """Count as use of a session that lives; print when it expires now."""
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         click.echo(client.keep_alive().expires_at.isoformat(timespec="seconds"))
 
 
@@ -137,10 +135,17 @@ def keep_alive(identifier: str, pool: str, state: str | None) -> None:
 @state_option
 def events(identifier: str, pool: str, state: str | None) -> None:
     """Print what happens to a session, a line for each event, to its end. Looking does not keep it alive."""
-    with failures(), connected(state_folder(state), pool, identifier) as client:
+    with failures(), reach(state, pool, identifier) as client:
         for event in client.session_events():
             expiry = f"expires {event.session.expires_at.isoformat(timespec='seconds')}"
             click.echo(f"{event.kind} {event.reason or expiry}")
+
+
+def _named(found: Any) -> Any:
+    """Columns in the order of a session's life; an etag is for programs."""
+    if isinstance(found, list):
+        return [_named(each) for each in found]
+    return {name: value for name, value in found.items() if name not in ("etag", "executions")}
 
 
 def _fields(found: Session) -> dict[str, str]:

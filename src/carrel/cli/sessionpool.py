@@ -1,134 +1,141 @@
-"""`carrel sessionpool`: look at the pools of a running server."""
+"""`carrel sessionpool`: session pools, as resources and as they are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from carrel.cli.egress import egress, operator
-from carrel.cli.options import failures, output_option, print_json, print_table, state_folder, state_option
-
-if TYPE_CHECKING:
-    from carrel.client.values import Metadata
-
-_REFUSED = "refused"  # in place of a level
-_PREPARING = "being prepared"
+from carrel.cli.azlike import (
+    AzCommand,
+    Teller,
+    az_failures,
+    confirm,
+    name_of,
+    name_options,
+    no_wait_option,
+    yes_option,
+)
+from carrel.cli.egress import egress
+from carrel.cli.output import Printer, output_options
+from carrel.cli.pool_status import status
+from carrel.cli.sessionpool_define import create, update
+from carrel.cli.target import Target, group_option, target_options, whole_or_group_option
 
 
 @click.group()
 def sessionpool() -> None:
-    """Look at session pools, and change what their sessions may reach."""
+    """Make, look at, change and delete session pools."""
 
 
-sessionpool.add_command(egress)
+@click.group("mcp-key")
+def mcp_key() -> None:
+    """The key for a pool's MCP endpoint."""
 
 
-@sessionpool.command("list")
-@output_option
-@state_option
-def list_pools(output: str, state: str | None) -> None:
-    """List the pools of the running server."""
-    from carrel.client import Client, Connection
-
-    found: list[dict[str, Any]] = []
-    with failures():
-        folder = state_folder(state)
-        for pool in Connection.read(folder).pools.values():
-            with Client.from_connection(folder, pool=pool.name) as client:
-                metadata = client.metadata()
-                found.append(
-                    {
-                        "name": pool.name,
-                        "isolation": metadata.isolation,
-                        "status": _status(metadata),
-                        "sessions": len(client.sessions()),
-                        "poolManagementEndpoint": pool.endpoint,
-                    }
-                )
-    if output == "json":
-        return print_json(found)
-    rows = [[each["name"], each["isolation"] or _REFUSED, *list(each.values())[2:]] for each in found]
-    return print_table(rows, ["NAME", "ISOLATION", "STATUS", "SESSIONS", "ENDPOINT"])
+for each in (create, update, status, egress, mcp_key):
+    sessionpool.add_command(each)
 
 
-@sessionpool.command("show")
-@click.argument("name")
-@output_option
-@state_option
-def show_pool(name: str, output: str, state: str | None) -> None:
-    """Show one pool: its endpoints and the key for MCP, the boundary around its sessions, what its image brings."""
-    with failures():
-        fields = _describe(name, state)
-    if output == "json":
-        return print_json(fields)
-    runtimes, packages = (
-        [f"{each['name']} {each['version']}" for each in fields[key]] for key in ("runtimes", "packages")
-    )
-    preparing = fields.pop("preparing")
-    rows = {
-        **fields,
-        "status": f"{fields['status']}: {preparing}" if fields["status"] == _PREPARING else fields["status"],
-        "isolation": fields["isolation"] or _REFUSED,
-        "weaknesses": "; ".join(fields["weaknesses"]) or "none",
-        "error": fields["error"] or "none",
-        "image": fields["image"] or "not built yet",
-        "runtimes": ", ".join(runtimes),
-        "packages": f"{len(packages)}: {', '.join(packages)}",
-    }
-    return print_table([[key, value] for key, value in rows.items()], ["FIELD", "VALUE"])
+@sessionpool.command("list", cls=AzCommand)
+@whole_or_group_option
+@output_options()
+@target_options
+def list_pools(resource_group: str | None, out: Printer, target: Target) -> None:
+    """List the session pools of a resource group, or of the subscription."""
+    with az_failures(), target.management() as management:
+        found = management.pools(resource_group=resource_group)
+    out([dict(each.resource) for each in found], _table)
 
 
-@sessionpool.command("update")
-@click.argument("name")
-@click.option(
-    "--image", "image_name", required=True, metavar="IMAGE", help="Image for new sessions; built where missing."
-)
-@output_option
-@state_option
-def update_pool(name: str, image_name: str, output: str, state: str | None) -> None:
-    """Move a pool to another image, or to the newest build of its own. Live sessions keep theirs.
-
-    The pool keeps it, over restarts too.
-    """
-    with failures(), operator(name, state) as client:
-        found = client.set_image(image_name)
-    if output == "json":
-        return print_json({"name": name, "image": found.name, "reference": found.reference, "runtime": found.runtime})
-    return click.echo(f"{name}: new sessions get {found.reference}")
+@sessionpool.command("show", cls=AzCommand)
+@name_options
+@group_option
+@output_options()
+@target_options
+def show_pool(
+    positional: str | None, named: str | None, resource_group: str | None, out: Printer, target: Target
+) -> None:
+    """Show a session pool as a resource: its definition and endpoints. How it is, `status` shows."""
+    name = name_of(positional, named)
+    with az_failures(), target.management() as management:
+        found = management.pool(name, resource_group=resource_group)
+    out(dict(found.resource), _table)
 
 
-def _status(metadata: Metadata) -> str:
-    if metadata.isolation is None:
-        return _REFUSED
-    if metadata.error is not None:
-        return "failing"
-    return "ready" if metadata.preparing is None else _PREPARING
+@sessionpool.command("delete", cls=AzCommand)
+@name_options
+@group_option
+@yes_option
+@no_wait_option
+@output_options()
+@target_options
+def delete_pool(
+    positional: str | None,
+    named: str | None,
+    resource_group: str | None,
+    is_sure: bool,
+    no_wait: bool,
+    out: Printer,
+    target: Target,
+) -> None:
+    """Delete a session pool. Its sessions end."""
+    name = name_of(positional, named)
+    confirm(f"Delete pool {name} and end its sessions?", is_sure)
+    with az_failures(), target.management() as management, Teller(f"deleting pool {name}", target) as tell:
+        management.delete_pool(name, resource_group=resource_group, is_waiting=not no_wait, on_progress=tell)
+    out(None)
 
 
-def _describe(name: str, state: str | None) -> dict[str, Any]:
-    from carrel.client import Client, Connection
+@mcp_key.command("show", cls=AzCommand)
+@name_options
+@group_option
+@output_options()
+@target_options
+def show_key(
+    positional: str | None, named: str | None, resource_group: str | None, out: Printer, target: Target
+) -> None:
+    """Show the key."""
+    name = name_of(positional, named)
+    with az_failures(_MCP), target.management() as management:
+        out({"apiKey": management.mcp_key(name, resource_group=resource_group)})
 
-    folder = state_folder(state)
-    try:
-        pool = Connection.read(folder).pools[name]
-        with Client.from_connection(folder, pool=name) as client:
-            metadata, sessions, endpoint = client.metadata(), client.sessions(), client.endpoint
-    except KeyError:
-        raise click.ClickException(f"there is no pool {name}: `carrel sessionpool list` shows what there is") from None
+
+@mcp_key.command("rotate", cls=AzCommand)
+@name_options
+@group_option
+@yes_option
+@output_options()
+@target_options
+def rotate_key(
+    positional: str | None,
+    named: str | None,
+    resource_group: str | None,
+    is_sure: bool,
+    out: Printer,
+    target: Target,
+) -> None:
+    """Make a new key and show it. The old one is good no more."""
+    name = name_of(positional, named)
+    confirm(f"Make a new MCP key for pool {name}? The old one is good no more.", is_sure)
+    with az_failures(_MCP), target.management() as management:
+        out({"apiKey": management.rotate_mcp_key(name, resource_group=resource_group)})
+
+
+_MCP = {"SessionMCPServerNotEnabled": "it with `carrel sessionpool update --mcp`"}
+
+
+def _table(found: Any) -> Any:
+    """az's columns and those that tell pools apart."""
+    if isinstance(found, list):
+        return [_table(each) for each in found]
+    bag = found.get("properties") or {}
     return {
-        "name": name,
-        "poolManagementEndpoint": endpoint,
-        "mcpServerEndpoint": pool.mcp,
-        "mcpApiKey": pool.mcp_key,
-        "isolation": metadata.isolation,
-        "weaknesses": list(metadata.weaknesses),
-        "status": _status(metadata),
-        "preparing": metadata.preparing,
-        "error": metadata.error,
-        "image": metadata.image,
-        "createdAt": metadata.created_at.isoformat(),
-        "sessions": len(sessions),
-        "runtimes": [{"name": each, "version": version} for each, version in metadata.runtimes],
-        "packages": [{"name": each, "version": version} for each, version in metadata.packages],
+        "Name": found.get("name"),
+        "Location": found.get("location"),
+        "ResourceGroup": found.get("resourceGroup"),
+        "ContainerType": bag.get("containerType"),
+        "State": bag.get("provisioningState"),
+        "MaxSessions": (bag.get("scaleConfiguration") or {}).get("maxConcurrentSessions"),
+        "Endpoint": bag.get("poolManagementEndpoint"),
     }

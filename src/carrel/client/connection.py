@@ -61,3 +61,13 @@ def is_local(endpoint: str) -> bool:
 def trust(endpoint: str, ca_bundle: str | None) -> ssl.SSLContext | bool:
     """What httpx is to verify certificates by."""
     return ssl.create_default_context(cafile=ca_bundle) if ca_bundle and endpoint.startswith("https:") else True
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether a call failed by the server's certificate, which no second try makes better."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

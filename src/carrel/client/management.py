@@ -175,7 +175,7 @@ class Management(Sending):
             return arm_roles.definition_id(self.subscription, role)
         found = self.role_definitions(scope=scope, role=role)
         if not found:
-            raise ApiError(404, "RoleDefinitionDoesNotExist", f"there is no role {role!r}")
+            raise ApiError(404, "RoleDefinitionDoesNotExist", f"there is no role {role!r}", "roleDefinitionId")
         return found[0].id
 
     # ---- the directory -----------------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class Management(Sending):
         for call in (arm_roles.service_principal(text), arm_roles.user(text)):
             for each in self._pages(call, graph):
                 return each
-        raise ApiError(404, "PrincipalNotFound", f"there is no user or service principal {text!r}")
+        raise ApiError(404, "PrincipalNotFound", f"there is no user or service principal {text!r}", "principalId")
 
     def principals(self, ids: Sequence[str]) -> list[Principal]:
         """Those of them that there are."""

@@ -29,10 +29,17 @@ from carrel.client.credentials import (
     by_identity,
 )
 from carrel.client.operations import Operation, Progress
+from carrel.client.values import ApiError
 
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 AZURE = "https://management.azure.com"
+_GRAPHS = (
+    "https://graph.microsoft.com",
+    "https://graph.microsoft.us",
+    "https://dod-graph.microsoft.us",
+    "https://microsoftgraph.chinacloudapi.cn",
+)
 WAIT_S = 1800.0  # an image that is not built yet takes its time
 OnProgress = Callable[[Progress], None]
 
@@ -86,7 +93,16 @@ class Managing(Generic[H]):
         return {**call.arguments(graph or self.endpoint), "auth": self._graph_auth if graph else self._auth}
 
     def _ca_of(self, endpoint: str) -> str | None:
-        """The authorities of our own apply to our own server: pools of Azure are at other hosts, with certificates like everybody's."""
+        """What to trust at a pool's endpoint: our own authorities at our own server; Azure's pools are at other hosts.
+
+        Raises ApiError where a token would go there in the clear.
+        """
+        if not (
+            endpoint.startswith("https://")
+            or is_local(endpoint)
+            or urlsplit(endpoint)[:2] == urlsplit(self.endpoint)[:2]
+        ):
+            raise ApiError(502, "ForeignAddress", f"the pool's endpoint, {endpoint!r}, is not encrypted")
         return self._ca_bundle if urlsplit(endpoint).hostname == urlsplit(self.endpoint).hostname else None
 
     def _group(self, name: str | None) -> str:
@@ -105,9 +121,7 @@ class Managing(Generic[H]):
     def _graph_of(self, metadata: dict[str, Any]) -> str:
         """Where the directory is: what the cloud says, so long as it is Microsoft's or the server itself."""
         told = str(metadata.get("microsoftGraphResourceId") or "").rstrip("/")
-        host = urlsplit(told).hostname or ""
-        is_known = host == urlsplit(self.endpoint).hostname or host.startswith(("graph.microsoft", "microsoftgraph."))
-        return told if is_known else self.endpoint
+        return told if told in _GRAPHS or urlsplit(told)[:2] == urlsplit(self.endpoint)[:2] else self.endpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import httpx
 
 from carrel.client import arm, calls, operations
 from carrel.client.calls import Call
+from carrel.client.connection import is_untrusted
 from carrel.client.credentials import ServerCredential
 from carrel.client.managing import Managing, OnProgress, Waiting
 
@@ -43,9 +44,9 @@ class Sending(Managing[httpx.Client]):
         """The answer, and in how many seconds to try again; None where it stands."""
         try:
             reply = self._http.request(**arguments)
-        except httpx.TransportError:
+        except httpx.TransportError as error:
             wait_s = operations.retry_after(arguments["method"], attempt, None)
-            if wait_s is None:
+            if wait_s is None or is_untrusted(error):
                 raise
             return wait_s, httpx.Response(503)
         return operations.retry_after(arguments["method"], attempt, reply), reply
