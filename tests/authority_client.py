@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import uuid
 from typing import Any
@@ -53,8 +54,9 @@ class Asker:
         if token is None:
             self._graph = self._graph or self.token(**self.secret(scope=f"{GRAPH}/.default")).json()["access_token"]
             token = self._graph
-        headers = {"Authorization": f"Bearer {token}"}
-        return self.http.request(method, f"/v1.0{path}", json=body, headers=headers)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        content = b"" if body is None else json.dumps(body).encode()
+        return self.http.request(method, f"/v1.0{path}", content=content, headers=headers)
 
     def user(self, password: str = PASSWORD) -> dict[str, Any]:
         """A new user with this password."""
