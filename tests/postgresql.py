@@ -73,6 +73,13 @@ class PostgreSQL:
             connection.execute(f"CREATE SCHEMA {name}".encode())
         return f"{self.url}?options=-csearch_path%3D{name}"
 
+    def database(self) -> str:
+        """The address of an empty database, for what looks at all of it."""
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url.replace("/postgres", f"/{name}")
+
     def initialise(self) -> None:
         word = self.folder / "password"
         word.write_text(self.password)

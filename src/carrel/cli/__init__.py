@@ -28,6 +28,8 @@ COMMANDS = {
     "ad": ("account", "ad"),
     "image": ("image", "image"),
     "doctor": ("doctor", "doctor"),
+    "backup": ("backup", "backup"),
+    "restore": ("restore", "restore"),
     "completion": ("completion", "completion"),
 }
 

@@ -38,6 +38,11 @@ def state_option(command: F) -> F:
     return click.option("--state", metavar="DIR", help=text)(command)
 
 
+def store_option(command: F) -> F:
+    text = "Address of its store, where that is not in the folder.  [CARREL_STORE]"
+    return click.option("--store", metavar="URL", help=text)(command)
+
+
 def output_option(command: F) -> F:
     choice = click.Choice(["json", "table"])
     return click.option("-o", "--output", type=choice, default="table", show_default=True, help="How to print.")(

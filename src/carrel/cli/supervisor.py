@@ -21,7 +21,7 @@ from typing import Any
 from carrel import pool_secrets, seeds
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
-from carrel.cli import endpoints, kept
+from carrel.cli import endpoints, kept, restoring
 from carrel.cli.changes import LOOK_S, Changes
 from carrel.cli.children import Child, ChildError, ending
 from carrel.cli.kept import Kept
@@ -67,6 +67,7 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
         with exclusive(self.config.state), contextlib.ExitStack() as opened:
+            restoring.finish(self.config.state)
             self._secrets = pool_secrets.read(self.config.pools)
             pool_secrets.forget(self.config.pools)
             os.environ.pop("CARREL_STORE", None)  # it may hold a password, and goes to the gateway by its pipe

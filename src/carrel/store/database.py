@@ -52,7 +52,7 @@ class Store:
         Raises StoreError where it is damaged, newer, another program's or not to be reached, and has changed nothing then.
         """
         vault, name = Vault(keys), store_address.shown(url)
-        engine = _engine(url)
+        engine = connect(url)
         try:
             schema.bring_up(engine, vault, name)
             store = cls(engine, vault, name)
@@ -121,7 +121,7 @@ def _rollback(transaction: sql.RootTransaction) -> None:
         transaction.rollback()
 
 
-def _engine(url: str) -> sql.Engine:
+def connect(url: str) -> sql.Engine:
     if file := store_address.sqlite_file(url):
         return sqlite.engine(Path(file))
     if store_address.is_postgresql(url):

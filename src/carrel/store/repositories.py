@@ -88,6 +88,9 @@ class Repository(Generic[R]):
         rows = self._books.connection.execute(sql.select(self.table).where(*where).order_by(self._key)).mappings()
         return [self._made(row) for row in rows]
 
+    def list(self) -> list[R]:
+        return self._list()
+
 
 class ById(Repository[R]):
     """Of records whose key is their `id`, in any case."""
@@ -263,9 +266,6 @@ class Seeds(Repository[SeedRecord]):
 
     def delete(self, name: str) -> bool:
         return self._delete(self._key == name) > 0
-
-    def list(self) -> list[SeedRecord]:
-        return self._list()
 
 
 def _columns(record: Record) -> list[tuple[str, Any]]:

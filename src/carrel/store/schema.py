@@ -6,6 +6,8 @@ loaded where there is something to do: it costs a tenth of a second.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sql
@@ -27,49 +29,56 @@ def bring_up(engine: sql.Engine, vault: Vault, name: str) -> None:
     Raises StoreError, having changed nothing.
     """
     try:
-        with _committed(engine).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
-            if (version := _version(connection, name)) != HEAD:
-                _migrate(connection)
-                if version is None:
+        with locked(engine) as connection:
+            if (found := version(connection, name)) != HEAD:
+                migrate(connection)
+                if found is None:
                     _begin(connection)
-            _check_key(connection, vault)
+            check_key(connection, vault)
     except sql.exc.SQLAlchemyError as error:
         raise StoreError(f"{name} cannot be used: {reason(error)}") from error
 
 
-def _committed(engine: sql.Engine) -> sql.Engine:
-    """Whoever had to wait for the lock must see what the one before made: a serialisable transaction sees what was there when it began."""
-    return engine.execution_options(isolation_level="READ COMMITTED") if engine.name == "postgresql" else engine
+@contextlib.contextmanager
+def locked(engine: sql.Engine) -> Iterator[sql.Connection]:
+    """A transaction that may change the schema: one at a time.
+
+    Whoever had to wait must see what the one before made, which a serialisable transaction would not: it sees what was there when it began.
+    """
+    if engine.name == "postgresql":
+        engine = engine.execution_options(isolation_level="READ COMMITTED")
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+        yield connection
 
 
-def _version(connection: sql.Connection, name: str) -> str | None:
+def version(connection: sql.Connection, name: str) -> str | None:
     """The database's revision; None where there is nothing yet."""
     names = set(sql.inspect(connection).get_table_names())
     if "alembic_version" not in names:
-        if names & set(tables.metadata.tables):
+        if names & tables.NAMES:
             raise StoreError(f"{name} is another program's database: give Carrel one of its own")
         return None
-    version = str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
+    found = str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar())
     if "meta" not in names:
         raise StoreError(f"{name} is another program's database: give Carrel one of its own")
-    if version > HEAD:
+    if found > HEAD:
         raise StoreError(
-            f"{name} was written by a newer Carrel (schema {version}, this one knows {HEAD}): start that version, "
+            f"{name} was written by a newer Carrel (schema {found}, this one knows {HEAD}): start that version, "
             "or restore a backup that this one made"
         )
-    return version
+    return found
 
 
-def _migrate(connection: sql.Connection) -> None:
+def migrate(connection: sql.Connection, to: str = "head") -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def _begin(connection: sql.Connection) -> None:
@@ -78,7 +87,7 @@ def _begin(connection: sql.Connection) -> None:
         sqlite.claim(connection)
 
 
-def _check_key(connection: sql.Connection, vault: Vault) -> None:
+def check_key(connection: sql.Connection, vault: Vault) -> None:
     """One sealed word, so that a missing key is known now and not when a secret is wanted."""
     column = tables.meta.c
     sealed = connection.execute(sql.select(column.value).where(column.name == _KEY_CHECK)).scalar()

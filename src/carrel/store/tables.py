@@ -120,3 +120,5 @@ operations = sql.Table(
 )
 
 seeds = sql.Table("seeds", metadata, sql.Column("name", Words, primary_key=True), _words("digest"))
+
+NAMES = frozenset(metadata.tables)  # and the tables of earlier schemas, should there be any that this one lacks

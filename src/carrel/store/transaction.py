@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sql
 
 from carrel.store import repositories, tables
 from carrel.store.vault import Vault
 
+OPERATIONS_KEPT_S = 86_400.0
 _GENERATION = tables.meta.c.name == "generation"
 
 
@@ -25,6 +28,14 @@ class Transaction:
         self.grants = repositories.Grants(self)
         self.operations = repositories.Operations(self)
         self.seeds = repositories.Seeds(self)
+
+    def repositories(self) -> dict[str, repositories.Repository[Any]]:
+        """All of them, by the names that they have here."""
+        return {name: each for name, each in vars(self).items() if isinstance(each, repositories.Repository)}
+
+    def prune(self, now: float) -> int:
+        """Delete grants that have expired and operations that nobody asks about any more; how many there were."""
+        return self.grants.prune(now) + self.operations.prune(now - OPERATIONS_KEPT_S)
 
     def changed(self) -> None:
         self.has_changes = True
