@@ -13,7 +13,7 @@ from carrel import seeds
 from carrel.config import Config, ConfigError, load
 from carrel.models import Level
 from carrel.pool_records import spec_of
-from carrel.store import PoolId, PoolRecord, Stamp, Store
+from carrel.store import PoolId, PoolRecord, SeedRecord, Stamp, Store
 from kept_pools import store_in
 
 NOW = 1_700_000_000.0
@@ -69,6 +69,8 @@ def test_without_a_table_there_are_the_three_default_pools_and_their_group(sown_
 
 
 def test_a_second_start_changes_nothing(sown_store: Store) -> None:
+    with sown_store.transaction() as books:
+        books.seeds.put(SeedRecord("of another part", "x"))
     before = sow(sown_store, {"P": TABLE})
 
     assert sow(sown_store, {"P": TABLE}) == before

@@ -40,7 +40,7 @@ def sow(books: Transaction, config: Config, given_key: Callable[[str], str | Non
         _sow_one(books, config, id, table, stamp)
         _give_key(books, id, given_key(id.name))
     for seed in books.seeds.list():
-        if seed.name not in {id.lower for id in ids}:
+        if _is_of_pool(seed) and seed.name not in {id.lower for id in ids}:
             _take_out(books, seed)
     pools = tuple(books.pools.list())
     digests = {seed.name: seed.digest for seed in books.seeds.list()}
@@ -84,6 +84,11 @@ def _sow_one(books: Transaction, config: Config, id: PoolId, table: Mapping[str,
     )
     books.pools.put(record)
     books.seeds.put(SeedRecord(id.lower, digest))
+
+
+def _is_of_pool(seed: SeedRecord) -> bool:
+    """Others keep seeds of theirs, under names that are no path."""
+    return seed.name.startswith("/subscriptions/")
 
 
 def _take_out(books: Transaction, seed: SeedRecord) -> None:
