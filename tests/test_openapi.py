@@ -33,12 +33,10 @@ def test_the_document_has_every_route_and_no_other(plane: openapi.Plane) -> None
 
 
 def test_the_open_paths_are_those_that_the_gateway_leaves_open() -> None:
-    """Read from the text of app.py, so that a new one cannot hide."""
+    """Read from the text of app.py, where each stands as the key of a table, so that a new one cannot hide."""
     tree = ast.parse((ROOT / "src/carrel/server/app.py").read_text())
-    tables = [
-        node.value for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Dict)
-    ]
-    keys = {key.value for table in tables for key in table.keys if isinstance(key, ast.Constant)}
+    tables = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
+    keys = {str(key.value) for table in tables for key in table.keys if isinstance(key, ast.Constant)} - {"message"}
 
     assert keys | {extensions.INDEX, extensions.WHEEL} == set(opened.PATHS)
 

@@ -15,10 +15,11 @@ from typing import Any
 from carrel import __version__
 from carrel.server import routes
 from carrel.server.arm import routes as arm_routes
+from carrel.server.authority import endpoint
 from carrel.server.exchange import Exchange
 from carrel.server.graph import routes as graph_routes
 from carrel.wire import jsons
-from carrel.wire.openapi import control_plane, data_plane, directory, opened, schemas
+from carrel.wire.openapi import authority, control_plane, data_plane, directory, opened, schemas
 from carrel.wire.openapi.model import Operation, encode_operation, error_responses
 from carrel.wire.versions import VERSIONS
 
@@ -26,7 +27,7 @@ _ABOUT = (
     "Carrel speaks the API of Azure Container Apps dynamic sessions. Fixed words in paths match in any case; HEAD is answered where GET "
     "is. Names in paths are percent-encoded, `/` in a file's name included."
 )
-_WORDS = (schemas, control_plane, directory, opened)
+_WORDS = (schemas, control_plane, directory, authority, opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,15 @@ def planes() -> list[Plane]:
     data = [Served(route.pattern, tuple(route.methods), tuple(VERSIONS)) for route in below_pools]
     arm = [Served(route.pattern.text, tuple(route.methods), route.versions) for route in arm_routes.ROUTES]
     graph = [Served(route.pattern.text, tuple(route.methods)) for route in graph_routes.ROUTES]
+    issuing = [Served(f"{authority.TENANT}{path}", tuple(methods)) for path, methods in endpoint.ROUTES.items()]
+    issuing.append(Served(endpoint.PAGE, tuple(endpoint.PAGES)))
     opens = tuple(Served(pattern, ("GET",)) for pattern in opened.PATHS)
     mcp = Served(routes.MCP.pattern, routes.MCP_METHODS)
     return [
         Plane("data plane", (*data, mcp), data_plane.OPERATIONS, f"{data_plane.PATH}/"),
         Plane("control plane", tuple(arm), control_plane.OPERATIONS),
         Plane("graph", tuple(graph), directory.OPERATIONS),
+        Plane("authority", tuple(issuing), authority.OPERATIONS),
         Plane("open", opens, opened.OPERATIONS),
     ]
 
