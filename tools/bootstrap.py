@@ -41,6 +41,7 @@ STAMP = VENV / "carrel-stamp"
 # Programs the tests call, by the Debian package that brings them. Without root they are looked for and what needs them is skipped.
 SYSTEM_PACKAGES = {
     "curl": "curl",
+    "fish": "fish",
     "/etc/ssl/certs/ca-certificates.crt": "ca-certificates",
     "newuidmap": "uidmap",
     "nft": "nftables",

@@ -22,22 +22,23 @@ def connection(
     https = f"https://{_tls_authority(https_hosts(config), tls_port)}"
     home = [record for record in records if record.id.key(config) == record.id.name.lower()]
     pools = {each.id.name: _pool(http + pool_path(config, each.id.name), each.mcp_key) for each in home}
+    authority = https if config.embedded_authority else None
     return {
         "http": http,
         "https": https,
         "ca": str(state.ca),
         "ca_bundle": str(state.ca_bundle),
         "arm": https,
-        "authority": https,
-        "authority_adfs": f"{https}/adfs",
+        "authority": authority,
+        "authority_adfs": authority and f"{authority}/adfs",
         "tenant": state.tenant,
         "client_id": state.client_id,
-        "client_secret": state.client_secret,
+        "client_secret": authority and state.client_secret,
         "object_id": state.object_id,
         "token": state.issue_token(),
         "arm_token": _arm_token(config, state),
-        "identity_endpoint": f"{http}/msi/token",
-        "identity_header": state.identity_header,
+        "identity_endpoint": authority and f"{http}/msi/token",
+        "identity_header": authority and state.identity_header,
         "subscription": config.subscription,
         "resource_group": config.resource_group,
         "location": config.location,
