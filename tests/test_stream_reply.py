@@ -17,6 +17,7 @@ from carrel.host.hostlink import HostLink
 from carrel.models import Execution, PoolSpec, SessionView, Status
 from carrel.server import exchange, stream, telling
 from carrel.server.asgi import Message
+from carrel.server.bound import BoundTokens
 from carrel.server.call import Call
 from carrel.server.exchange import CallerGone, Exchange
 from carrel.server.pools import Pools
@@ -66,6 +67,7 @@ def call_of(caller: Caller, method: str = "POST") -> Call:
         cast(HostLink, None),
         str,
         cast(Pools, None),
+        cast(BoundTokens, None),
     )
 
 

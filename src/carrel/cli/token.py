@@ -6,10 +6,16 @@ import re
 
 import click
 
+from carrel import roles
+from carrel.audiences import AUDIENCES, Plane
 from carrel.cli.options import state_folder, state_option
-from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State, StateError
+from carrel.errors import CarrelError
+from carrel.storage import SESSION_EXECUTOR, State, StateError
+from carrel.wire.names import decode_identifier
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DATA = AUDIENCES[Plane.DATA]
+_ALL = [audience for audiences in AUDIENCES.values() for audience in audiences]
 
 
 @click.command()
@@ -21,16 +27,43 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
     "--pool", "pools", metavar="NAME", multiple=True, help="Pool it is good for; repeat for more; without it all pools."
 )
 @click.option(
-    "--audience", metavar="URL", type=click.Choice(AUDIENCES), default=AUDIENCES[0], show_default=True, help="Audience."
+    "--identifier", metavar="ID", help="The one session that it is good for, in --pool (python) and nowhere else."
+)
+@click.option(
+    "--audience", metavar="URL", type=click.Choice(_ALL), default=_DATA[0], show_default=True, help="Audience."
 )
 @state_option
-def token(ttl: str, role: str, pools: tuple[str, ...], audience: str, state: str | None) -> None:
-    """Print a bearer token for the data plane."""
+def token(
+    ttl: str, role: str, pools: tuple[str, ...], identifier: str | None, audience: str, state: str | None
+) -> None:
+    """Print a bearer token."""
+    if roles.role_named(role) is None:
+        known = ", ".join(each.name for each in roles.ROLES.values())
+        raise click.UsageError(f"--role: there is no role {role!r}; known are {known}")
+    claims: dict[str, object] = {"roles": [role], "carrel_pools": list(pools or ["*"])}
+    if identifier is not None:
+        claims |= _bound(identifier, role, pools, audience)
     try:
         keys = State(state_folder(state))
     except StateError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(keys.issue_token(audience, ttl_s=_seconds(ttl), roles=[role], pools=pools or ["*"]))
+    click.echo(keys.issue_token(audience, ttl_s=_seconds(ttl), claims=claims))
+
+
+def _bound(identifier: str, role: str, pools: tuple[str, ...], audience: str) -> dict[str, object]:
+    """What narrows it to one session. The server keeps to it; this is so that nobody is handed a token that opens nothing."""
+    try:
+        decode_identifier(identifier)
+    except CarrelError as error:
+        raise click.UsageError(f"--identifier: {error.message}") from error
+    found = roles.role_named(role)
+    if found is None or not found.allows(roles.EXECUTE, is_data=True):
+        raise click.UsageError(f"--identifier: sessions are for the role {SESSION_EXECUTOR}; leave --role out")
+    if audience not in _DATA:
+        raise click.UsageError("--identifier: sessions are on the data plane; leave --audience out")
+    if len(pools) > 1:
+        raise click.UsageError("--identifier: name one --pool")
+    return {"carrel_identifier": identifier, "carrel_pools": list(pools or ["python"])}
 
 
 def _seconds(text: str) -> int:

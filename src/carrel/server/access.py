@@ -153,9 +153,7 @@ class Access:
 
     def may(self, principal: Principal, action: str, scope: str, *, is_data: bool = False) -> bool:
         """Whether it has the right to `action` on `scope`, a path of ARM's in any case."""
-        if principal.identifier is not None and not (
-            is_data and action == roles.EXECUTE and roles.normal(scope) == roles.normal(principal.bound_scope)
-        ):
+        if principal.identifier is not None and not _is_bound_to(principal, action, scope, is_data):
             return False
         if principal.is_granted:
             return self._is_granted(principal, action, scope, is_data)
@@ -205,6 +203,15 @@ class Access:
 
     def _age(self) -> float:
         return self._clock() - self._read_at
+
+
+def _is_bound_to(principal: Principal, action: str, scope: str, is_data: bool) -> bool:
+    """One of `carrel token` may leave the pool to `granted_pools`."""
+    if not is_data or action != roles.EXECUTE:
+        return False
+    if not principal.bound_scope:
+        return principal.is_granted
+    return roles.normal(scope) == roles.normal(principal.bound_scope)
 
 
 def _read(transaction: Transaction) -> tuple[int, Snapshot]:

@@ -27,6 +27,7 @@ from carrel.server.authority.refreshing import Refreshing
 from carrel.server.authority.resources import Resources
 from carrel.server.authority.throttle import Throttle
 from carrel.server.authority.tokens import Tokens
+from carrel.server.bound import BoundTokens
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.extensions import Extensions
@@ -63,7 +64,7 @@ def build(
 
     `issuers` are others whose tokens are good here.
     """
-    data = DataPlane(pools, link, state.digest, mcp)
+    data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)

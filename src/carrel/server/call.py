@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
 from carrel.errors import RequestInvalid
@@ -21,6 +22,9 @@ from carrel.wire.conditions import decode_condition
 from carrel.wire.times import timestamp
 from carrel.wire.versions import Version
 
+if TYPE_CHECKING:
+    from carrel.server.bound import BoundTokens
+
 PAGE = 300  # Azure's
 _MAX_SKIP = 1_000_000
 
@@ -35,6 +39,7 @@ class Call:
     link: HostLink
     digest: Callable[[str], str]  # of an identifier, for the log
     pools: Pools  # for what changes the pool
+    tokens: BoundTokens
     secrets: PoolSecrets = NO_SECRETS  # of the pool
     argument: str = (
         ""  # what stands in the path after the route's fixed words, decoded: a file's name, an execution's id

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from carrel.audiences import Plane
 from carrel.errors import Forbidden, RouteNotFound
 from carrel.host.hostlink import HostLink
+from carrel.pool_secrets import NO_SECRETS
 from carrel.roles import EXECUTE, POOL_WRITE, pool_scope
-from carrel.server import egress, execute, files, image, life, management, sessions, variables
+from carrel.server import bound, egress, execute, files, image, life, management, sessions, variables
 from carrel.server.access import MCP_KEY, Access, Principal
 from carrel.server.asgi import Receive, Scope, Send
+from carrel.server.bound import BoundTokens
 from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.pools import Pools
@@ -72,6 +74,7 @@ FIXED |= {
         Route("listSessions", {"GET": sessions.sessions}),
         Route(".management/listSessions", {"POST": management.list_sessions}),
         Route("metadata", {"GET": sessions.metadata}),
+        Route(".carrel/token", {"POST": bound.issue}),
         # Ours, for operators: what a pool's sessions may do is not for those to change who use them.
         Route(".carrel/image", {"GET": image.show, "PUT": image.replace}, action=POOL_WRITE),
         Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, action=POOL_WRITE),
@@ -146,11 +149,13 @@ class DataPlane:
         link: HostLink,
         digest: Callable[[str], str],
         mcp: Handler,
+        tokens: BoundTokens,
     ) -> None:
         self._mcp = replace(MCP, methods=dict.fromkeys(MCP_METHODS, mcp))
         self._pools = pools
         self._link = link
         self._digest = digest
+        self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
@@ -184,7 +189,8 @@ class DataPlane:
                 self._link,
                 self._digest,
                 self._pools,
-                pool.secrets,
+                self._tokens,
+                NO_SECRETS if principal.identifier is not None else pool.secrets,
                 route.argument,
             )
         )

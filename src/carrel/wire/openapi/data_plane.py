@@ -153,6 +153,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "End a session.", {200: Content({"text/plain": "Text"})}, ("identifier",), errors=_ALWAYS
     ),
     ("GET", "metadata"): Operation("Runtimes and packages.", {200: json_of("Metadata")}, errors=_ALWAYS),
+    ("POST", ".carrel/token"): Operation(
+        "A token that is good for one session only.",
+        {201: json_of("BoundToken")},
+        body=json_of("BoundTokenRequest"),
+        errors=(*_ALWAYS, *_WITH_BODY),
+    ),
     ("GET", ".carrel/image"): Operation("The pool's image.", {200: json_of("Image")}, errors=_ALWAYS),
     ("PUT", ".carrel/image"): Operation(
         "Move the pool to another image.",

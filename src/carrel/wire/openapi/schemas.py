@@ -140,6 +140,8 @@ SCHEMAS: dict[str, Schema] = {
     "Egress": record({"status": TEXT, "allow": or_null(array(TEXT)), "connections": WHOLE, "refusals": WHOLE}),
     "EgressRequest": record({"allow": array(TEXT)}),
     "EgressTarget": record({"host": TEXT}, port={"type": "integer", "minimum": 1, "maximum": 65535}),
+    "BoundTokenRequest": record({"identifier": TEXT}, ttlInSeconds={"type": "integer", "minimum": 1, "maximum": 86400}),
+    "BoundToken": record({"identifier": TEXT, "token": TEXT, "expiresAt": TEXT}),
     "EgressVerdict": record(
         {
             "target": TEXT,
