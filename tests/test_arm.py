@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from carrel.roles import EXECUTOR_ID
 from carrel.wire.arm_versions import SESSION_POOLS
 from management import APP, RESOURCES, SMALL, WITH_MCP, Management, error_of
 
@@ -209,6 +210,20 @@ def test_secrets_are_written_and_never_told(managed: Management) -> None:
     assert all(value.encode() not in each.read_bytes() for each in (managed.server.state / "store").iterdir())
 
 
+def test_rights_at_a_pool_go_with_it(managed: Management) -> None:
+    """The next pool of the name begins without those of the last."""
+    managed.make("given")
+    name = str(uuid.uuid4())
+    role = f"/subscriptions/{managed.subscription}/providers/Microsoft.Authorization/roleDefinitions/{EXECUTOR_ID}"
+    principal = {"principalId": str(uuid.uuid4()), "principalType": "ServicePrincipal", "roleDefinitionId": role}
+    assignment = f"{managed.pool('given')}/providers/Microsoft.Authorization/roleAssignments/{name}"
+    managed.ask("PUT", assignment, 201, version="2022-04-01", json={"properties": principal})
+    managed.gone(managed.ask("DELETE", managed.pool("given"), 202))
+
+    everywhere = f"/subscriptions/{managed.subscription}/providers/Microsoft.Authorization/roleAssignments"
+    assert name not in managed.ask("GET", everywhere, version="2022-04-01").text
+
+
 # ---- faults ------------------------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +258,20 @@ def test_values_that_are_wrong_together_name_the_property(
     assert "[pools." not in reply.text
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe", b'{"a":' * 100_000, b'"x"', b"null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"tags":{"a":"\\u0000"}}',
+        b'{"tags":{"\\ud800":"a"}}',
+        b"",
+        b"[]",
+        b"{",
+        b"\xff\xfe",
+        b'{"a":' * 100_000,
+        b'"x"',
+        b"null",
+    ],
+)
 def test_a_body_that_is_no_object_is_refused(managed: Management, content: bytes) -> None:
     for path, version in ((managed.pool("faulty"), APP), (managed.group_path, RESOURCES)):
         error_of(

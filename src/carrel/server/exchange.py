@@ -27,8 +27,8 @@ SEND_IDLE_S = 120.0  # a caller that takes nothing for so long has lost its down
 Headers = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json; charset=utf-8")
+_SUPPORTED = SUPPORTED.encode()
 _COMMON: Headers = [
-    (b"api-supported-versions", SUPPORTED.encode()),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 ]
@@ -63,6 +63,7 @@ class Exchange:
         "started",
         "status",
         "trace_id",
+        "versions",
         "written",
     )
 
@@ -80,6 +81,7 @@ class Exchange:
         self.route = ""  # for the access log: the pattern, never the path, which holds names
         self.pool = ""
         self.session = ""
+        self.versions = _SUPPORTED  # of the api, that the route takes
         self.extra: Headers = []  # of the reply, errors included
         self.isolation = b""  # the boundary around the pool's code, for a header of the reply
         self.written = 0  # pieces of the reply's body that the caller's end has taken
@@ -127,9 +129,10 @@ class Exchange:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.is_begun = True
+            versions = (b"api-supported-versions", self.versions)
             boundary = [(b"carrel-isolation", self.isolation)] if self.isolation else []
             trace = (b"x-ms-request-id", self.trace_id.encode())
-            message["headers"] = [*message["headers"], *_COMMON, *boundary, *self.extra, trace]
+            message["headers"] = [*message["headers"], *_COMMON, versions, *boundary, *self.extra, trace]
         elif not message.get("more_body", False):
             self.is_done = True
         await self._send(message)

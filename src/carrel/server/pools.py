@@ -298,7 +298,7 @@ class Pools:
 
     async def _remove(self, pool: Pool) -> None:
         await self._link.remove_pool(pool.key)
-        await self._store.run(lambda books: books.pools.delete(pool.record.id))
+        await self._store.run(lambda books: _take_away(books, pool.record.id))
         self._forget(pool.key)
         self._changing.pop(pool.key, None)
 
@@ -348,6 +348,12 @@ def _keep_state(books: Transaction, record: PoolRecord) -> None:
     found = books.pools.get(record.id)
     if found is not None and found.etag == record.etag and found.state != "Deleting":
         books.pools.put(replace(found, state=record.state, error=record.error))
+
+
+def _take_away(books: Transaction, id: PoolId) -> None:
+    """With the rights that were given at it: another pool of this name begins without."""
+    books.pools.delete(id)
+    books.assignments.delete_below(id.resource_id)
 
 
 def _parts(id: PoolId) -> tuple[str, str, str]:

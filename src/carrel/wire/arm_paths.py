@@ -43,8 +43,11 @@ class Pattern:
 
 
 def split(raw_path: bytes) -> list[str]:
-    """The segments of a raw path, each decoded once. Raises ParameterInvalid on what is not UTF-8."""
+    """The segments of a raw path, each decoded once. Raises ParameterInvalid on what no name has: it would go to the store and to logs."""
     try:
-        return [unquote_to_bytes(each).decode("utf-8") for each in raw_path.split(b"/") if each]
+        segments = [unquote_to_bytes(each).decode("utf-8") for each in raw_path.split(b"/") if each]
     except UnicodeDecodeError as error:
         raise ParameterInvalid("A name in the path is not UTF-8.", target="path") from error
+    if not all(each.isprintable() for each in segments):
+        raise ParameterInvalid("A name in the path has control characters.", target="path")
+    return segments

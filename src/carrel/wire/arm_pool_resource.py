@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from carrel.models import Level, PoolSpec
+from carrel.models import Level, Network, PoolSpec
 from carrel.store.records import PoolRecord
-from carrel.wire import jsons
 from carrel.wire.arm_bags import at, merged
 from carrel.wire.arm_resources import encode_system_data
 from carrel.wire.arm_versions import has_nested_lifecycle
 
-
-def encode_pool(record: PoolRecord, spec: PoolSpec, level: Level | None, origin: str, version: str) -> bytes:
-    return jsons.encode(pool_resource(record, spec, level, origin, version))
+_COOLDOWN = "dynamicPoolConfiguration.lifecycleConfiguration.cooldownPeriodInSeconds"
 
 
 def pool_resource(record: PoolRecord, spec: PoolSpec, level: Level | None, origin: str, version: str) -> dict[str, Any]:
@@ -41,18 +38,25 @@ def _encoded_properties(
 ) -> dict[str, Any]:
     bag = record.properties
     scale = bag.get("scaleConfiguration", {})
+
+    def told(path: str, otherwise: object) -> object:
+        """As it was written, which is there also where the pool cannot be served; what was left out as it is in force."""
+        value = at(bag, path)
+        return otherwise if value is None else value
+
+    network = "EgressDisabled" if spec.network is Network.NONE else "EgressEnabled"
     return {
         "provisioningState": record.state,
         "poolManagementType": "Dynamic",
-        "containerType": spec.container_type,
+        "containerType": told("containerType", spec.container_type),
         "environmentId": bag.get("environmentId"),
         # What nobody asked for is not told: Terraform's azurerm would want to take it away, at each plan.
         "scaleConfiguration": {
-            "maxConcurrentSessions": spec.maximum,
+            "maxConcurrentSessions": told("scaleConfiguration.maxConcurrentSessions", spec.maximum),
             **{name: scale[name] for name in ("readySessionInstances",) if scale.get(name) is not None},
         },
-        "dynamicPoolConfiguration": _lifecycle_of(spec, version),
-        "sessionNetworkConfiguration": {"status": "EgressDisabled" if spec.network == "none" else "EgressEnabled"},
+        "dynamicPoolConfiguration": _lifecycle_of(told(_COOLDOWN, spec.cooldown), version),
+        "sessionNetworkConfiguration": {"status": told("sessionNetworkConfiguration.status", network)},
         "secrets": [{"name": name} for name in record.secrets] or None,
         "customContainerTemplate": None,
         "managedIdentitySettings": [],
@@ -62,10 +66,10 @@ def _encoded_properties(
     }
 
 
-def _lifecycle_of(spec: PoolSpec, version: str) -> dict[str, Any]:
+def _lifecycle_of(cooldown: object, version: str) -> dict[str, Any]:
     if has_nested_lifecycle(version):
-        return {"lifecycleConfiguration": {"lifecycleType": "Timed", "cooldownPeriodInSeconds": spec.cooldown}}
-    return {"executionType": "Timed", "cooldownPeriodInSeconds": spec.cooldown}
+        return {"lifecycleConfiguration": {"lifecycleType": "Timed", "cooldownPeriodInSeconds": cooldown}}
+    return {"executionType": "Timed", "cooldownPeriodInSeconds": cooldown}
 
 
 def _mcp_of(bag: Mapping[str, Any], endpoint: str) -> dict[str, Any]:

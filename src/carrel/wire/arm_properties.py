@@ -31,7 +31,9 @@ COOLDOWN = (300, 3600)  # seconds, of Azure's; the configuration file allows mor
 _MAXIMUM = (1, 10_000)
 _SECRETS, _SECRET_BYTES = 100, 64 * 1024
 _SECRET_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_ENVIRONMENT = re.compile(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[\w.]+/\w+/[^/]+", re.IGNORECASE)
+_ENVIRONMENT = re.compile(
+    r"/subscriptions/[\w-]+/resourceGroups/[\w.()-]+/providers/[\w.]+/\w+/[\w.()-]+", re.IGNORECASE | re.ASCII
+)
 # Azure's, with what to do here instead.
 _ELSEWHERE = {
     "CustomContainer": "containers of your own are images here: build one with 'carrel image build' and name it in "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ _SMALL = 64 * 1024
 _MARKS = (b",", b"[", b"{")
 _FEW = 1000  # marks, which are not worth a look at where they stand
 _QUOTES = 200_000  # each piece between two costs some 50 bytes
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 _encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
@@ -50,6 +53,20 @@ def is_strict(value: Any) -> bool:
         _encoder.encode(value)
     except ValueError:
         return False
+    return True
+
+
+def is_storable(value: Any) -> bool:
+    """Whether all of its texts can be kept in a database: PostgreSQL has no null characters, and nobody has half of a surrogate pair."""
+    inside = [value]
+    while inside:
+        each = inside.pop()
+        if isinstance(each, dict):
+            inside += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            inside += each
+        elif isinstance(each, str) and _UNSTORABLE.search(each):
+            return False
     return True
 
 

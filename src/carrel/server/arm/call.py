@@ -118,10 +118,16 @@ class ArmCall:
 
     async def body(self) -> Mapping[str, object]:
         """The JSON object of the request. Raises ContentInvalid."""
+        content = await self.exchange.body(MAX_BODY)
         try:
-            return jsons.decode_object(await self.exchange.body(MAX_BODY))
+            body = jsons.decode_object(content)
         except RequestInvalid as error:
             raise ContentInvalid(error.message, target=error.target) from error
+        if not jsons.is_storable(body):
+            raise ContentInvalid(
+                "A text of the request holds a null character or half of a surrogate pair.", target="$"
+            )
+        return body
 
     async def reply(self, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
         await self.exchange.reply(status, body, headers)

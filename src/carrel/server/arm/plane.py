@@ -44,6 +44,7 @@ class ArmPlane:
             )
         route, names = found
         exchange.route = route.pattern.text
+        exchange.versions = ", ".join(route.versions).encode()
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version"), route.versions)

@@ -1,0 +1,62 @@
+"""A resource group's deletion goes on where a killed gateway, or a killed server, has left it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import Server, SlimServer
+from management import RESOURCES, SMALL, Management, management_of
+from processes import eventually
+
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+
+NONE_READY = '[pools.python]\nscaleConfiguration = {readySessionInstances = 0}\ncarrel = {image = "python-slim"}\n'
+
+
+def filled(server: Server, http: httpx.Client) -> Management:
+    """A group with pools in it, on a server of this test's own."""
+    managed = management_of(server, http)
+    for number in range(4):
+        body = {"location": "local", "properties": {"carrel": SMALL}}
+        managed.ask("PUT", managed.pool(f"pool-{number}"), 201, json=body)
+    return managed
+
+
+def is_gone(server: Server, path: str) -> bool:
+    """Asked anew each time: addresses change with the server."""
+    connection = server.connection
+    headers = {"Authorization": f"Bearer {connection['arm_token']}"}
+    url, query = f"{connection['http']}{path}", {"api-version": RESOURCES}
+    try:
+        return httpx.head(url, params=query, headers=headers, trust_env=False, timeout=10).status_code == 404
+    except httpx.HTTPError:
+        return False
+
+
+def test_the_next_gateway_deletes_what_is_left_of_a_group(slim_server: SlimServer) -> None:
+    with slim_server(config=NONE_READY) as server, httpx.Client(base_url=server.connection["http"], timeout=60) as http:
+        managed = filled(server, http)
+        deleted = managed.ask("DELETE", managed.group_path, 202, version=RESOURCES)
+        os.kill(server.pids["gateway"], signal.SIGKILL)
+
+        assert eventually(lambda: is_gone(server, managed.group_path), 30)
+        assert managed.gone(deleted).status_code == 200
+
+
+def test_the_next_server_deletes_what_is_left_of_a_group(slim_server: SlimServer) -> None:
+    with tempfile.TemporaryDirectory(prefix="carrel-state-") as folder:
+        state = Path(folder)
+        with slim_server(config=NONE_READY, state=state) as server:
+            with httpx.Client(base_url=server.connection["http"], timeout=60) as http:
+                managed = filled(server, http)
+                managed.ask("DELETE", managed.group_path, 202, version=RESOURCES)
+                os.kill(server.process.pid, signal.SIGKILL)
+                server.process.wait()
+        with slim_server(config=NONE_READY, state=state) as server:
+            assert eventually(lambda: is_gone(server, managed.group_path), 30)
