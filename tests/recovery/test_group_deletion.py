@@ -52,11 +52,13 @@ def test_the_next_gateway_deletes_what_is_left_of_a_group(slim_server: SlimServe
 def test_the_next_server_deletes_what_is_left_of_a_group(slim_server: SlimServer) -> None:
     with tempfile.TemporaryDirectory(prefix="carrel-state-") as folder:
         state = Path(folder)
-        with slim_server(config=NONE_READY, state=state) as server:
-            with httpx.Client(base_url=server.connection["http"], timeout=60) as http:
-                managed = filled(server, http)
-                managed.ask("DELETE", managed.group_path, 202, version=RESOURCES)
-                os.kill(server.process.pid, signal.SIGKILL)
-                server.process.wait()
+        with (
+            slim_server(config=NONE_READY, state=state) as server,
+            httpx.Client(base_url=server.connection["http"], timeout=60) as http,
+        ):
+            managed = filled(server, http)
+            managed.ask("DELETE", managed.group_path, 202, version=RESOURCES)
+            os.kill(server.process.pid, signal.SIGKILL)
+            server.process.wait()
         with slim_server(config=NONE_READY, state=state) as server:
             assert eventually(lambda: is_gone(server, managed.group_path), 30)
