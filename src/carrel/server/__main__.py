@@ -50,6 +50,7 @@ from carrel.server.mcp.endpoint import Mcp
 from carrel.server.oidc.issuer import ExternalIssuers
 from carrel.server.pools import Pools
 from carrel.server.protocol import Protocol
+from carrel.server.pruning import Pruning
 from carrel.server.watch import Watch
 from carrel.server.webhooks import Webhooks
 from carrel.storage import State, StateError
@@ -161,6 +162,7 @@ def _servers(
     webhooks = Webhooks(pools, link, state.ca_bundle, is_wanted=any(pool.webhook for pool in given.config.pools))
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
     beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch, issuers.run]
+    beside.append(Pruning(store).run)
     return link, mcp, store, beside, servers
 
 
