@@ -239,6 +239,10 @@ def test_code_interpreter_runs_code_and_keeps_files(
     assert json.loads(run("show-file-metadata", "--filename", "a b.txt", "--path", "deep").stdout)["sizeInBytes"] == 3
     run("delete-file", "--filename", "a b.txt", "--path", "deep", "--yes")
     run("show-file-metadata", "--filename", "a b.txt", "--path", "deep", status=3)
+    listed = ["session", "list", "-n", place[1], "-g", server.connection["resource_group"], "-o", "tsv"]
+    assert place[3] in az(*listed, "--query", "[].identifier").stdout.split()
+    az("session", "stop", *place[:4])
+    assert place[3] not in az(*listed, "--query", "[].identifier").stdout.split()
 
 
 def test_other_commands_find_a_new_pool(server: Server, made: Callable[[Server], str]) -> None:

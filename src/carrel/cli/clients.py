@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def reach(state: str | None, pool: str, identifier: str = "default") -> Iterator[Client]:
+def reach(
+    state: str | None, pool: str, identifier: str = "default", *, resource_group: str | None = None
+) -> Iterator[Client]:
     """To a pool of the server that a command means: a state folder that is named goes before CARREL_ENDPOINT."""
     from carrel.cli.target import Target
 
-    with Target.meant(state).client(pool, None, identifier) as client:
+    with Target.meant(state).client(pool, resource_group, identifier) as client:
         yield client
 
 

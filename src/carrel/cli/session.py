@@ -13,6 +13,7 @@ from carrel.cli.clients import reach
 from carrel.cli.code_interpreter import code_interpreter
 from carrel.cli.options import failures, print_table, state_option
 from carrel.cli.output import Printer, output_options
+from carrel.cli.target import group_option
 
 if TYPE_CHECKING:
     from carrel.client import Session
@@ -26,6 +27,29 @@ def pool_option(command: F) -> F:
     )
 
 
+def pool_options(command: F) -> F:
+    """The same by az's names, in any resource group."""
+    text = "Pool of the session."
+    option = click.option(
+        "-n", "--name", "--pool", "pool", metavar="NAME", default="python", show_default=True, help=text
+    )
+    return option(group_option(command))
+
+
+def identifier_options(command: F) -> F:
+    """The session by az's name, or alone."""
+    option = click.option("-i", "--identifier", "named", metavar="ID", help="The session.")
+    return click.argument("positional", metavar="[IDENTIFIER]", required=False)(option(pool_options(command)))
+
+
+def _identifier(positional: str | None, named: str | None) -> str:
+    if positional and named and positional != named:
+        raise click.UsageError(f"is it {positional} or {named}? one identifier is enough")
+    if not (positional or named):
+        raise click.UsageError("Missing option '-i' / '--identifier'.")
+    return str(named or positional)
+
+
 @click.group()
 def session() -> None:
     """Look at sessions, restart and stop them, and cancel what runs in them."""
@@ -35,24 +59,26 @@ session.add_command(code_interpreter)
 
 
 @session.command("list")
-@pool_option
+@pool_options
 @output_options("table")
 @state_option
-def list_sessions(pool: str, out: Printer, state: str | None) -> None:
+def list_sessions(pool: str, resource_group: str | None, out: Printer, state: str | None) -> None:
     """List the live sessions of a pool."""
-    with failures(), reach(state, pool) as client:
+    with failures(), reach(state, pool, resource_group=resource_group) as client:
         found = [_fields(each) for each in client.sessions()]
     out(found, _named)
 
 
 @session.command()
-@click.argument("identifier")
-@pool_option
+@identifier_options
 @output_options("table")
 @state_option
-def show(identifier: str, pool: str, out: Printer, state: str | None) -> None:
+def show(
+    positional: str | None, named: str | None, pool: str, resource_group: str | None, out: Printer, state: str | None
+) -> None:
     """Show a session and the executions of it that the server knows."""
-    with failures(), reach(state, pool, identifier) as client:
+    identifier = _identifier(positional, named)
+    with failures(), reach(state, pool, identifier, resource_group=resource_group) as client:
         fields, executions = _fields(client.session()), client.executions()
     out({**fields, "executions": [asdict(each) for each in executions]}, _named)
     if executions and out.is_table:
@@ -62,12 +88,12 @@ def show(identifier: str, pool: str, out: Printer, state: str | None) -> None:
 
 
 @session.command()
-@click.argument("identifier")
-@pool_option
+@identifier_options
 @state_option
-def stop(identifier: str, pool: str, state: str | None) -> None:
+def stop(positional: str | None, named: str | None, pool: str, resource_group: str | None, state: str | None) -> None:
     """End a session: its variables and files are gone."""
-    with failures(), reach(state, pool, identifier) as client:
+    identifier = _identifier(positional, named)
+    with failures(), reach(state, pool, identifier, resource_group=resource_group) as client:
         client.end()
 
 
