@@ -17,7 +17,17 @@ from typing import Any
 import httpx
 import pytest
 
-from carrel.client import ApiError, AsyncManagement, Management, OperationFailed, PoolSettings, Token
+from carrel.client import (
+    ApiError,
+    AsyncManagement,
+    Management,
+    OperationFailed,
+    PoolSettings,
+    ServerCredential,
+    Token,
+    by_identity,
+    by_secret,
+)
 from carrel.client.operations import retry_after, wait_of
 
 POOL = {
@@ -58,7 +68,8 @@ def script() -> Iterator[Script]:
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(size)) if size else None
+            sent = self.rfile.read(size)
+            body = json.loads(sent) if sent.startswith(b"{") else sent.decode()
             script.asked.append((self.command, self.path, dict(self.headers.items()), body))
             answer = script.answers.pop(0) if script.answers else Answer(410)
             text = b"" if answer.body is None else json.dumps(answer.body).encode()
@@ -256,6 +267,53 @@ def test_a_name_is_one_segment_of_the_path(script: Script, arm: Management, name
 
     path = script.asked[0][1].partition("?")[0]
     assert path.count("/") == str(POOL["id"]).count("/")
+
+
+@pytest.mark.parametrize("body", [[], "text", {}, {"value": 5}, {"value": [None]}, {"value": [{"id": 5}]}, None])
+def test_what_is_no_answer_of_this_api_is_an_error(script: Script, arm: Management, body: Any) -> None:
+    """Not a crash: what stands at an address may be anything."""
+    script.say(200, body)
+    with pytest.raises(ApiError, match="endpoint"):
+        arm.pools()
+    script.say(200, body)
+    with pytest.raises(ApiError, match="endpoint"):
+        arm.pool("p")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret.\r\nTrace ID: 1"},
+        {"error": {"code": "invalid_client", "message": "AADSTS7000215: Invalid client secret."}},
+    ],
+)
+def test_an_authoritys_no_is_told(script: Script, body: Any) -> None:
+    """In its own words, the first line of them."""
+    credential = ServerCredential(by_secret(script.url, "tenant", "client", "wrong"))
+    script.say(401, body)
+    with pytest.raises(ApiError) as caught:
+        credential.get_token("https://x/.default")
+
+    assert (caught.value.code, caught.value.message) == ("invalid_client", "AADSTS7000215: Invalid client secret.")
+    assert script.lines == ["POST /tenant/oauth2/v2.0/token"]
+
+
+@pytest.mark.parametrize("body", [[], "text", {}, {"access_token": 5}, None])
+def test_an_authority_that_makes_no_sense_is_an_error(script: Script, body: Any) -> None:
+    script.say(200, body)
+    with pytest.raises(ApiError):
+        ServerCredential(by_identity(f"{script.url}/msi", "header")).get_token("https://x/.default")
+
+
+def test_a_token_is_kept_until_shortly_before_its_end(script: Script) -> None:
+    """By scope; an end that is no number is none."""
+    credential = ServerCredential(by_identity(f"{script.url}/msi", "header"))
+    for number, ends in enumerate([time.time() + 3600, time.time() + 60, "soon", 1e400]):
+        script.say(200, {"access_token": f"t{number}", "expires_on": str(ends)[:10]})
+
+    assert [credential.get_token("https://x/.default").token for _ in range(2)] == ["t0", "t0"]
+    assert [credential.get_token("https://y/.default").token for _ in range(3)] == ["t1", "t2", "t3"]
+    assert "resource=https%3A%2F%2Fx" in script.asked[0][1]
 
 
 # ---- credentials ---------------------------------------------------------------------------------------------------------------

@@ -155,6 +155,8 @@ class Teller:
     def __enter__(self) -> Teller:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._is_terminal and self._last:
             click.echo("\r\x1b[K", nl=False, err=True)
+        if kind is KeyboardInterrupt and not self._is_quiet:
+            click.echo("not waited for: the server goes on with it", err=True)

@@ -185,8 +185,11 @@ def read_token(reply: httpx.Response) -> Token:
             error, told = error.get("code"), {"error_description": error.get("message")}
         message = str(told.get("error_description") or reply.text[:200]).partition("\r\n")[0]
         raise ApiError(reply.status_code, str(error or f"HTTP {reply.status_code}"), message)
-    ends = body.get("expires_on") or time.time() + int(body.get("expires_in") or 0)
-    return Token(body["access_token"], int(ends))
+    try:
+        ends = int(body.get("expires_on") or time.time() + int(body.get("expires_in") or 0))
+    except (ValueError, TypeError, OverflowError):
+        ends = 0  # it is asked for anew the next time
+    return Token(body["access_token"], ends)
 
 
 def claims(token: str) -> dict[str, Any]:
@@ -207,4 +210,4 @@ def audience(token: str) -> str:
 def expiry(token: str) -> int:
     """When it ends; in an hour where it does not say."""
     found = claims(token).get("exp")
-    return int(found) if isinstance(found, int | float) else int(time.time()) + 3600
+    return found if isinstance(found, int) else int(time.time()) + 3600

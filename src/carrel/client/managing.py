@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from carrel.client import arm
-from carrel.client.calls import Call
+from carrel.client.calls import Call, check
 from carrel.client.connection import Connection, is_local, trust
 from carrel.client.credentials import (
     ARM_SCOPE,
@@ -31,6 +31,7 @@ from carrel.client.credentials import (
 from carrel.client.operations import Operation, Progress
 from carrel.client.values import ApiError
 
+T = TypeVar("T")
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)
 
 AZURE = "https://management.azure.com"
@@ -122,6 +123,15 @@ class Managing(Generic[H]):
         """Where the directory is: what the cloud says, so long as it is Microsoft's or the server itself."""
         told = str(metadata.get("microsoftGraphResourceId") or "").rstrip("/")
         return told if told in _GRAPHS or urlsplit(told)[:2] == urlsplit(self.endpoint)[:2] else self.endpoint
+
+
+def understood(call: Call[T], reply: httpx.Response) -> T:
+    """The answer of a call. Raises ApiError, also for one of another API: what stands at an address may be anything."""
+    try:
+        return call.read(check(reply))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = "what the server answers is not of this API: is the endpoint right?"
+        raise ApiError(reply.status_code, "UnexpectedAnswer", message) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from carrel.client import arm, calls, operations
+from carrel.client import arm, operations
 from carrel.client.calls import Call
 from carrel.client.connection import is_untrusted
 from carrel.client.credentials import ServerCredential
-from carrel.client.managing import Managing, OnProgress, Waiting
+from carrel.client.managing import Managing, OnProgress, Waiting, understood
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Sending(Managing[httpx.Client]):
         while True:
             wait_s, reply = self._try(arguments, attempt)
             if wait_s is None:
-                return call.read(calls.check(reply))
+                return understood(call, reply)
             time.sleep(wait_s)
             attempt += 1
 
