@@ -45,15 +45,15 @@ def banner(config: Config, connection: Mapping[str, Any], ready: Mapping[str, An
         lines += [f"  what to do    {pool['advice']}"] if pool["advice"] else []
     endpoints = [(name, pool["endpoint"]) for name, pool in connection["pools"].items() if pool]
     for name, endpoint in endpoints:
-        is_coming = not pools[name]["is_ready"] and not pools[name]["error"]
+        told = pools.get(
+            name.lower(), {"is_ready": True}
+        )  # one that is not the host's yet is being deleted, or has failed
+        is_coming = not told["is_ready"] and not told["error"]
         lines.append(f"  pool          {name}  {endpoint}{'  (still starting)' if is_coming else ''}")
     lines += [
         f"  connection    {config.state / 'connection.json'}",
         "",
-        "Try it:",
-        "",
-        curl(config, *_example(config, connection, ready)),
-        "",
+        *_example(config, connection, ready),
     ]
     return "\n".join(lines)
 
@@ -78,18 +78,20 @@ def _alarm(config: Config, ready: Mapping[str, Any]) -> list[str]:
     return [_RULE, *lines, _RULE, ""] if lines else []
 
 
-def answering(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, ContainerType]:
-    """The endpoint of the first pool that answers now, and what it runs."""
-    pools = [
-        pool for pool in config.pools if connection["pools"].get(pool.name) and not ready["pools"][pool.name]["error"]
-    ]
-    first = next((pool for pool in pools if ready["pools"][pool.name]["is_ready"]), pools[0])
-    return connection["pools"][first.name]["endpoint"], first.container_type
+def answering(connection: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, ContainerType] | None:
+    """The endpoint of the first pool that answers now, and what it runs; None where there is none."""
+    told = [(pool, ready["pools"].get(name.lower())) for name, pool in connection["pools"].items() if pool]
+    well = [(pool, status) for pool, status in told if status and not status["error"]]
+    pool, status = next((each for each in well if each[1]["is_ready"]), well[0] if well else (None, None))
+    return None if pool is None or status is None else (pool["endpoint"], ContainerType(status["container_type"]))
 
 
-def _example(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> tuple[str, str]:
-    endpoint, kind = answering(config, connection, ready)
-    return endpoint, _SIX_TIMES_SEVEN[kind]
+def _example(config: Config, connection: Mapping[str, Any], ready: Mapping[str, Any]) -> list[str]:
+    found = answering(connection, ready)
+    if found is None:
+        return ["There is no session pool yet: `carrel sessionpool create` makes one.", ""]
+    endpoint, kind = found
+    return ["Try it:", "", curl(config, endpoint, _SIX_TIMES_SEVEN[kind]), ""]
 
 
 _SIX_TIMES_SEVEN = {

@@ -40,9 +40,8 @@ def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
 
     def announce(connection: dict[str, Any], ready: dict[str, Any]) -> None:
         click.echo(banner(config, connection, ready))
-        if hello:
+        if hello and (greeted := answering(connection, ready)):
             # Beside the supervisor's own loop, which has the processes to look after.
-            greeted = answering(config, connection, ready)
             threading.Thread(target=_hello, args=(str(connection["token"]), *greeted), daemon=True).start()
 
     try:

@@ -63,7 +63,7 @@ async def serve(given: Inheritance) -> None:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
         errors = [status.error for status in statuses.values() if status.error]
-        if given.has_to_serve and len(errors) == len(statuses):
+        if given.has_to_serve and statuses and len(errors) == len(statuses):
             raise CarrelError(_nothing_to_serve(choice, errors))
         async with Service(keeper, given.door, given.callers):
             given.pulse.tell({"ready": True, **_boundary(choice, statuses)})
@@ -108,6 +108,7 @@ def _boundary(choice: select.Choice, statuses: Mapping[str, PoolStatus]) -> dict
     hints = {each.pool.name: each.advice for each in choice.refused}
     pools = {
         name: {
+            "container_type": status.spec.container_type,
             "isolation": status.isolation,
             "is_ready": bool(status.warm),
             "error": status.error,
