@@ -16,13 +16,17 @@ from typing import Any
 import pytest
 
 from az.cli import Az
+from az.people import approve, new_person
 from conftest import Server, SlimServer
+from howto.test_howto import PRINTED
+from howto.test_howto import Reader as Howto
 
 HERE = Path(__file__).parent
 STEPS: list[dict[str, str]] = tomllib.loads((HERE / "tutorial.toml").read_text())["step"]
 
 pytestmark = [pytest.mark.thorough, pytest.mark.clients]
 
+POOLS_RESOURCE = "https://dynamicsessions.io"
 POOLS = '[pools.python]\nscaleConfiguration = {readySessionInstances = 1}\ncarrel = {image = "python-slim"}\n'
 
 
@@ -81,7 +85,19 @@ def by_managed_identity(az: Az) -> Reader:
     return Reader(az, connection["object_id"], is_executor=True)
 
 
-@pytest.mark.parametrize("sign_in", [by_service_principal, by_managed_identity])
+def by_device_code(az: Az) -> Reader:
+    """`az login` where there is no browser. An owner may do all that the tutorial does, but for running code."""
+    person = new_person(az.server)
+    process = az.start("login")
+    approve(az.server, process, person)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    (account,) = json.loads(out)
+    assert account["user"] == {"name": person.name, "type": "user"}
+    return Reader(az, person.id, is_user=True)
+
+
+@pytest.mark.parametrize("sign_in", [by_device_code, by_service_principal, by_managed_identity])
 def test_the_javascript_tutorial(sign_in: Callable[[Az], Reader], az: Az) -> None:
     """From the provider's registration to the group's deletion, with the page's reply to the page's program."""
     reader = sign_in(az)
@@ -111,6 +127,25 @@ def check_reply(reply: dict[str, Any]) -> None:
     assert isinstance(properties.pop("executionTimeInMilliseconds"), int)
     expected = {"status": "Success", "stdout": "hello-world\n", "stderr": "", "executionResult": ""}
     assert {name: properties[name] for name in expected} == expected
+
+
+def test_the_how_to_with_a_token_of_az(az: Az) -> None:
+    """The how-to's requests as printed (tests/howto), with the token and the endpoint that az tells."""
+    by_service_principal(az)
+    token = az.text("account", "get-access-token", "--resource", POOLS_RESOURCE, "--query", "accessToken", "-o", "tsv")
+    url = (
+        f"/subscriptions/{az.server.connection['subscription']}/resourceGroups/default/providers/Microsoft.App"
+        "/sessionPools/python?api-version=2025-07-01"
+    )
+    endpoint = az.text("rest", "--url", url, "--query", "properties.poolManagementEndpoint", "-o", "tsv")
+    connection = {**az.server.connection, "token": token, "pools": {"python": {"endpoint": endpoint}}}
+    howto = Howto(connection, "https", session="how-to-with-az")
+
+    assert howto.send(PRINTED["execute"]).json()["properties"]["stdout"] == "Hello, world!\n"
+    assert howto.send(PRINTED["upload"]).status == 200
+    assert howto.send(PRINTED["download"]).body == b"(data)"
+    (entry,) = howto.send(PRINTED["list"]).json()["value"]
+    assert entry["properties"]["filename"] == "test1.txt"
 
 
 def test_every_step_is_run_or_says_why_not() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from clients import environments
@@ -27,6 +29,17 @@ carrel = {image = "python-slim", memory = "256MiB", disk = "64MiB", tmp = "16MiB
 """
 
 
+def graph_token(connection: dict[str, Any]) -> str:
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": connection["client_id"],
+        "client_secret": connection["client_secret"],
+        "scope": "https://graph.microsoft.com/.default",
+    }
+    url = f"{connection['http']}/{connection['tenant']}/oauth2/v2.0/token"
+    return str(httpx.post(url, data=form, trust_env=False).raise_for_status().json()["access_token"])
+
+
 def run(server: Server, folder: Path, seconds: int) -> subprocess.CompletedProcess[str]:
     connection = server.connection
     program = environments.python_of(environments.FUZZ).with_name("st")
@@ -34,7 +47,8 @@ def run(server: Server, folder: Path, seconds: int) -> subprocess.CompletedProce
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "FUZZ_TOKEN": connection["token"],
-        "FUZZ_ARM_TOKEN": connection["arm_token"] or "",
+        "FUZZ_ARM_TOKEN": connection["arm_token"],
+        "FUZZ_GRAPH_TOKEN": graph_token(connection),
         "FUZZ_SUBSCRIPTION": connection["subscription"],
         "FUZZ_GROUP": connection["resource_group"],
         "FUZZ_TENANT": connection["tenant"],
