@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from carrel.cli import identities
 from carrel.cli.options import state_folder, state_option
 from carrel.storage import State, StateError
 
@@ -35,3 +36,7 @@ def rotate_keys(revoke: bool, yes: bool, state: str | None) -> None:
     click.echo(
         f"key {keys.newest.id} signs from now on; {others} older {'key verifies' if others == 1 else 'keys verify'}"
     )
+
+
+for _command in identities.COMMANDS:
+    identity.add_command(_command)

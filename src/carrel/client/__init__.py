@@ -21,6 +21,8 @@ from carrel.client.credentials import (
     by_secret,
 )
 from carrel.client.events import Event
+from carrel.client.graph import Secret
+from carrel.client.identities import Identities
 from carrel.client.management import Management
 from carrel.client.management_async import AsyncManagement
 from carrel.client.operations import OperationFailed, Progress
@@ -63,6 +65,7 @@ __all__ = [
     "File",
     "FileChange",
     "FixedCredential",
+    "Identities",
     "Image",
     "Management",
     "Metadata",
@@ -77,6 +80,7 @@ __all__ = [
     "Result",
     "RoleAssignment",
     "RoleDefinition",
+    "Secret",
     "ServerCredential",
     "Session",
     "SessionEvent",

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from carrel.client import arm, arm_roles
+from carrel.client.identities import Identities
 from carrel.client.managing import WAIT_S, OnProgress
 from carrel.client.managing_sync import Sending
 from carrel.client.resources import (
@@ -182,11 +183,11 @@ class Management(Sending):
 
     def me(self) -> Principal:
         """Whom the credential stands for."""
-        return self._send(arm_roles.me(), self._directory())
+        return self._send(arm_roles.me(), self.directory())
 
     def find_principal(self, text: str) -> Principal:
         """By a user's name, an application id, an object id or a display name. Raises ApiError 404."""
-        graph = self._directory()
+        graph = self.directory()
         if arm_roles.GUID.fullmatch(text) and (found := list(self._pages(arm_roles.principals([text]), graph))):
             return found[0]
         for call in (arm_roles.service_principal(text), arm_roles.user(text)):
@@ -196,9 +197,15 @@ class Management(Sending):
 
     def principals(self, ids: Sequence[str]) -> list[Principal]:
         """Those of them that there are."""
-        return list(self._pages(arm_roles.principals(ids), self._directory())) if ids else []
+        return list(self._pages(arm_roles.principals(ids), self.directory())) if ids else []
 
-    def _directory(self) -> str:
+    @property
+    def identities(self) -> Identities:
+        """Who can sign in at the server's own authority."""
+        return Identities(self)
+
+    def directory(self) -> str:
+        """Where Graph is."""
         if self._graph is None:
             self._graph = self._graph_of(self._send(arm.metadata()))
         return self._graph

@@ -11,6 +11,7 @@ from carrel.server.graph.call import GraphCall
 from carrel.store import PrincipalRecord, Transaction
 from carrel.store.records import PrincipalKind
 from carrel.wire import graph as wire
+from carrel.wire.graph_writes import encode_credential
 
 _READ = "Microsoft.Authorization/roleAssignments/read"
 _KINDS: dict[str, PrincipalKind] = {"User": "User", "ManagedIdentity": "ManagedIdentity"}
@@ -91,7 +92,11 @@ async def _reply(call: GraphCall, collection: str, objects: list[wire.Object]) -
 
 
 async def _one(call: GraphCall, collection: str) -> None:
-    found = wire.encode_principal(await _find(call, collection), call.services.tenant)
+    record = await _find(call, collection)
+    found = wire.encode_principal(record, call.services.tenant)
+    if collection == wire.SERVICE_PRINCIPALS:
+        secrets = await call.services.store.run(lambda transaction: transaction.credentials.list(record.id))
+        found["passwordCredentials"] = [encode_credential(each) for each in secrets]
     await call.reply(200, wire.encode_one(found, call.context(collection)))
 
 
