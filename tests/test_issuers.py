@@ -210,6 +210,22 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes_and_not_for_every
         assert (local_issuer.asked[KEYS], time.monotonic() - began < 0.5) == (2, True)
 
 
+@pytest.mark.anyio
+async def test_strangers_who_keep_asking_while_it_answers_make_no_more_fetches(local_issuer: LocalIssuer) -> None:
+    """Those who come in the middle of a fetch are answered by it, and it is not followed by another."""
+    async with kept(spec_of(local_issuer)) as keys:
+        await keys.find("first", "RS256")
+        await asyncio.sleep(1.0)
+        local_issuer.hangs(0.3)
+        asking = [asyncio.create_task(keys.find("unknown", "RS256"))]
+        for _ in range(10):
+            await asyncio.sleep(0.02)
+            asking.append(asyncio.create_task(keys.find("unknown too", "RS256")))
+        assert await asyncio.gather(*asking) == [[]] * 11
+        await asyncio.sleep(0.4)
+        assert local_issuer.asked[CONFIGURATION] == 2
+
+
 LIES: dict[str, tuple[str, int, bytes, dict[str, str]]] = {
     "another issuer's configuration": (CONFIGURATION, 200, b'{"issuer": "https://accounts.example", "jwks_uri": "JWKS"}', {}),
     "no JSON": (CONFIGURATION, 200, b"<html>", {}),

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import ipaddress
-import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from carrel import store_address
-from carrel.egress.addresses import parse_ranges
+from carrel import setting_values as takes
 from carrel.issuer_settings import IssuerSpec, parse_issuers
 from carrel.logs import LogFormat
 from carrel.models import ContainerType, Level, PoolSpec, pool_from_json
-from carrel.pool_settings import ConfigError, level, minimum, parse_pool, refused, whole
+from carrel.pool_settings import ConfigError, minimum, parse_pool, refused, whole
+from carrel.setting_values import Isolation
 
 __all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
-
-Isolation = Literal["auto"] | Level
 
 DEFAULT_POOLS = {kind.image: {"containerType": kind.value} for kind in ContainerType}
 
@@ -189,135 +185,31 @@ def _read(path: Path) -> dict[str, Any]:
     return table
 
 
-# ---- what each setting takes -----------------------------------------------------------------------------------------------------------
-
-
-def _path(where: str, value: Any) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise refused(where, value, "a path")
-    return Path(value).expanduser().absolute()
-
-
-def _addresses(where: str, value: Any) -> tuple[str, ...]:
-    words = value.split(",") if isinstance(value, str) else value
-    try:
-        addresses = tuple(str(ipaddress.ip_address(str(word).strip())) for word in words)
-    except (TypeError, ValueError):
-        addresses = ()
-    if not addresses:
-        raise refused(where, value, "IP addresses such as 127.0.0.1 or ::1")
-    return addresses
-
-
-def _ranges(where: str, value: Any) -> tuple[str, ...]:
-    """Empty is allowed: it takes back what a weaker source says."""
-    words = [word for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-    try:
-        return tuple(str(each) for each in parse_ranges(words))
-    except (AttributeError, TypeError, ValueError) as error:
-        raise refused(where, value, f"addresses or ranges such as 10.1.0.0/16 ({error})") from None
-
-
-def _names(where: str, value: Any) -> tuple[str, ...]:
-    """Of hosts: letters, digits and hyphens between dots (RFC 1123), a star for the first of them, or addresses."""
-    words = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
-    if not isinstance(words, Sequence) or not all(isinstance(each, str) and _is_name(each) for each in words):
-        raise refused(where, value, "host names such as carrel.example, or addresses")
-    return tuple(each.lower() for each in words)
-
-
-def _is_name(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        label = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-        return len(text) <= 253 and bool(re.fullmatch(rf"(\*\.)?{label}(\.{label})*", text))
-    return True
-
-
-def _switch(where: str, value: Any) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    found = known.get(str(value).lower())
-    if found is None:
-        raise refused(where, value, "true or false")
-    return found
-
-
-def _days(where: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if isinstance(value, bool) or not (number == 0 or 1 <= number <= 3650):
-        raise refused(where, value, "days, 1 to 3650, or 0")
-    return number
-
-
-def _word(pattern: str, allowed: str) -> Callable[[str, Any], str]:
-    def parse(where: str, value: Any) -> str:
-        if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise refused(where, value, allowed)
-        return value
-
-    return parse
-
-
-def _choice(*words: str) -> Callable[[str, Any], str]:
-    return _word("|".join(words), f"one of {', '.join(words)}")
-
-
-def _isolation(where: str, value: Any) -> Isolation:
-    return level(where, value) or "auto"
-
-
-def _minutes(where: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if isinstance(value, bool) or not 0 <= number <= 525_600:
-        raise refused(where, value, "minutes, 0 to 525600")
-    return number
-
-
-def _store(where: str, value: Any) -> str:
-    """The value is not repeated: it may hold a password."""
-    if not isinstance(value, str) or not store_address.is_address(value):
-        allowed = (
-            "postgresql://USER@HOST/DATABASE or sqlite:///PATH, with @ : / ? # in a password as %40 %3A %2F %3F %23"
-        )
-        raise ConfigError(f"{where}: this is no address of a store; {allowed}")
-    if where.startswith("--") and store_address.has_password(value):
-        raise ConfigError(
-            f"{where}: everybody on this machine could read the password in this process's command line; set "
-            "CARREL_STORE, put the address into the file of --config, or the password into PGPASSFILE's"
-        )
-    return value
-
-
 _GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "state",
-        _path,
+        takes.path,
         "~/.local/share/carrel",
         "DIR",
         "Folder of keys, certificates and connection.json; one server each.",
     ),
-    Setting("store", _store, "SQLite in the state folder", "URL", "Database of pools, roles and principals."),
-    Setting("images", _path, "~/.local/share/carrel/images", "DIR", "Folder of built images; servers share it."),
-    Setting("host", _addresses, "127.0.0.1, ::1", "ADDR", "Address to listen on; repeat for more.", is_list=True),
+    Setting("store", takes.store, "SQLite in the state folder", "URL", "Database of pools, roles and principals."),
+    Setting("images", takes.path, "~/.local/share/carrel/images", "DIR", "Folder of built images; servers share it."),
+    Setting("host", takes.addresses, "127.0.0.1, ::1", "ADDR", "Address to listen on; repeat for more.", is_list=True),
     Setting("port", whole(0, 65_535), "8080", "N", "HTTP port; 0 picks a free one."),
     Setting("tls-port", whole(0, 65_535), "8443", "N", "HTTPS port; 0 picks a free one."),
-    Setting("tls-cert", _path, "one of our CA", "FILE", "PEM file with your certificate and what leads to its CA."),
-    Setting("tls-key", _path, "in tls-cert", "FILE", "PEM file with the certificate's key."),
     Setting(
-        "tls-name", _names, "none", "NAME", "Further name of this server in our certificate; repeat.", is_list=True
+        "tls-cert", takes.path, "one of our CA", "FILE", "PEM file with your certificate and what leads to its CA."
+    ),
+    Setting("tls-key", takes.path, "in tls-cert", "FILE", "PEM file with the certificate's key."),
+    Setting(
+        "tls-name", takes.names, "none", "NAME", "Further name of this server in our certificate; repeat.", is_list=True
     ),
     Setting(
         "insecure-http",
-        _switch,
+        takes.switch,
         "false",
         "BOOL",
         "Serve HTTP, unencrypted, on every address of `host`, not on loopback only.",
@@ -325,55 +217,59 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "embedded-authority",
-        _switch,
+        takes.switch,
         "true",
         "BOOL",
         "Hand out tokens; without, they come from `[issuers]` and `carrel token`.",
         is_switch=True,
     ),
-    Setting("key-days", _days, "90", "N", "Replace the key that signs tokens after so many days; 0: never."),
+    Setting("key-days", takes.days, "90", "N", "Replace the key that signs tokens after so many days; 0: never."),
     Setting(
         "subscription",
-        _word(_GUID, "a GUID"),
+        takes.word(_GUID, "a GUID"),
         "00000000-0000-0000-0000-000000000000",
         "GUID",
         "Subscription in the pools' paths.",
     ),
     Setting(
         "resource-group",
-        _word(r"[\w().-]{1,90}", "up to 90 letters, digits, _ ( ) . -"),
+        takes.word(r"[\w().-]{1,90}", "up to 90 letters, digits, _ ( ) . -"),
         "default",
         "NAME",
         "Resource group in the pools' paths.",
     ),
     Setting(
         "location",
-        _word(r"[A-Za-z0-9 ]{1,90}", "letters and digits"),
+        takes.word(r"[A-Za-z0-9 ]{1,90}", "letters and digits"),
         "local",
         "NAME",
         "Location that the API reports.",
     ),
-    Setting("isolation", _isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."),
+    Setting(
+        "isolation", takes.isolation, "auto", "LEVEL", f"Isolation of pools that name none: auto, {', '.join(Level)}."
+    ),
     Setting("minimum", minimum, "restricted", "LEVEL", "Refuse to serve a pool below this level."),
     Setting("maximum-sandboxes", whole(0, 100_000), "0", "N", "Most sandboxes of all pools together; 0: by memory."),
     Setting("maximum-pools", whole(1, 10_000), "100", "N", "Most session pools that are kept."),
     Setting("rotate-forks", whole(0, 1_000_000), "1000", "N", "Replace a template after so many forks; 0: never."),
-    Setting("rotate-minutes", _minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
+    Setting("rotate-minutes", takes.minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
     Setting(
         "egress-allow-private",
-        _ranges,
+        takes.ranges,
         "none",
         "CIDR",
         "Private range that sessions with egress may reach; repeat for more.",
         is_list=True,
     ),
-    Setting("extensions", _path, "none", "DIR", "Folder of wheels that Azure's command line may install from here."),
+    Setting(
+        "extensions", takes.path, "none", "DIR", "Folder of wheels that Azure's command line may install from here."
+    ),
     Setting(
         "log-level",
-        _choice("debug", "info", "warning", "error"),
+        takes.choice("debug", "info", "warning", "error"),
         "info",
         "LEVEL",
         "What is logged: debug, info, warning, error.",
     ),
-    Setting("log-format", _choice("text", "json"), "text", "FORMAT", "How log lines look: text, json."),
+    Setting("log-format", takes.choice("text", "json"), "text", "FORMAT", "How log lines look: text, json."),
 )

@@ -39,6 +39,7 @@ class KeySet:
         self._wanted = asyncio.Event()
         self._round = asyncio.Event()  # set when the fetch that is under way, or comes next, is over
         self._is_fetching = False
+        self._fault = ""
 
     @property
     def keys(self) -> tuple[PublicKey, ...]:
@@ -77,7 +78,8 @@ class KeySet:
     async def _next_round(self) -> None:
         """Until the fetch is over that is under way, or that this asks for."""
         waited_for = self._round
-        self._wanted.set()
+        if not self._is_fetching:
+            self._wanted.set()
         try:
             async with asyncio.timeout(_WAIT_S):
                 await waited_for.wait()
@@ -85,7 +87,7 @@ class KeySet:
             return
 
     async def _attempt(self, http: httpx.AsyncClient) -> str:
-        """One round; what went wrong, "" for nothing. Said in the log when it begins to go wrong and when it is well again."""
+        """One round; what went wrong, "" for nothing. Each fault is said once in the log, and that it is well again."""
         self._wanted.clear()
         self._attempted_at, self._is_fetching = self._clock(), True
         try:
@@ -101,8 +103,13 @@ class KeySet:
             self._round.set()
             self._round = asyncio.Event()
         if fault:
-            log.warning("an issuer's keys cannot be had", extra={"issuer": self._spec.name, "why": fault})
+            level = logging.DEBUG if fault == self._fault else logging.WARNING
+            log.log(level, "an issuer's keys cannot be had", extra={"issuer": self._spec.name, "why": fault})
+            self._fault = fault
             return fault
+        if self._fault:
+            log.info("an issuer's keys can be had again", extra={"issuer": self._spec.name})
+        self._fault = ""
         self._fetched_at = self._clock()
         if _names(keys) != _names(self._keys):
             self._keys = keys
