@@ -57,8 +57,8 @@ def verifier_of(state: State, **options: Any) -> Verifier:
 class Caller:
     """A client of the application, without a server in between, from an address of our choice."""
 
-    def __init__(self, state: State, tmp_path: Path) -> None:
-        config = Config(state.path, tmp_path, pools=(PoolSpec("python"), PoolSpec("other")))
+    def __init__(self, state: State, tmp_path: Path, **settings: Any) -> None:
+        config = Config(state.path, tmp_path, pools=(PoolSpec("python"), PoolSpec("other")), **settings)
         link = HostLink(tmp_path / "nobody.sock")
         store = Store.open(config.store_url, state.store_keys())
         with store.transaction() as transaction:
@@ -238,6 +238,45 @@ async def test_health_needs_no_token_and_tells_of_the_host(caller: Caller) -> No
     reply = await caller.get("/health")
 
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "HostUnavailable")
+
+
+async def test_an_authority_that_is_switched_off_is_not_there(state: State, tmp_path: Path) -> None:
+    """Its endpoints are 404 and its tokens refused; what the operator made, or one who may for one session, goes on."""
+    closed = Caller(state, tmp_path, embedded_authority=False)
+    for path in (
+        MSI,
+        IMDS,
+        "/device",
+        f"/{state.tenant}/v2.0/.well-known/openid-configuration",
+        "/adfs/discovery/keys",
+    ):
+        headers = {"X-IDENTITY-HEADER": state.identity_header, "Metadata": "true"}
+        assert (await closed.get(path, params=RESOURCE, headers=headers)).status_code == 404, path
+
+    assert (await closed.list_files(state.issue_token(claims={}))).status_code == 401
+    assert (await closed.list_files(state.issue_token())).status_code == PASSED
+    path = "/subscriptions/00000000-0000-0000-0000-000000000000"
+    for token, status in (
+        (state.issue_token("https://management.azure.com", claims={}), 401),
+        (state.issue_token("https://management.azure.com", roles=["Owner"]), 200),
+    ):
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await closed.get(path, params={"api-version": "2022-12-01"}, headers=headers)).status_code == status
+
+
+async def test_tokens_of_a_key_that_was_removed_are_refused_although_they_are_remembered(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    token, verifier = state.issue_token(), verifier_of(state)
+    assert await verifier.verify(token)
+
+    state.signing.rotate()
+    state.adopt(state.signing.read())
+    assert await verifier.verify(token)
+    state.signing.rotate(is_final=True)
+    state.adopt(state.signing.read())
+
+    with pytest.raises(errors.Unauthorized):
+        await verifier.verify(token)
 
 
 # ---- managed identity ------------------------------------------------------------------------------------------------

@@ -106,6 +106,13 @@ def test_a_new_key_of_the_issuer_is_fetched_by_a_server_that_may_open_nothing(
         time.sleep(1.0)
         token = edge_issuer.token("following", oid=who)
         assert eventually(lambda: asked(edge_server, token).status_code == 200, 2.0)
+        before = edge_issuer.token(oid=who)
+        assert asked(edge_server, before).status_code == 200
+        withdrawn = edge_issuer.keys.pop("first")
+        time.sleep(1.0)
+        assert asked(edge_server, edge_issuer.token("following", header={"kid": "unknown"})).status_code == 401
+        assert asked(edge_server, before).status_code == 401  # although it was remembered
+        edge_issuer.keys["first"] = withdrawn
         edge_issuer.hangs(2.0)
         began = time.monotonic()
         assert asked(edge_server, edge_server.connection["token"]).status_code == 200

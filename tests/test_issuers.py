@@ -211,6 +211,7 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes_and_not_for_every
 
 
 @pytest.mark.anyio
+@pytest.mark.thorough
 async def test_strangers_who_keep_asking_while_it_answers_make_no_more_fetches(local_issuer: LocalIssuer) -> None:
     """Those who come in the middle of a fetch are answered by it, and it is not followed by another."""
     async with kept(spec_of(local_issuer)) as keys:
@@ -256,6 +257,7 @@ async def test_an_issuer_that_lies_or_fails_leaves_no_keys(local_issuer: LocalIs
 
 
 @pytest.mark.anyio
+@pytest.mark.thorough
 async def test_one_that_hangs_holds_nobody_up_for_long_and_its_keys_go_on(
     local_issuer: LocalIssuer, quick: None
 ) -> None:

@@ -6,18 +6,20 @@ import socket
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from carrel.certificates import Authority
+from carrel.cli import banner
 from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
 from carrel.config import Config, load
 from carrel.storage import State, StateError
 from carrel.tls import LiveCertificate, context
-from conftest import Server
+from conftest import Server, SlimServer
 from edged import issued
 from processes import eventually
 
@@ -246,6 +248,55 @@ def test_a_running_server_takes_the_operators_next_certificate(
 
         assert eventually(is_new, 1.5)
         assert asked(before) == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.one_level
+def test_a_running_server_renews_its_own_certificate(server: Server) -> None:
+    """As it would a month before the end of the one that there is: the new one is of the same CA, and served within a second."""
+    file = server.state / "tls/server.pem"
+    authority = Authority.load((server.state / "keys/ca.pem").read_bytes())
+    with connected(server) as before:
+        file.write_bytes(issued(authority, now=time.time() - 380 * DAY))  # as its own will be a year from now
+
+        def is_new() -> bool:
+            with connected(server) as after:
+                return after.getpeercert(binary_form=True) != before.getpeercert(binary_form=True)
+
+        assert eventually(is_new, 1.5)
+        assert asked(before) == b"HTTP/1.1 200 OK"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.thorough
+def test_beyond_loopback_only_https_is_served(slim_server: SlimServer) -> None:
+    """On an address that others reach; with insecure-http HTTP as well, and that is said aloud."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        address = probe.getsockname()[0]
+    for options in ([], ["--insecure-http"]):
+        with slim_server("--host", ALL, *options) as server:
+            http, https = (int(server.connection[name].rsplit(":", 1)[1]) for name in ("http", "https"))
+            trust = ssl.create_default_context(cafile=server.connection["ca"])
+            with trust.wrap_socket(socket.create_connection((address, https), 5), server_hostname=address) as end:
+                assert asked(end) == b"HTTP/1.1 200 OK"
+            if options:
+                socket.create_connection((address, http), 5).close()
+            else:
+                with pytest.raises(ConnectionRefusedError):
+                    socket.create_connection((address, http), 5)
+            assert server.connection["http"].startswith("http://127.0.0.1:")
+
+
+def test_http_beyond_loopback_is_announced(tmp_path: Path) -> None:
+    """Above everything else in the start-up text."""
+    ready: dict[str, Any] = {"pools": {}, "passed_over": [], "warnings": []}
+    text = banner._alarm(config(tmp_path, host=(ALL,), insecure_http=True), ready)
+
+    assert "HTTP WITHOUT ENCRYPTION is served on " + ALL in "\n".join(text)
+    assert banner._alarm(config(tmp_path, host=(ALL,)), ready) == []
 
 
 def test_settings_of_tls_are_parsed_at_the_door() -> None:

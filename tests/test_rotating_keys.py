@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import jwt
+import pytest
 
 from carrel.cli.changes import LOOK_S
 from carrel.storage import State
@@ -57,6 +58,7 @@ def test_a_running_server_follows_its_keys(edge_server: Server) -> None:
     assert published(server) == {kid_of(server.connection["token"])}
 
 
+@pytest.mark.thorough
 def test_a_folder_that_somebody_spoils_ends_no_server(edge_server: Server) -> None:
     """What was read before goes on; once it is mended, so does the rest."""
     server, token = edge_server, edge_server.connection["token"]

@@ -10,9 +10,11 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +27,11 @@ import carrel
 from carrel.backends import ids
 from carrel.cli.capabilities import KEPT
 from carrel.client import ApiError, Client
+from carrel.signing import SigningFolder
+from carrel.storage import State
 from conftest import SLIM, Server, SlimServer, fresh_identifier
+from edged import ISSUER, MAPPED
+from oidc import AUDIENCE, LocalIssuer, serving
 from processes import command, descendants, eventually
 
 LISTED = """
@@ -252,7 +258,13 @@ def test_it_serves_where_nobody_else_may_read(request: pytest.FixtureRequest) ->
 def use_below(closed: Path) -> None:
     for name in ("src", "venv", "state"):
         (closed / name).mkdir()
-    (closed / "config.toml").write_text(SLIM)
+    with serving() as issuer:
+        use_installed(closed, issuer)
+
+
+def use_installed(closed: Path, issuer: LocalIssuer) -> None:
+    table = ISSUER.format(issuer=issuer.issuer, audience=AUDIENCE, mapped=MAPPED)
+    (closed / "config.toml").write_text(SLIM + table)
     source, environment = Path(carrel.__file__).parents[1], Path(sys.prefix)
     script = f"""
 mount --make-rprivate / && mount --bind {source} {closed}/src && mount --bind {environment} {closed}/venv
@@ -274,12 +286,34 @@ exec {closed}/venv/bin/python -P -m carrel.cli serve --state {closed}/state --po
             fields["pools"]["python"]["endpoint"] + "/executions", content=b"{", params={"identifier": "x"}
         )
         assert refused.status_code == 401
+        renewed_and_rotated(closed / "state", issuer)
         with socket.create_connection(("127.0.0.1", httpx.URL(fields["http"]).port), 5) as raw:
             raw.sendall(b"\x00\xff nonsense\r\n\r\n")
             assert b"400" in raw.recv(4096)
     finally:
         process.terminate()
         assert process.wait(20) == 0
+
+
+def renewed_and_rotated(state: Path, issuer: LocalIssuer) -> None:
+    """Keys and a certificate that are handed over while it serves, and a token whose key has to be fetched."""
+    fields = json.loads((state / "connection.json").read_text())
+    SigningFolder(state / "keys/signing", state / "none").rotate()
+    (state / "tls/server.pem").unlink()
+    issuer.rotate("following")
+    time.sleep(2.5)
+
+    def status_of(token: str) -> int:
+        url = fields["pools"]["python"]["endpoint"] + "/metadata"
+        headers, query = {"Authorization": f"Bearer {token}"}, {"api-version": "2025-10-02-preview"}
+        return httpx.get(url, params=query, headers=headers).status_code
+
+    assert status_of(State(state).issue_token()) == 200
+    assert (
+        httpx.get(fields["https"] + "/health", verify=ssl.create_default_context(cafile=fields["ca"])).status_code
+        == 200
+    )
+    assert eventually(lambda: status_of(issuer.token("following")) == 403, 5)  # known, without a right
 
 
 def use_everything(client: Client) -> None:

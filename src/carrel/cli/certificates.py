@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from carrel import tls
@@ -124,7 +125,13 @@ def _names(config: Config) -> list[str]:
 
 
 def _own_addresses() -> list[str]:
-    """Of the machine's interfaces, but ours for sessions, and what holds on one link only."""
+    """Of the machine's interfaces. In a thread: the library brings an event loop of its own, and a thread has room for one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_listed_addresses).result()
+
+
+def _listed_addresses() -> list[str]:
+    """But those of our interfaces for sessions, and what holds on one link only."""
     from pyroute2 import IPRoute  # a tenth of a second, for servers that listen everywhere
 
     with IPRoute() as kernel:
