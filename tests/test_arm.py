@@ -65,8 +65,7 @@ def test_a_pool_is_made_used_changed_and_deleted(managed: Management) -> None:
     changed = managed.ask("PATCH", path, 202, json={"properties": {"scaleConfiguration": {"maxConcurrentSessions": 1}}})
     managed.wait(changed)
     assert managed.ask("GET", changed.headers["location"]).json()["properties"]["scaleConfiguration"] == {
-        "maxConcurrentSessions": 1,
-        "readySessionInstances": 1,
+        "maxConcurrentSessions": 1
     }
     assert execute(managed, resource, "print(x)").json()["properties"]["stdout"] == "20\n"  # the session lives on
 
@@ -326,6 +325,27 @@ def test_a_list_is_told_in_pages(managed: Management, pool: dict[str, Any]) -> N
     assert {each["id"] for each in whole["value"]} < {each["id"] for each in everywhere["value"]}
     for query in ({"$top": "0"}, {"$top": "x"}, {"$skipToken": "%%"}, {"$skipToken": "a" * 5000}):
         error_of(managed.send("GET", listed, query=query), 400, "InvalidParameter")
+
+
+def test_resources_are_listed_whatever_they_are(managed: Management) -> None:
+    """As Terraform does before it deletes a group, and `az resource list`."""
+    path, body = (
+        managed.pool("tagged"),
+        {"location": "local", "tags": {"team": "Blue"}, "properties": {"carrel": SMALL}},
+    )
+    pool = managed.ask("PUT", path, 201, json=body).json()
+    everywhere = f"/subscriptions/{managed.subscription}/resources"
+    for path, wanted in (
+        (f"{managed.group_path}/resources", "resourceType eq 'microsoft.app/sessionpools' and name eq 'TAGGED'"),
+        (everywhere, f"resourceGroup eq '{managed.group}' and tagName eq 'TEAM' and tagValue eq 'blue'"),
+    ):
+        listed = managed.ask("GET", path, version=RESOURCES, query={"$filter": wanted, "$expand": "provisioningState"})
+        assert [each["id"] for each in listed.json()["value"]] == [pool["id"]]
+    assert managed.ask("GET", everywhere, version=RESOURCES, query={"$filter": "tagName eq 'none'"}).json() == {
+        "value": []
+    }
+    for wrong in ("name ne 'x'", "sku eq 'x'", "atScope()", "x" * 9000):
+        error_of(managed.send("GET", everywhere, version=RESOURCES, query={"$filter": wrong}), 400, "InvalidParameter")
 
 
 # ---- groups ------------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,18 @@ from carrel.wire.arm_versions import has_nested_lifecycle
 _COOLDOWN = "dynamicPoolConfiguration.lifecycleConfiguration.cooldownPeriodInSeconds"
 
 
+def brief_resource(record: PoolRecord) -> dict[str, Any]:
+    """As in lists of resources of any kind."""
+    return {
+        "id": record.id.resource_id,
+        "name": record.id.name,
+        "type": "Microsoft.App/sessionPools",
+        "location": record.location,
+        "tags": dict(record.tags),
+        "provisioningState": record.state,
+    }
+
+
 def pool_resource(record: PoolRecord, spec: PoolSpec, level: Level | None, origin: str, version: str) -> dict[str, Any]:
     """`origin` is ours as the caller sees it: endpoints are addresses that it can reach. `spec` has the values that are in force."""
     return {

@@ -10,14 +10,19 @@ from carrel.arm_errors import (
     Faults,
     LocationMissing,
     LocationUnknown,
+    ParameterInvalid,
     PropertyInvalid,
 )
 from carrel.store.records import Stamp
 from carrel.wire.locations import locations, normal
+from carrel.wire.odata import Filter, FilterError, Term, decode_filter
 from carrel.wire.times import timestamp
 
 T = TypeVar("T")
 
+_FILTERED = {
+    each.lower(): each for each in ("name", "resourceType", "resourceGroup", "location", "tagName", "tagValue")
+}
 _MOST_TAGS = 50
 _TAG_NAME, _TAG_VALUE = 512, 256  # characters, as ARM has it
 _SHOWN = 60  # characters of a caller's value that a message repeats
@@ -105,6 +110,46 @@ def merged_tags(current: Mapping[str, str], patch: Mapping[str, str | None]) -> 
     changed = {name.lower() for name in patch}
     kept = {name: value for name, value in current.items() if name.lower() not in changed}
     return kept | {name: value for name, value in patch.items() if value is not None}
+
+
+class ResourceFilter:
+    """`$filter` of a list: alternatives of terms `name eq 'x'`, or tags by `tagName eq 'a' and tagValue eq 'b'`."""
+
+    def __init__(self, alternatives: Filter) -> None:
+        self._alternatives = alternatives
+
+    def takes(self, resource: Mapping[str, Any]) -> bool:
+        """Whether a resource, as it is shown, is one of those."""
+        return not self._alternatives or any(_takes(terms, resource) for terms in self._alternatives)
+
+
+def decode_resource_filter(text: str | None) -> ResourceFilter:
+    """Raises ParameterInvalid, also for what cannot be asked for: a list of everything would be the wrong answer."""
+    try:
+        alternatives = decode_filter(text)
+    except FilterError as error:
+        raise ParameterInvalid(str(error), target="$filter") from error
+    for term in (term for terms in alternatives for term in terms):
+        if term.operator != "eq" or term.name not in _FILTERED:
+            known = ", ".join(f"{name} eq '…'" for name in _FILTERED.values())
+            raise ParameterInvalid(f"$filter takes {known}, joined by and, or.", target="$filter")
+    return ResourceFilter(alternatives)
+
+
+def _takes(terms: tuple[Term, ...], resource: Mapping[str, Any]) -> bool:
+    wanted = {term.name: term.value.lower() for term in terms}
+    tags = {name.lower(): str(value).lower() for name, value in resource["tags"].items()}
+    parts = str(resource["id"]).lower().split("/")
+    there = {
+        "name": str(resource["name"]).lower(),
+        "resourcetype": str(resource["type"]).lower(),
+        "resourcegroup": parts[4] if len(parts) > 4 else "",
+        "location": str(resource["location"]).lower(),
+    }
+    plain = all(there[name] == value for name, value in wanted.items() if name in there)
+    has_name = wanted.get("tagname", "") in tags if "tagname" in wanted else True
+    values = tags.values() if "tagname" not in wanted else [tags.get(wanted["tagname"], "")]
+    return plain and has_name and ("tagvalue" not in wanted or wanted["tagvalue"] in values)
 
 
 def encode_system_data(created: Stamp, modified: Stamp) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 from carrel.arm_errors import ContentInvalid, GroupNotFound, ParameterInvalid
@@ -18,7 +18,6 @@ from carrel.wire import jsons
 from carrel.wire.arm_resources import shown
 from carrel.wire.locations import normal
 
-_KINDS = {"ServicePrincipal": "Application"}  # kinds of callers in systemData's words
 _OF_A_PAGE = ("api-version", "$skiptoken")
 MAX_BODY = 4 * 1024 * 1024  # ARM's own
 _MOST = 1000  # items of a page
@@ -56,10 +55,15 @@ class ArmCall:
         principal, access = self.exchange.caller()
         return access.sees(principal, scope)
 
+    def require_sight(self, scope: str) -> None:
+        """Raises AuthorizationFailed for a caller without any right at, above or below `scope`."""
+        if not self.sees(scope):
+            self.require("*/read", scope)
+
     def stamp(self, now: float) -> Stamp:
-        """Who does it, for systemData."""
+        """Who does it, for systemData: by name, where it has one."""
         principal, _ = self.exchange.caller()
-        return Stamp(principal.name, _KINDS.get(principal.kind, principal.kind), now)
+        return replace(principal.stamp(now), by=principal.name)
 
     @property
     def config(self) -> Config:

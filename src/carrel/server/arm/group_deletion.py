@@ -45,8 +45,9 @@ class Deletions:
 
     async def begin(self, group: GroupRecord, operation: OperationRecord) -> None:
         """Returns once it is kept that the group is to go. May be repeated."""
-        await self._store.run(lambda books: books.operations.put(operation))
-        self._start(operation)
+        async with self._lock(_key(group.subscription, group.name)):
+            await self._store.run(lambda books: books.operations.put(operation))
+            self._start(operation)
 
     def is_going(self, subscription: str, name: str) -> bool:
         return _key(subscription, name) in self._going
@@ -69,14 +70,19 @@ class Deletions:
             yield group
 
     async def _resume(self) -> None:
-        try:
-            unfinished = await self._store.run(lambda books: books.operations.list())
-        except CarrelError as error:
-            _log.error("unfinished deletions could not be read", extra={"why": error.message})
-            return
-        for each in unfinished:
-            if each.kind == _KIND and each.target and each.ended_at is None:
-                self._start(each)
+        for each in await self._unfinished():
+            self._start(each)
+
+    async def _unfinished(self) -> list[OperationRecord]:
+        """Asked for until the store answers: what is not found here is not gone on with before the next start."""
+        while True:
+            try:
+                known = await self._store.run(lambda books: books.operations.list())
+            except CarrelError as error:
+                _log.warning("unfinished deletions cannot be read", extra={"why": error.message})
+                await asyncio.sleep(_AGAIN_S)
+            else:
+                return [each for each in known if each.kind == _KIND and each.target and each.ended_at is None]
 
     def _start(self, operation: OperationRecord) -> None:
         key = operation.target.lower()
@@ -84,11 +90,9 @@ class Deletions:
             self._going[key] = self._group.create_task(self._delete(key), name=f"delete {key}")
 
     async def _delete(self, key: str) -> None:
-        try:
-            while not await self._delete_once(key):  # noqa: ASYNC110 - host and store come back without telling
+        while key in self._going:
+            if not await self._delete_once(key):
                 await asyncio.sleep(_AGAIN_S)
-        finally:
-            del self._going[key]
 
     async def _delete_once(self, key: str) -> bool:
         """Whether it is done. The host or the store may be away for a while."""
@@ -98,8 +102,10 @@ class Deletions:
                 await self._pools.delete(pool.record.id)
             for pool in inside:
                 await self._pools.settled(pool.record.id)
-            async with self._lock(key):
-                return await self._store.run(lambda books: _finish(books, key, time.time()))
+            async with self._lock(key):  # whoever asks for it again from now on finds a group that is there, or none
+                if is_done := await self._store.run(lambda books: _finish(books, key, time.time())):
+                    del self._going[key]
+                return is_done
         except CarrelError as error:
             _log.warning("a resource group's deletion has to wait", extra={"group": key, "why": error.message})
             return False

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from carrel.server.arm import operations
 from carrel.server.arm.call import ArmCall, no_group
+from carrel.server.arm.conditions import check, condition_of
 from carrel.store.records import GroupRecord
 from carrel.store.transaction import Transaction
 from carrel.wire.arm_groups import (
@@ -19,6 +20,8 @@ from carrel.wire.arm_groups import (
     group_resource,
 )
 from carrel.wire.arm_lists import encode_list, page_of
+from carrel.wire.arm_resources import decode_resource_filter
+from carrel.wire.conditions import etag_header
 
 _KIND = "Microsoft.Resources/subscriptions/resourceGroups"
 READ, WRITE, DELETE = (f"{_KIND}/{verb}" for verb in ("read", "write", "delete"))
@@ -31,6 +34,8 @@ async def listing(call: ArmCall) -> None:
     groups = await call.services.store.run(lambda books: books.groups.list(call.subscription))
     seen = [each for each in groups if access.may(principal, READ, each.id)]
     token = call.query.get("$skiptoken")
+    wanted = decode_resource_filter(call.query.get("$filter"))
+    seen = [each for each in seen if wanted.takes(group_resource(each, ""))]
     page, following = page_of(seen, lambda group: group.id.lower(), token, call.whole("$top", _PAGE))
     values = [group_resource(each, _state(call, each)) for each in page]
     await call.reply(200, encode_list(values, call.next_link(following)))
@@ -56,8 +61,11 @@ async def put(call: ArmCall) -> None:
     body = await call.body()
     call.services.deletions.check(call.subscription, name)
 
+    condition = condition_of(call)
+
     def write(books: Transaction) -> tuple[GroupRecord, bool]:
         current = books.groups.get(call.subscription, name)
+        check(condition, current.etag if current else None)
         return _kept(call, books, name, current, decode_put(body, call.config.location, current)), current is None
 
     record, is_new = await call.services.store.run(write)
@@ -70,10 +78,13 @@ async def patch(call: ArmCall) -> None:
     body = await call.body()
     call.services.deletions.check(call.subscription, name)
 
+    condition = condition_of(call)
+
     def write(books: Transaction) -> GroupRecord:
         current = books.groups.get(call.subscription, name)
         if current is None:
             raise no_group(name)
+        check(condition, current.etag)
         return _kept(call, books, name, current, decode_patch(body, call.config.location, current))
 
     await _reply(call, 200, await call.services.store.run(write))
@@ -83,6 +94,7 @@ async def delete(call: ArmCall) -> None:
     """202: its pools, with their sessions, and the rights given at it or below go with it."""
     call.require(DELETE, call.group_id)
     record = await call.group(call.names["group"])
+    check(condition_of(call), record.etag)
     operation = operations.started(call, "delete", target=record.id)
     await call.services.deletions.begin(record, operation)
     headers = operations.headers_of(call, operation)
@@ -105,7 +117,7 @@ def _kept(
 
 
 async def _reply(call: ArmCall, status: int, record: GroupRecord) -> None:
-    await call.reply(status, encode_group(record, _state(call, record)))
+    await call.reply(status, encode_group(record, _state(call, record)), [etag_header(record.etag)])
 
 
 def _state(call: ArmCall, record: GroupRecord) -> str:

@@ -14,23 +14,22 @@ from collections.abc import Callable
 from carrel.arm_errors import (
     BeingDeleted,
     NameInvalid,
-    ParameterInvalid,
     PreconditionFailed,
     PropertyInvalid,
     ReadyInvalid,
     ResourceNotFound,
 )
-from carrel.errors import ConditionNotMet, PoolNotFound, RequestInvalid
-from carrel.models import Condition
+from carrel.errors import ConditionNotMet, PoolNotFound
 from carrel.pool_settings import ConfigError
 from carrel.server.arm import operations
 from carrel.server.arm.call import ArmCall
+from carrel.server.arm.conditions import check, condition_of
 from carrel.server.arm.encoding import described, encoded_pool
 from carrel.server.pools import Pool
 from carrel.store.records import PoolId, PoolRecord
 from carrel.wire.arm_lists import encode_list, page_of
 from carrel.wire.arm_pools import Definition, decode_patch, decode_put
-from carrel.wire.conditions import decode_condition, etag_header
+from carrel.wire.conditions import etag_header
 
 _KIND = "Microsoft.App/sessionPools"
 READ, WRITE, DELETE = (f"{_KIND}/{verb}" for verb in ("read", "write", "delete"))
@@ -85,7 +84,7 @@ async def delete(call: ArmCall) -> None:
     id = call.pool_id()
     call.require(DELETE, id.resource_id)
     pool = _sought(call, id)
-    _check_condition(_condition(call), pool)
+    check(condition_of(call), pool.record.etag if pool else None)
     if not await call.services.pools.delete(id):
         return await call.reply(204)
     return await call.reply(202, b"", await operations.begun(call, "delete", pool.record.id if pool else id))
@@ -93,12 +92,13 @@ async def delete(call: ArmCall) -> None:
 
 async def of_group(call: ArmCall) -> None:
     """Those of the group that the caller may read."""
-    name = call.names["group"]
-    await call.group(name)
-    await _listing(call, lambda id: id.resource_group.lower() == name.lower())
+    call.require_sight(call.group_id)
+    name = (await call.group(call.names["group"])).name.lower()
+    await _listing(call, lambda id: id.resource_group.lower() == name)
 
 
 async def of_subscription(call: ArmCall) -> None:
+    call.require_sight(call.subscription_id)
     await _listing(call, lambda id: True)
 
 
@@ -133,10 +133,10 @@ async def _listing(call: ArmCall, is_wanted: Callable[[PoolId], bool]) -> None:
 
 async def _written(call: ArmCall, id: PoolId, decode: Decode) -> Pool:
     """The pool after the change, or as it is where nothing changes."""
-    condition = _condition(call)
+    condition = condition_of(call)
     for _ in range(_TRIES):
         pool = _sought(call, id)
-        _check_condition(condition, pool)
+        check(condition, pool.record.etag if pool else None)
         if pool is not None and pool.record.state == "Deleting":
             raise BeingDeleted(f"The session pool '{id.name}' is being deleted: try again once it is gone.")
         if pool is None and not _NAME.fullmatch(id.name):
@@ -193,23 +193,3 @@ def _fault(error: ConfigError) -> PropertyInvalid | ReadyInvalid:
 
 def _etag(pool: Pool) -> tuple[bytes, bytes]:
     return etag_header(pool.record.etag)
-
-
-def _condition(call: ArmCall) -> Condition:
-    try:
-        return decode_condition(call.exchange.header(b"if-match"), call.exchange.header(b"if-none-match"))
-    except RequestInvalid as error:
-        raise ParameterInvalid(error.message, target=error.target) from error
-
-
-def _check_condition(condition: Condition, pool: Pool | None) -> None:
-    """Raises PreconditionFailed."""
-    etag = pool.record.etag if pool else None
-    if condition.if_match is not None and not _names(condition.if_match, etag):
-        raise PreconditionFailed("The session pool is not the one that If-Match names.", target="If-Match")
-    if condition.if_none_match is not None and _names(condition.if_none_match, etag):
-        raise PreconditionFailed("The session pool is one that If-None-Match names.", target="If-None-Match")
-
-
-def _names(tags: tuple[str, ...], etag: str | None) -> bool:
-    return etag is not None and ("*" in tags or etag in tags)

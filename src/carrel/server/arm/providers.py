@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from carrel.server.arm.call import ArmCall
-from carrel.server.arm.subscriptions import READ
 from carrel.wire import arm_providers as wire
 
 
 async def listing(call: ArmCall) -> None:
-    _check(call)
+    call.require_sight(call.subscription_id)
     await call.reply(200, wire.encode_providers(call.config))
 
 
 async def show(call: ArmCall) -> None:
-    _check(call)
+    call.require_sight(call.subscription_id)
     await call.reply(200, wire.encode_provider(call.config, call.names["namespace"]))
 
 
 async def register(call: ArmCall) -> None:
     """Changes nothing, so it takes no more than reading does."""
     await show(call)
-
-
-def _check(call: ArmCall) -> None:
-    if not call.sees(call.subscription_id):
-        call.require(READ, call.subscription_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from carrel.server.arm import credentials, groups, operations, pools, providers, subscriptions
+from carrel.server.arm import credentials, groups, operations, pools, providers, resources, subscriptions
 from carrel.server.arm.call import Handler
 from carrel.server.authorization import assignments, definitions
 from carrel.server.exchange import method_not_allowed
@@ -68,6 +68,8 @@ ROUTES: tuple[Route, ...] = (
     _route(f"{_SUBSCRIPTION}/providers/{{namespace}}/register", {"POST": providers.register}),
     _route(f"{_SUBSCRIPTION}/resourceGroups", {"GET": groups.listing}),
     _route(_GROUP, _GROUP_METHODS),
+    _route(f"{_SUBSCRIPTION}/resources", {"GET": resources.of_subscription}),
+    _route(f"{_GROUP}/resources", {"GET": resources.of_group}),
     _route(f"{_SUBSCRIPTION}/operationStatuses/{{operation}}", {"GET": operations.status}),
     _route(f"{_SUBSCRIPTION}/operationResults/{{operation}}", {"GET": operations.result}),
     _route(_POOL, _POOL_METHODS, SESSION_POOLS),

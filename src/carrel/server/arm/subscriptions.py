@@ -8,8 +8,6 @@ from __future__ import annotations
 from carrel.server.arm.call import ArmCall
 from carrel.wire import arm_subscriptions as wire
 
-READ = "Microsoft.Resources/subscriptions/read"
-
 
 async def listing(call: ArmCall) -> None:
     seen = [call.config] if call.sees(call.subscription_id) else []
@@ -17,8 +15,7 @@ async def listing(call: ArmCall) -> None:
 
 
 async def show(call: ArmCall) -> None:
-    if not call.sees(call.subscription_id):
-        call.require(READ, call.subscription_id)
+    call.require_sight(call.subscription_id)
     await call.reply(200, wire.encode_subscription(call.config, call.services.tenant))
 
 
@@ -28,6 +25,5 @@ async def tenants(call: ArmCall) -> None:
 
 
 async def locations(call: ArmCall) -> None:
-    if not call.sees(call.subscription_id):
-        call.require(READ, call.subscription_id)
+    call.require_sight(call.subscription_id)
     await call.reply(200, wire.encode_locations(call.config))

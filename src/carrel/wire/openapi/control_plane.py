@@ -47,7 +47,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", f"{_SUBSCRIPTION}/providers"): _show("Resource providers.", "List"),
     ("GET", f"{_SUBSCRIPTION}/providers/{{namespace}}"): _show("A resource provider.", "Provider"),
     ("POST", f"{_SUBSCRIPTION}/providers/{{namespace}}/register"): _show("Register a provider.", "Provider"),
-    ("GET", f"{_SUBSCRIPTION}/resourceGroups"): _show("Resource groups.", "List", *_PAGE),
+    ("GET", f"{_SUBSCRIPTION}/resourceGroups"): _show("Resource groups.", "List", "$filter", *_PAGE),
+    ("GET", f"{_SUBSCRIPTION}/resources"): _show("Resources of any kind.", "List", "$filter", *_PAGE),
+    ("GET", f"{_GROUP}/resources"): _show("A group's resources of any kind.", "List", "$filter", *_PAGE),
     ("GET", _GROUP): _show("A resource group.", "Group"),
     ("HEAD", _GROUP): Operation("Whether there is a resource group.", {204: NOTHING}, errors=_READ),
     ("PUT", _GROUP): Operation(
