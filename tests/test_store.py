@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from carrel.config import Config
+from carrel.errors import RequestInvalid
 from carrel.store import (
     AssignmentRecord,
     CredentialRecord,
@@ -219,14 +220,16 @@ def test_what_is_over_is_pruned(store: Store) -> None:
         assert (transaction.grants.prune(2.0), transaction.operations.prune(3.1)) == (1, 1)
 
 
-@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
-def test_a_text_that_no_database_takes_is_refused_and_nothing_is_stored(text: str, store: Store) -> None:
+@pytest.mark.parametrize(
+    "fields", [{"name": "a\0b"}, {"name": "\ud800"}, {"tags": {"a": float("nan")}}], ids=["NUL", "half", "NaN"]
+)
+def test_a_value_that_no_database_takes_is_refused_and_nothing_is_stored(fields: dict[str, Any], store: Store) -> None:
     def put() -> None:
         with store.transaction() as transaction:
             transaction.seeds.put(RECORDS["seeds"])
-            transaction.groups.put(dataclasses.replace(RECORDS["groups"], name=text))
+            transaction.groups.put(dataclasses.replace(RECORDS["groups"], **fields))
 
-    with pytest.raises(Exception, match="cannot be stored"):
+    with pytest.raises(RequestInvalid, match="cannot be stored"):
         put()
 
     with store.transaction() as transaction:

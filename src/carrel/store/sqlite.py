@@ -23,7 +23,6 @@ _BUSY_S = 10.0
 _LOG_BYTES = 8 * 1024 * 1024  # what the write-ahead log is cut back to after a large transaction
 
 _SETTINGS = (
-    "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",  # a commit is on the disk when it returns
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
@@ -40,6 +39,9 @@ def engine(file: Path) -> sql.Engine:
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{file} cannot be used: {_why(error)}") from error
     try:
+        if (mode := connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
+            connection.close()  # another journal is a file that is opened for each transaction, which the gateway cannot
+            raise StoreError(f"{file} cannot have a write-ahead log here, only {mode}: put it onto another file system")
         for setting in _SETTINGS:
             connection.execute(setting).fetchall()
     except sqlite3.Error as error:

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import sqlalchemy as sql
 
-from carrel.errors import StoreUnavailable
+from carrel.errors import RequestInvalid, StoreUnavailable
 
 _RETRY_AFTER_S = 1
+_UNSTORABLE = "The request has a value that cannot be stored: text with NUL or half a character, or no number."
 _CONFLICTS = ("40001", "40P01")  # serialization_failure, deadlock_detected
 
 log = logging.getLogger(__name__)
@@ -29,16 +30,20 @@ class Troubles:
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """Raises StoreUnavailable for what is the database's fault, ValueError for what cannot be stored."""
+        """Raises StoreUnavailable for what is the database's fault, RequestInvalid for values that no database takes."""
         try:
             yield
         except sql.exc.IntegrityError:
             raise  # a fault of ours
+        except sql.exc.DataError:
+            raise RequestInvalid(_UNSTORABLE) from None
         except sql.exc.DBAPIError as error:
             raise self.unavailable(error) from error
         except sql.exc.StatementError as error:
             if isinstance(error.orig, ValueError):
-                raise ValueError(str(error.orig)) from None
+                raise RequestInvalid(
+                    "The request has a value that cannot be stored: text with NUL or half of a character."
+                ) from None
             raise
         else:
             self._back()
