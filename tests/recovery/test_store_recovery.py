@@ -46,6 +46,7 @@ def test_a_server_on_postgresql(slim_server: SlimServer) -> None:
         with server.client() as client:
             client.execute("x = 1")
             database.stop(signal.SIGQUIT)
+            time.sleep(2)  # all that look at the store now and then have noticed
 
             assert client.execute("x + 1").result == 2
             reply = assign(server, names[1])

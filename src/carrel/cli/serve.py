@@ -20,6 +20,7 @@ from carrel.cli.options import all_settings, load_config
 from carrel.cli.statefolder import FolderError
 from carrel.cli.supervisor import Supervisor
 from carrel.config import ConfigError
+from carrel.errors import StoreUnavailable
 from carrel.models import ContainerType
 from carrel.storage import StateError
 from carrel.store import StoreError
@@ -46,7 +47,7 @@ def serve(*, hello: bool, until_eof: bool, **flags: Any) -> None:
 
     try:
         status = asyncio.run(Supervisor(config, announce, until_eof).run())
-    except (ChildError, ConfigError, ListenError, FolderError, StateError, StoreError) as error:
+    except (ChildError, ConfigError, ListenError, FolderError, StateError, StoreError, StoreUnavailable) as error:
         raise click.ClickException(str(error)) from error
     sys.exit(status)
 

@@ -29,6 +29,7 @@ from carrel.cli.listeners import exposed_http, http_hosts, https_hosts, listen, 
 from carrel.cli.spawners import Spawners
 from carrel.cli.statefolder import exclusive, write_connection
 from carrel.config import Config
+from carrel.errors import StoreUnavailable
 from carrel.storage import TOKEN_TTL_S, State
 from carrel.store import StoreError
 
@@ -187,14 +188,14 @@ class Supervisor:
             try:
                 if await self._kept.look():
                     self._republish()
-            except StoreError as error:
+            except (StoreError, StoreUnavailable) as error:
                 log.debug("the store does not answer", extra={"why": str(error)})
 
     def _republish(self) -> None:
         """A full disk or a store that is away must not end the sessions: the file that is there stays."""
         try:
             self._publish()
-        except (OSError, StoreError) as error:
+        except (OSError, StoreError, StoreUnavailable) as error:
             log.error("connection.json could not be renewed", extra={"why": str(error)})
 
     def _publish(self) -> Connection:

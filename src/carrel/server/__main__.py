@@ -34,6 +34,7 @@ import uvloop
 
 from carrel import logs
 from carrel.config import Config
+from carrel.errors import StoreUnavailable
 from carrel.guest import linux
 from carrel.host.hostlink import HostLink
 from carrel.models import Level
@@ -120,7 +121,7 @@ def main() -> None:
         state = State(given.config.state)
         certificate = LiveCertificate(given.certificate)
         servers = _servers(given, state, certificate)
-    except (StateError, StoreError) as error:
+    except (StateError, StoreError, StoreUnavailable) as error:
         given.pulse.tell({"error": str(error)})
         sys.exit(1)
     _raise_descriptor_limit()
