@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast test-clients test-az test-cgroup2 fuzz evidence check format lint types floors docs bench lock clean server dev
+.PHONY: authorization help run test test-fast test-clients test-az test-cgroup2 fuzz evidence check format lint types floors docs bench lock clean server dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ test-az: dev ## The JavaScript tutorial and the how-to with the real azure-cli (
 
 fuzz: dev ## schemathesis against a real server, by /openapi.json (ARGS="--minutes 10")
 	$(PYTEST) tests/fuzz $(ARGS)
+
+authorization: dev ## Call every route with every role and kind of token, and write docs/security/authorization.md
+	CARREL_AUTHORIZATION=write $(PYTEST) tests/test_authorization_matrix.py
 
 evidence: dev ## Run the attacks at every level and write docs/security/attacks.md (ARGS="--user NAME" for the other columns)
 	$(PYTEST) tests/security --evidence $(ARGS)
