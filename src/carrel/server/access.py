@@ -184,7 +184,11 @@ class Access:
         if principal.identifier is not None:
             return False
         if principal.is_granted:
-            return any(roles.role_named(name) is not None for name in principal.granted_roles)
+            has_role = any(roles.role_named(name) is not None for name in principal.granted_roles)
+            pools = [self._scope_of(pool) for pool in principal.granted_pools - {"*"}]
+            near = any(roles.covers(pool, scope) or roles.covers(scope, pool) for pool in pools)
+            return has_role and ("*" in principal.granted_pools or near)
+        self._require_fresh()
         return self._snapshot.has_any(principal.ids, scope)
 
     def _is_granted(self, principal: Principal, action: str, scope: str, is_data: bool) -> bool:
