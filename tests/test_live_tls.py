@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from carrel.certificates import Authority
 from carrel.cli import banner
 from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
+from carrel.cli.signs import Signs
 from carrel.config import Config, load
 from carrel.storage import State, StateError
 from carrel.tls import LiveCertificate, context
@@ -138,6 +140,11 @@ def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(
         assert running.pem.strip() == good.strip(), name
         with pytest.raises(StateError, match=why):
             GivenCertificate(given, state)
+    file.unlink()
+    os.mkfifo(file)  # to read one would hang
+    assert not running.look(time.time())
+    with pytest.raises(StateError, match="no regular file"):
+        certificate(given, state)
     with pytest.raises(StateError, match="--tls-cert"):
         certificate(config(given.state, tls_key=file), state)
 
@@ -160,6 +167,37 @@ def test_a_pair_that_is_replaced_file_by_file_is_served_when_it_fits(tmp_path: P
     put(key, second[: cuts[1]])
     assert running.look(time.time())
     assert shown(LiveCertificate(running.pem)) == leaf(second)
+
+
+def test_a_certificate_that_nobody_renews_is_warned_of_each_day(
+    tmp_path: Path, operators_root: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "server.pem"
+    file.write_bytes(issued(operators_root))
+    running, now = certificate(config(tmp_path / "state", tls_cert=file), State(tmp_path / "state")), time.time()
+
+    def warnings(days: float) -> int:
+        caplog.clear()
+        running.look(now + days * DAY)
+        return len([each for each in caplog.records if "ends soon" in each.message])
+
+    assert [warnings(days) for days in (0, 380, 391, 391.1, 392.2)] == [0, 0, 1, 0, 1]
+
+
+def test_what_is_written_twice_in_one_tick_is_read_twice(tmp_path: Path) -> None:
+    """The second time may leave no sign: same length, same time."""
+    file = tmp_path / "file"
+    file.write_bytes(b"first")
+    signs = Signs([file])
+    assert signs.have_changed()
+    stamp = file.stat().st_mtime_ns
+    file.write_bytes(b"other")
+    os.utime(file, ns=(stamp, stamp))
+
+    assert signs.have_changed()
+    os.utime(file, ns=(stamp - 5 * 10**9, stamp - 5 * 10**9))
+    assert signs.have_changed()
+    assert not signs.have_changed()
 
 
 def test_clients_here_are_told_to_trust_the_operators_root(tmp_path: Path, operators_root: Authority) -> None:

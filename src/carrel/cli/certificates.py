@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 from carrel import tls
@@ -15,6 +16,8 @@ from carrel.cli.signs import Signs
 from carrel.config import Config
 from carrel.storage import State, StateError
 
+_DAY_S = 86_400.0
+_WARN_S = 7 * _DAY_S
 _AGAIN_S = 3600.0  # between two looks at how long ours still lives, and at this machine's addresses
 
 log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ class GivenCertificate:
         self._state = state
         self._signs = Signs(self._files)
         self._fault = ""
+        self._ends_at = self._warned_at = 0.0
         self._signs.have_changed()
         try:
             self.pem = self._read(time.time())
@@ -66,6 +70,8 @@ class GivenCertificate:
         state.publish(tls.roots(self.pem))
 
     def look(self, now: float) -> bool:
+        """Whether there is another one than before."""
+        self._warn(now)
         if not self._signs.have_changed():
             return False
         try:
@@ -85,10 +91,16 @@ class GivenCertificate:
 
     def _read(self, now: float) -> bytes:
         pem = b"\n".join(_bounded(file) for file in self._files)
-        end = tls.check(pem, now)
-        if end.timestamp() - now < 7 * 86_400:
-            log.warning("the certificate ends soon", extra={"files": self._places(), "end": f"{end:%Y-%m-%d %H:%M}"})
+        self._ends_at = tls.check(pem, now).timestamp()
+        self._warn(now)
         return pem
+
+    def _warn(self, now: float) -> None:
+        """Once a day in its last week."""
+        if self._ends_at - now < _WARN_S and now - self._warned_at > _DAY_S:
+            self._warned_at = now
+            end = f"{datetime.fromtimestamp(self._ends_at, UTC):%Y-%m-%d %H:%M} UTC"
+            log.warning("the certificate ends soon", extra={"files": self._places(), "end": end})
 
     def _places(self) -> str:
         return ", ".join(str(file) for file in self._files)
@@ -103,6 +115,8 @@ def certificate(config: Config, state: State) -> Certificate:
 
 
 def _bounded(file: Path) -> bytes:
+    if not file.is_file() and file.exists():
+        raise ValueError("it is no regular file")
     with file.open("rb") as stream:
         content = stream.read(1024 * 1024 + 1)
     if len(content) > 1024 * 1024:

@@ -1,9 +1,16 @@
-"""Whether files have changed, by what `stat` says of them: cheap enough to ask several times a second, on any file system."""
+"""Whether files have changed, by what `stat` says of them: cheap enough to ask several times a second, on any file system.
+
+The times of files are as coarse as the kernel's ticks, so what was written a moment ago may be written again without a sign: for a
+second after the last change it counts as changed each time.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+_SETTLED_NS = 1_000_000_000
 
 
 class Signs:
@@ -12,11 +19,15 @@ class Signs:
     def __init__(self, places: Sequence[Path]) -> None:
         self._places = places
         self._seen: list[tuple[str, int, int, int]] | None = None
+        self._is_settled = False
 
     def have_changed(self) -> bool:
-        """Since the last call; true for the first."""
-        before, self._seen = self._seen, sorted(each for place in self._places for each in _signs(place))
-        return self._seen != before
+        """Since the last call, or perhaps; true for the first."""
+        before, was_settled = self._seen, self._is_settled
+        self._seen = sorted(each for place in self._places for each in _signs(place))
+        age_ns = time.time_ns() - max((modified for _, modified, _, _ in self._seen), default=0)
+        self._is_settled = not 0 <= age_ns < _SETTLED_NS
+        return self._seen != before or not was_settled
 
 
 def _signs(place: Path) -> Iterator[tuple[str, int, int, int]]:
