@@ -335,6 +335,25 @@ async def test_what_another_gateway_writes_is_followed(
         await _until_there(other, is_there=False)
 
 
+async def test_of_two_gateways_that_write_at_once_one_is_told(
+    config: Config, store: Store, host: HostLink, backend: FakeBackend
+) -> None:
+    """Although it has not read what the other wrote; it has then, and can decide anew."""
+    async with (
+        serving(config, store, host, backend) as gateway,
+        serving(config, store, host, backend) as other,
+    ):
+        await other.pools.put(replace(other.record(), etag="theirs"), if_etag="")
+        with pytest.raises(errors.ConditionNotMet):
+            await gateway.pools.put(gateway.record(), if_etag="")
+
+        assert gateway.pools.find(gateway.id()).record.etag == "theirs"
+        await gateway.pools.put(gateway.record(), if_etag="theirs")
+        kept = gateway.kept()
+        assert kept is not None
+        assert kept.etag == "tag-of-p"
+
+
 async def test_a_record_that_this_server_may_not_serve_is_shown_with_the_reason(
     config: Config, store: Store, host: HostLink, backend: FakeBackend
 ) -> None:

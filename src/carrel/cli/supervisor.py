@@ -101,7 +101,7 @@ class Supervisor:
 
     async def _start_host(self) -> None:
         config = seeds.served(self.config, self._kept.sown.pools)
-        self._spawners = spawners = Spawners(Setup.of(config))
+        self._spawners = spawners = Spawners(Setup.of(self.config))  # folders of wheels are the operator's to name
         uid = ids.service(self.config.state, "host")
         if uid is None and os.geteuid() == 0:
             hint = "give it the capabilities CHOWN, SETUID and SETGID (Docker does), or run it as an ordinary user"

@@ -1,9 +1,8 @@
 """The gateway's registry of session pools: what every plane asks, and the one place that has the host follow the store.
 
 The store is the truth. A change is written there first (`put`, `delete`), shown to everybody here, and then carried to the host by the
-pool's worker, a task that goes on until host and record agree: it applies the definition, waits for the first sandbox, and writes down
-what came of it; or removes the pool and then its record. A gateway that is killed in between has left the record as it was meant to
-become, and the next one's worker does the rest: all that workers ask of the host is safe to repeat. `watch.py` keeps records true later.
+pool's worker (pool_workers.py). A gateway that is killed in between has left the record as it was meant to become, and the next one's
+worker does the rest. `watch.py` keeps records true to what becomes of sandboxes later, and to what other gateways write.
 
 Looking up is for every call of the data plane: a dictionary, no waiting.
 """
@@ -13,29 +12,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from weakref import WeakValueDictionary
 
 from carrel.arm_errors import BeingDeleted
 from carrel.config import Config
-from carrel.errors import (
-    CarrelError,
-    ConditionNotMet,
-    HostUnavailable,
-    PoolNotFound,
-    QuotaExceeded,
-    SandboxStartFailed,
-)
+from carrel.errors import ConditionNotMet, PoolNotFound, QuotaExceeded, SandboxStartFailed
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec, PoolStatus
 from carrel.pool_records import MCP_KEY_BYTES, secrets_of, spec_of
 from carrel.pool_secrets import NO_SECRETS, PoolSecrets
 from carrel.pool_settings import ConfigError
-from carrel.store import Store, StoreError
+from carrel.server.pool_workers import Workers
+from carrel.store import Store
 from carrel.store.records import PoolId, PoolRecord, PoolState
 from carrel.store.transaction import Transaction
-
-AGAIN_S = (0.2, 5.0)  # between two attempts to reach a host that is away, the first and the last
 
 log = logging.getLogger("carrel.pools")
 
@@ -85,9 +77,9 @@ class Pools:
         self._known_secrets = known_secrets or {}
         self._by_id: dict[tuple[str, str, str], Pool] = {}
         self._by_key: dict[str, Pool] = {}
-        self._changing: dict[str, asyncio.Lock] = {}
-        self._workers: dict[str, Worker] = {}
-        self._group: asyncio.TaskGroup | None = None
+        self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._coming: set[str] = set()  # keys of pools that are being put
+        self._workers = Workers(self, link)
         self.on_changed: list[Changed] = []  # told of each pool by its key, with None once it is gone
 
     def load(self, levels: Mapping[str, Level | None]) -> None:
@@ -98,11 +90,7 @@ class Pools:
 
     async def run(self) -> None:
         """Until cancelled: have the host follow."""
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            for key in list(self._by_key):
-                self._work(key)
-            await asyncio.Event().wait()
+        await self._workers.run()
 
     # -- looking up --------------------------------------------------------------------------------------------------
 
@@ -125,7 +113,7 @@ class Pools:
 
     def is_working(self, key: str) -> bool:
         """Whether the host does not follow the record yet."""
-        return key in self._workers
+        return self._workers.is_working(key)
 
     async def status(self, pool: Pool) -> PoolStatus | None:
         """What the host says of it; None where it does not know it (yet)."""
@@ -139,15 +127,17 @@ class Pools:
         A key for MCP is kept, or made where there is none. `if_etag`: only where the record that is there has it, "" for none at all.
         Raises ConfigError for a definition that cannot be, QuotaExceeded, BeingDeleted, ConditionNotMet.
         """
-        spec = spec_of(record, self._config)
-        async with self._change(spec.name):
-            found = self._by_key.get(spec.name)
-            self._check_put(found, if_etag)
-            key = record.mcp_key or (found.record.mcp_key if found else "") or new_key()
-            record = replace(record, state="InProgress", error="", mcp_key=key)
-            await self._store.run(lambda books: books.pools.put(record))
-            pool = self._set(record)
-            self._work(pool.key)
+        key = spec_of(record, self._config).name
+        async with self._change(key):
+            found = self._by_key.get(key)
+            self._check_put(key, found, if_etag)
+            mcp_key = record.mcp_key or (found.record.mcp_key if found else "") or new_key()
+            self._coming.add(key)
+            try:
+                pool = await self._write(found, replace(record, state="InProgress", error="", mcp_key=mcp_key))
+            finally:
+                self._coming.discard(key)
+            self._workers.work(key)
             return pool
 
     async def amend(self, pool: Pool | str, change: Callable[[PoolRecord], PoolRecord]) -> Pool:
@@ -157,10 +147,8 @@ class Pools:
             found = self._by_key.get(key)
             if found is None or found.record.state == "Deleting":
                 raise PoolNotFound("This session pool has been deleted meanwhile.")
-            record = change(found.record)
-            await self._store.run(lambda books: books.pools.put(record))
-            amended = self._set(record)
-            self._work(key)
+            amended = await self._write(found, change(found.record))
+            self._workers.work(key)
             return amended
 
     async def delete(self, id: PoolId) -> bool:
@@ -171,17 +159,15 @@ class Pools:
             if found is None:
                 return False
             if found.record.state != "Deleting":
-                record = replace(found.record, state="Deleting", error="")
-                await self._store.run(lambda books: books.pools.put(record))
-                self._set(record)
-            self._work(key)
+                await self._write(found, replace(found.record, state="Deleting", error=""))
+            self._workers.work(key)
             return True
 
     async def settled(self, id: PoolId) -> Pool | None:
         """Wait until the host follows the record; the pool then, None for one that is gone."""
-        while (worker := self._workers.get(id.key(self._config))) is not None:
-            await asyncio.wait([worker.task])
-        return self._by_key.get(id.key(self._config))
+        key = id.key(self._config)
+        await self._workers.settled(key)
+        return self._by_key.get(key)
 
     def take(self, records: Iterable[PoolRecord]) -> None:
         """What the store holds now, whoever wrote it."""
@@ -189,30 +175,69 @@ class Pools:
         for record in records:
             found = self._by_key.get(record.id.key(self._config))
             if found is None or found.record != record:
-                self._work(self._set(record).key)
+                self._workers.work(self._set(record).key)
         gone = self._by_key.keys() - {record.id.key(self._config) for record in records}
         for key in gone:
             self._forget(key)
-            self._work(key)
+            self._workers.work(key)
 
     def resume(self) -> None:
         """Go on with what was given up half-way."""
         for key, pool in list(self._by_key.items()):
             if pool.record.state in ("InProgress", "Deleting"):
-                self._work(key, again=False)
+                self._workers.work(key, again=False)
 
-    def _check_put(self, found: Pool | None, if_etag: str | None) -> None:
+    # -- what becomes of it: for the workers and the watch -----------------------------------------------------------
+
+    def served_at(self, key: str, level: Level | None) -> None:
+        """The boundary that is in force from now on."""
+        pool = self._by_key.get(key)
+        if pool is not None and pool.level != level:
+            self._set(pool.record, level)
+
+    async def conclude(self, pool: Pool, error: str, level: Level | None) -> None:
+        """Write down what has become of it, unless somebody has changed it meanwhile."""
+        state: PoolState = "Failed" if error else "Succeeded"
+        async with self._change(pool.key):
+            now = self._by_key.get(pool.key)
+            if now is None or now.record != pool.record or (now.record.state, now.record.error) == (state, error):
+                return
+            record = replace(now.record, state=state, error=error)
+            await self._store.run(lambda books: _keep_state(books, record))
+            self._set(record, level)
+        kind = logging.WARNING if error else logging.INFO
+        log.log(kind, "session pool", extra={"pool": pool.key, "state": state, "why": error})
+
+    async def removed(self, pool: Pool) -> None:
+        """The host has nothing of it any more."""
+        async with self._change(pool.key):
+            await self._store.run(lambda books: _take_away(books, pool.record.id))
+            self._forget(pool.key)
+
+    def try_again(self, key: str) -> None:
+        """Have the host told of a pool once more: what it had against it seems to be over."""
+        self._workers.work(key, again=False)
+
+    def _check_put(self, key: str, found: Pool | None, if_etag: str | None) -> None:
         if found is not None and found.record.state == "Deleting":
             raise BeingDeleted("This session pool is being deleted: try again once it is gone.")
         if if_etag is not None and if_etag != (found.record.etag if found else ""):
             raise ConditionNotMet("The session pool was changed since: read it again.")
-        if found is None and len(self._by_id) >= self._config.maximum_pools:
+        if found is None and len(self._by_key.keys() | self._coming - {key}) >= self._config.maximum_pools:
             most = self._config.maximum_pools
             raise QuotaExceeded(f"This server keeps {most} session pools at most (setting maximum-pools).")
 
     def _change(self, key: str) -> asyncio.Lock:
         """One change of a pool after the other."""
         return self._changing.setdefault(key, asyncio.Lock())
+
+    async def _write(self, found: Pool | None, record: PoolRecord) -> Pool:
+        """Over what was read. Raises ConditionNotMet where another gateway was faster, whose record is the one here then."""
+        other = await self._store.run(lambda books: _put_over(books, found.record if found else None, record))
+        pool = self._set(other or record)
+        if other is not None:
+            raise ConditionNotMet("The session pool was changed since: read it again.")
+        return pool
 
     # -- the books ---------------------------------------------------------------------------------------------------
 
@@ -241,106 +266,19 @@ class Pools:
         for told in self.on_changed:
             told(key, pool)
 
-    # -- the host follows --------------------------------------------------------------------------------------------
-
-    def _work(self, key: str, *, again: bool = True) -> None:
-        """Have the pool's worker look at its record, `again` where it is at work already."""
-        if (worker := self._workers.get(key)) is not None:
-            if again:
-                worker.changed.set()
-        elif self._group is not None:
-            worker = self._workers[key] = Worker()
-            worker.task = self._group.create_task(self._follow(key, worker), name=f"pool {key}")
-
-    async def _follow(self, key: str, worker: Worker) -> None:
-        pause = AGAIN_S[0]
-        try:
-            while True:
-                worker.changed.clear()
-                try:
-                    await self._follow_once(key, worker)
-                except HostUnavailable as error:
-                    log.warning("a pool waits for the host", extra={"pool": key, "why": error.message})
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, AGAIN_S[1])
-                    continue
-                if not worker.changed.is_set():
-                    return
-        except (CarrelError, StoreError) as error:  # the store is away: `resume` goes on
-            log.error("a pool's state could not be kept", extra={"pool": key, "why": str(error)})
-        except Exception:  # a mistake of ours: the gateway serves on
-            log.exception("a pool could not be followed", extra={"pool": key})
-        finally:
-            del self._workers[key]
-
-    async def _follow_once(self, key: str, worker: Worker) -> None:
-        pool = self._by_key.get(key)
-        if pool is None:
-            await self._link.remove_pool(key)
-        elif pool.record.state == "Deleting":
-            await self._remove(pool)
-        else:
-            error, level = (pool.fault, None) if pool.fault else await self._apply(pool, worker)
-            if not worker.changed.is_set():
-                await self.conclude(pool, error, level)
-
-    async def _apply(self, pool: Pool, worker: Worker) -> tuple[str, Level | None]:
-        """What is wrong with it, "" for nothing, and the level that it has."""
-        try:
-            level = (await self._link.apply_pool(pool.spec)).isolation
-            if (now := self._by_key.get(pool.key)) is not None and now.level != level:
-                self._set(now.record, level)
-            return await worker.unless_changed(self._link.settled(pool.key)) or "", level
-        except HostUnavailable:
-            raise
-        except CarrelError as error:
-            return error.message, None
-
-    async def _remove(self, pool: Pool) -> None:
-        await self._link.remove_pool(pool.key)
-        await self._store.run(lambda books: _take_away(books, pool.record.id))
-        self._forget(pool.key)
-        self._changing.pop(pool.key, None)
-
-    async def conclude(self, pool: Pool, error: str, level: Level | None) -> None:
-        """Write down what has become of it, unless somebody has changed it meanwhile."""
-        state: PoolState = "Failed" if error else "Succeeded"
-        async with self._change(pool.key):
-            now = self._by_key.get(pool.key)
-            if now is None or now.record != pool.record or (now.record.state, now.record.error) == (state, error):
-                return
-            record = replace(now.record, state=state, error=error)
-            await self._store.run(lambda books: _keep_state(books, record))
-            self._set(record, level)
-        log.log(
-            logging.WARNING if error else logging.INFO,
-            "session pool",
-            extra={"pool": pool.key, "state": state, "why": error},
-        )
-
-
-class Worker:
-    """A pool's task, and whether its record was changed since it last looked."""
-
-    task: asyncio.Task[None]
-
-    def __init__(self) -> None:
-        self.changed = asyncio.Event()
-
-    async def unless_changed(self, step: Awaitable[str | None]) -> str | None:
-        """What `step` brings; None where it is given up for another change."""
-        wanted, changed = asyncio.ensure_future(step), asyncio.ensure_future(self.changed.wait())
-        try:
-            await asyncio.wait([wanted, changed], return_when=asyncio.FIRST_COMPLETED)
-            return wanted.result() if wanted.done() else None
-        finally:
-            for each in (wanted, changed):
-                each.cancel()
-
 
 def new_key() -> str:
     """A key for a pool's MCP endpoint."""
     return secrets.token_hex(MCP_KEY_BYTES)
+
+
+def _put_over(books: Transaction, found: PoolRecord | None, record: PoolRecord) -> PoolRecord | None:
+    """What stands there instead of `found`, and was not touched; None where it was as read."""
+    there = books.pools.get(record.id)
+    if there is not None and (found is None or there.etag != found.etag or there.state == "Deleting" != found.state):
+        return there
+    books.pools.put(record)
+    return None
 
 
 def _keep_state(books: Transaction, record: PoolRecord) -> None:

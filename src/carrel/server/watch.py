@@ -10,8 +10,7 @@ import logging
 
 from carrel.errors import CarrelError
 from carrel.host.hostlink import HostLink
-from carrel.models import PoolStatus
-from carrel.server.pools import Pool, Pools
+from carrel.server.pools import Pools
 from carrel.store import Store, StoreError
 
 EVERY_S = 1.0
@@ -34,6 +33,8 @@ class Watch:
                 self._pools.resume()
             except (CarrelError, StoreError) as error:
                 log.debug("pools are not looked after", extra={"why": str(error)})
+            except Exception:  # a mistake of ours: the gateway serves on
+                log.exception("pools could not be looked after")
 
     async def _look_at_store(self) -> None:
         generation = await self._store.generation()
@@ -48,14 +49,7 @@ class Watch:
             status = statuses.get(pool.key)
             if status is None or pool.fault or self._pools.is_working(pool.key):
                 continue
-            if (error := _error(pool, status)) is not None:
-                await self._pools.conclude(pool, error, status.isolation)
-
-
-def _error(pool: Pool, status: PoolStatus) -> str | None:
-    """What is to be written down of it, "" where it works again; None where all is as it was."""
-    if pool.record.state == "Succeeded" and status.error and not status.warm:
-        return status.error
-    if pool.record.state == "Failed" and not status.error and status.preparing is None:
-        return ""
-    return None
+            if pool.record.state == "Succeeded" and status.error and not status.warm:
+                await self._pools.conclude(pool, status.error, status.isolation)
+            elif pool.record.state == "Failed" and not status.error and status.preparing is None:
+                self._pools.try_again(pool.key)
