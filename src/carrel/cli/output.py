@@ -26,6 +26,7 @@ FORMATS = ("json", "table", "tsv", "none")
 Table = Callable[[Any], Any]  # from a command's result to the rows of its table: dictionaries of scalars
 
 _NOT_IN_TABLES = ("id", "type", "etag")
+_MARGIN = 2  # that a heading has at its right, as in az's tables
 _NO_TABLE = "no table can be made of that: choose what to show with --query, or take -o json"
 
 
@@ -151,15 +152,17 @@ def _cell(value: Any) -> str:
 
 
 def draw(result: Any, *, is_sorted: bool) -> str:
-    """Columns two spaces apart under underlined headings; nothing of an empty list."""
+    """Columns two spaces apart under underlined headings; an empty line of an empty list."""
     rows = [_row(each, is_sorted) for each in (result if isinstance(result, list) else [result])]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:
         if rows:
             raise click.ClickException(_NO_TABLE)
-        return ""
-    lines = [[_shown(row.get(name, "")) for name in names] for row in rows]
-    widths = [max(_width(line[column]) for line in [names, *lines]) for column in range(len(names))]
+        return "\n"
+    lines = [[_shown(row.get(name)) for name in names] for row in rows]
+    widths = [
+        max(_width(name) + _MARGIN, *(_width(line[column]) for line in lines)) for column, name in enumerate(names)
+    ]
     rule = ["-" * width for width in widths]
     return "".join(_line(each, widths) + "\n" for each in [names, rule, *lines])
 
@@ -180,7 +183,8 @@ def _is_plain(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     """On one line, and without what a terminal would obey: names and tags are other people's."""
-    return "".join(each if each.isprintable() else " " for each in str(value))
+    text = "" if value is None else str(value)
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
