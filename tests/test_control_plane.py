@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,44 @@ def test_errors_name_the_option_to_change(az: Shell, options: list[str], wanted:
     done = az("sessionpool", "create", "-n", "wrong", *options, status=1)
 
     assert wanted in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["a--b", "ä b", "x" * 5000, "../../up", "A", "-"])
+def test_a_wrong_name_is_refused_whatever_it_is(az: Shell, name: str) -> None:
+    """For making it is a mistake that names the option; for looking at, something that is not there."""
+    done = az("sessionpool", "create", "--name", name, status=1)
+    assert done.stderr.splitlines()[-1] == "  change --name", done.stderr
+    az("sessionpool", "show", "--name", name, status=3)
+
+
+@pytest.mark.parametrize(("answer", "is_left"), [("n", True), ("y", False), ("\x04", True)])
+def test_a_terminal_is_asked(server: Server, arm: Management, answer: str, is_left: bool) -> None:
+    """Before a group goes with all pools in it; whoever says no, or nothing, keeps it."""
+    name = f"asked-{uuid.uuid4().hex[:8]}"
+    arm.create_group(name)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-P", "-m", "carrel.cli", "group", "delete", "-n", name, "--state", str(server.state)]
+    process = subprocess.Popen(command, stdin=theirs, stderr=subprocess.PIPE, text=True)
+    os.close(theirs)
+    os.write(ours, f"{answer}\n".encode() if answer.isalpha() else answer.encode())
+    _, errors = process.communicate(timeout=30)
+    os.close(ours)
+
+    assert (process.returncode, name in errors) == (1 if is_left else 0, True)
+    assert (name in [each.name for each in arm.groups()]) is is_left
+
+
+@pytest.mark.thorough
+def test_a_pool_made_by_many_at_once_is_one(server: Server, arm: Management) -> None:
+    """Everybody is told of the same pool, and deleting it as often is no mistake."""
+    name, settings = f"many-{uuid.uuid4().hex[:8]}", PoolSettings("PythonLTS", ready_sessions=0, carrel=SMALL)
+    with ThreadPoolExecutor(6) as executor:
+        made = list(executor.map(lambda _: arm.create_pool(name, settings), range(6)))
+        deleted = list(executor.map(lambda _: arm.delete_pool(name), range(6)))
+
+    assert {each.id for each in made} == {made[0].id}
+    assert any(deleted)
+    assert name not in [each.name for each in arm.pools()]
 
 
 @pytest.mark.parametrize(
