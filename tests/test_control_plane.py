@@ -67,13 +67,13 @@ def made() -> Iterator[Callable[[Server], str]]:
             names[server.state] = f"cli-{uuid.uuid4().hex[:8]}"
             with Management.from_connection(server.state) as management:
                 settings = PoolSettings("PythonLTS", max_sessions=3, ready_sessions=0, carrel=SMALL)
-                management.create_pool(names[server.state], settings)
+                management.create_pool(names[server.state], settings, is_waiting=False)
         return names[server.state]
 
     yield get
     for state, name in names.items():
         with Management.from_connection(state) as management:
-            management.delete_pool(name)
+            management.delete_pool(name, is_waiting=False)
 
 
 # ---- pools ---------------------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_the_mcp_key_needs_mcp(server: Server, az: Shell, made: Callable[[Server
     """Which `update --mcp` turns on; a new key is another one."""
     name = made(server)
     assert "--mcp" in az("sessionpool", "mcp-key", "show", name, status=1).stderr
-    az("sessionpool", "update", name, "--mcp")
+    az("sessionpool", "update", name, "--mcp", "--no-wait")
     first = az.json("sessionpool", "mcp-key", "show", name)["apiKey"]
     second = az.json("sessionpool", "mcp-key", "rotate", name, "--yes")["apiKey"]
 
@@ -389,7 +389,8 @@ def test_a_new_pool_only_where_there_is_none(server: Server, arm: Management, ma
     with pytest.raises(ApiError) as caught:
         arm.update_pool(pool.name, PoolSettings(max_sessions=2), if_match='"another"')
     assert caught.value.status == 412
-    assert arm.update_pool(pool.name, PoolSettings(max_sessions=4), if_match=pool.etag).max_sessions == 4
+    changed = arm.update_pool(pool.name, PoolSettings(max_sessions=4), if_match=pool.etag, is_waiting=False)
+    assert changed.max_sessions == 4
 
 
 @pytest.mark.anyio
