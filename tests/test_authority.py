@@ -8,8 +8,8 @@ import time
 import httpx
 import pytest
 
-from authority_client import AZURE_CLI, DATA, SCOPE, Asker, refusal
-from conftest import Server
+from authority_client import AZURE_CLI, DATA, PASSWORD, SCOPE, Asker, refusal
+from conftest import Server, SlimServer
 
 pytestmark = pytest.mark.one_level
 
@@ -170,3 +170,31 @@ def test_a_managed_identity_has_tokens_for_every_plane(asker: Asker, resource: s
     token = reply.json()["access_token"]
     audience = wanted.removesuffix("/.default").rstrip("/")
     assert asker.claims(token, audience)["oid"] == asker.connection["object_id"]
+
+
+# ---- what is kept quiet --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.thorough
+def test_no_secret_is_in_the_log(slim_server: SlimServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """At its most talkative, through every grant, right and wrong."""
+    with slim_server("--log-level", "debug") as server:
+        asker = Asker(server)
+        user, application = asker.user(), asker.application()
+        added = asker.graph("POST", f"/servicePrincipals/{application['id']}/addPassword", {}).json()["secretText"]
+        token = asker.token(**asker.secret(client_id=application["appId"], client_secret=added)).json()["access_token"]
+        wrong = "hunter2hunter2hunter2"
+        asker.token(**asker.secret(client_secret=wrong))
+        begun = asker.device()
+        asker.answer(begun["user_code"], user, password=f"{wrong}x")
+        asker.answer(begun["user_code"], user)
+        fields = asker.poll(begun["device_code"]).json()
+        fresh = asker.refresh(fields["refresh_token"]).json()
+        asker.refresh(f"{fresh['refresh_token']}x")
+        said = [PASSWORD, wrong, added, token, asker.connection["client_secret"], asker.connection["identity_header"]]
+        said += [begun["device_code"], begun["user_code"], user["userPrincipalName"]]
+        said += [each[name] for each in (fields, fresh) for name in ("access_token", "refresh_token", "id_token")]
+    log = capfd.readouterr().err
+
+    assert log.count("/{tenant}/oauth2/v2.0/token") >= 5, "the log was read"
+    assert [each for each in said if each in log] == []

@@ -191,6 +191,7 @@ def test_guessing_a_password_is_slow_and_stops_nobody_else(person: Asker) -> Non
     assert person.answer(another, other).status_code == 200
 
 
+@pytest.mark.thorough
 def test_a_thousand_guesses_at_once_are_not_one(person: Asker) -> None:
     user, code = person.user(), person.device()["user_code"]
 

@@ -97,6 +97,7 @@ def test_az_makes_a_service_principal(manager: Asker) -> None:
     assert sign_in(manager, application, secret["secretText"]).status_code == 200
 
 
+@pytest.mark.thorough
 def test_a_secret_ends_when_it_was_said_to(manager: Asker) -> None:
     """Whoever knows it is told that it has expired, others that it is wrong."""
     application = manager.application()
