@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,6 +68,12 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = carrel("backup", folder / "backup.tgz", "--state", folder / "state")
     assert done.exit_code == 0, done.output
     return folder
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shorter path than pytest's: a state folder's has to leave room for a socket's name."""
+    return tmp_path_factory.mktemp("b")
 
 
 @pytest.fixture
@@ -287,14 +293,12 @@ for target in targets:
 """
 
 
-@pytest.mark.parametrize(
-    "numbers", [(0, 1, 4), pytest.param(range(20), marks=pytest.mark.thorough)], ids=["few", "all"]
-)
+@pytest.mark.thorough
 def test_a_restore_that_is_killed_has_not_happened_or_is_finished_by_the_next_start(
-    numbers: Sequence[int], originals: Path, file: Path, tmp_path: Path
+    originals: Path, file: Path, tmp_path: Path
 ) -> None:
     """Killed before each rename in turn: the state is the old one, or after the next look at it the restored one."""
-    targets = [Path(shutil.copytree(originals / "other", tmp_path / str(number))) for number in numbers]
+    targets = [Path(shutil.copytree(originals / "other", tmp_path / str(number))) for number in range(20)]
     command = [sys.executable, "-c", KILLER, str(file), *map(str, targets)]
     done = subprocess.run(command, capture_output=True, text=True)
     statuses = [int(line) for line in done.stdout.split()]
@@ -312,6 +316,5 @@ def test_a_restore_that_is_killed_has_not_happened_or_is_finished_by_the_next_st
         else:
             check(target)
 
-    killed = [-signal.SIGKILL] * (3 if len(numbers) == 3 else 12)
-    assert statuses in (killed, [*killed, 0]), done.stderr
+    assert statuses == [-signal.SIGKILL] * 12 + [0], done.stderr
     assert outcomes == ["old"] + ["new"] * (len(outcomes) - 1)

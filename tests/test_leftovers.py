@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -46,3 +47,14 @@ def test_a_server_of_someone_else_is_not_held_against_the_run() -> None:
     """A control group names its owner: a living process that is not of this run may keep its groups."""
     assert is_anothers("carrel-1-123")
     assert not is_anothers(f"carrel-{2**22 + 1}-123")
+
+
+def test_shared_memory_whose_maker_is_dead_is_found() -> None:
+    """What a killed PostgreSQL leaves behind."""
+    before = Before()
+    make = "import ctypes; print(ctypes.CDLL(None).shmget(0, 4096, 0o1600))"
+    number = int(subprocess.run([sys.executable, "-c", make], capture_output=True, text=True, check=True).stdout)
+
+    assert f"shared memory: {number}" in before.left(grace=0)
+    ctypes.CDLL(None).shmctl(number, 0, None)  # IPC_RMID
+    assert f"shared memory: {number}" not in before.left(grace=0)

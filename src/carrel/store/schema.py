@@ -49,6 +49,8 @@ def locked(engine: sql.Engine) -> Iterator[sql.Connection]:
         engine = engine.execution_options(isolation_level="READ COMMITTED")
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            for wait in ("SET LOCAL lock_timeout = '60s'", "SET LOCAL statement_timeout = 0"):
+                connection.exec_driver_sql(wait)  # the one before may have much to move, and so may we
             connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
         yield connection
 
