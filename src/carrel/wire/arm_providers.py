@@ -14,7 +14,7 @@ from carrel.wire.locations import locations
 
 _NAMESPACE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}(\.[A-Za-z][A-Za-z0-9]{0,63}){1,3}")
 _TYPES: dict[str, dict[str, Versions]] = {
-    "Microsoft.App": {"sessionPools": SESSION_POOLS, "locations": SESSION_POOLS, "operations": SESSION_POOLS},
+    "Microsoft.App": {"sessionPools": SESSION_POOLS, "locations": SESSION_POOLS},
     "Microsoft.Authorization": {"roleAssignments": AUTHORIZATION, "roleDefinitions": AUTHORIZATION},
     "Microsoft.Resources": {"resourceGroups": RESOURCES, "subscriptions": RESOURCES, "tenants": RESOURCES},
 }
