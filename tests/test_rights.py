@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -13,9 +16,13 @@ from hypothesis import strategies as st
 
 from carrel import roles
 from carrel.audiences import AUDIENCES, Plane, plane_of
+from carrel.errors import StoreUnavailable
 from carrel.roles import EXECUTE, EXECUTOR_ID, OWNER_ID, POOL_DELETE, POOL_READ, POOL_WRITE, ROLES, Given
-from carrel.server.access import Access, Principal, Snapshot
+from carrel.server.access import BELIEVED_S, WATCH_S, Access, Principal, Snapshot
 from carrel.store import AssignmentRecord, PrincipalRecord, Stamp, Store
+from carrel.wire.odata import FilterError, decode_filter
+
+pytestmark = pytest.mark.anyio
 
 SUB = "/subscriptions/S"
 GROUP = f"{SUB}/resourceGroups/g"
@@ -132,7 +139,9 @@ class Person(PrincipalRecord):
         super().__init__(id, "User", groups=groups, is_enabled=is_enabled)
 
 
-def access_of(given: Iterable[Given], people: Iterable[PrincipalRecord] = ()) -> Access:
+def access_of(
+    given: Iterable[Given], people: Iterable[PrincipalRecord] = (), clock: Callable[[], float] = time.monotonic
+) -> Access:
     """Over a store that holds these."""
     with TemporaryDirectory() as folder:
         store = Store.open(f"sqlite:///{folder}/store.db", [Fernet.generate_key()])
@@ -144,7 +153,7 @@ def access_of(given: Iterable[Given], people: Iterable[PrincipalRecord] = ()) ->
             for person in people:
                 transaction.principals.put(person)
         try:
-            return Access(Home("S", "g"), store)
+            return Access(Home("S", "g"), store, clock)
         finally:
             store.close()
 
@@ -211,3 +220,76 @@ def test_decisions_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch)
     for number in range(50):
         assert snapshot.allows(frozenset("a"), POOL_READ, f"{POOL}{number}", is_data=False)
     assert len(snapshot._decided) <= 5
+
+
+async def test_what_was_read_last_counts_for_a_while() -> None:
+    """A database that does not answer any more: rights go on for half a minute, then nobody has any but who brings them along."""
+    clock = [0.0]
+    access = access_of([Given("/", OWNER_ID, "a")], clock=lambda: clock[0])  # its store is closed by now
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(2 * WATCH_S):
+            await access.watch()
+    assert access.may(principal(), POOL_READ, POOL)
+    clock[0] = BELIEVED_S + 1
+    for ask in (access.may, access.require):
+        with pytest.raises(StoreUnavailable):
+            ask(principal(), POOL_READ, POOL)
+    with pytest.raises(StoreUnavailable):
+        access.may_somewhere(principal(), POOL_READ)
+    granted = principal(is_granted=True, granted_roles=frozenset(["reader"]), granted_pools=frozenset("*"))
+    assert access.may(granted, POOL_READ, POOL)
+
+
+def reader_of(pools: frozenset[str]) -> Principal:
+    return principal(is_granted=True, granted_roles=frozenset(["reader"]), granted_pools=pools)
+
+
+def test_who_sees_that_a_scope_is_there() -> None:
+    access = access_of([Given(POOL, READER_ID, "a")])
+
+    assert [access.sees(principal(), scope) for scope in (SUB, GROUP, POOL)] == [True] * 3
+    assert not access.sees(principal(), f"{SUB}/resourceGroups/other")
+    assert not access.sees(principal("b"), SUB)
+    assert not access.sees(principal(identifier="alice", bound_scope=POOL), POOL)
+    assert access.sees(reader_of(frozenset("p")), GROUP)
+    assert not access.sees(reader_of(frozenset("p")), f"{SUB}/resourceGroups/other")
+    assert access.sees(reader_of(frozenset("*")), SUB)
+    assert not access.sees(principal(is_granted=True, granted_pools=frozenset("*")), SUB)
+
+
+# ---- filters -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("roleName eq 'It''s'", [[("rolename", "eq", "It's")]]),
+        ("atScope()", [[("atscope", "call", "")]]),
+        ("atScope() and assignedTo('x')", [[("atscope", "call", ""), ("assignedto", "call", "x")]]),
+        ("STARTSWITH(a, 'b') or c EQ true", [[("a", "startswith", "b")], [("c", "eq", "true")]]),
+        ("names/any(c:c eq 'x')", [[("names", "any", "x")]]),
+        (" a eq 'and or' ", [[("a", "eq", "and or")]]),
+        (None, []),
+        ("  ", []),
+    ],
+)
+def test_a_filter_is_read(text: str | None, terms: list[list[tuple[str, str, str]]]) -> None:
+    found = decode_filter(text)
+
+    assert [[(each.name, each.operator, each.value) for each in alternative] for alternative in found] == terms
+
+
+@given(st.text(alphabet="ab 'eq()/,:ndor", max_size=60) | st.text(max_size=40))
+def test_any_filter_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(FilterError):
+        decode_filter(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 8000, " " * 8000 + "a", "a eq " + "'" * 8001, "a(" * 4000, "a eq 'b' and " * 600, "a/" * 4000]
+)
+def test_no_filter_takes_long(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(FilterError):
+        decode_filter(text)
+    assert time.process_time() - began < 0.5

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
 from carrel import roles
-from carrel.storage import APPLICATION, ARM_AUDIENCE, AUDIENCES, State
+from carrel.storage import APPLICATION, ARM_AUDIENCE, AUDIENCES, GRAPH_AUDIENCE, State
 from carrel.store import AssignmentRecord, PrincipalRecord, Stamp, Store
 from conftest import Server
 from endpoint import error_of
@@ -259,3 +260,61 @@ def test_the_last_owner_stays(admin: Arm, somebody: Callable[[], Arm]) -> None:
 
     assert (refused.status_code, error_of(refused)["code"]) == (409, "LastOwnerCannotBeRemoved")
     assert admin.send("GET", owner).status_code == 200
+
+
+def test_the_same_assignment_by_many_at_once_is_made_once(admin: Arm, somebody: Callable[[], Arm]) -> None:
+    """Under names of their own one of them wins; under one name all of them have it."""
+    who, other, name = somebody().oid, somebody().oid, str(uuid.uuid4())
+    with ThreadPoolExecutor(6) as threads:
+        apart = list(threads.map(lambda _: admin.assign(admin.group, "Reader", who).status_code, range(12)))
+        alike = list(threads.map(lambda _: admin.assign(admin.group, "Reader", other, name).status_code, range(12)))
+
+    assert sorted(apart) == [201] + [409] * 11
+    assert sorted(alike) == [200] * 11 + [201]
+    assert len(admin.listed(admin.group, filter=f"principalId eq '{who}'")) == 1
+
+
+def test_ownership_by_way_of_a_group_is_not_lost_either(admin: Arm, server: Server) -> None:
+    """The last owner is a member of a group: neither its membership nor it nor the group can go, nor be disabled.
+
+    An operator's token leads back.
+    """
+    state, base = State(server.state), server.connection["http"]
+    claims = {"roles": ["Owner"], "carrel_pools": ["*"]}
+    tokens = {each: state.issue_token(each, claims=claims) for each in (ARM_AUDIENCE, GRAPH_AUDIENCE)}
+
+    def send(method: str, path: str, body: Any = None) -> httpx.Response:
+        token = tokens[GRAPH_AUDIENCE if path.startswith("/v1.0") else ARM_AUDIENCE]
+        query = {} if path.startswith("/v1.0") else {"api-version": "2022-04-01"}
+        headers = {"Authorization": f"Bearer {token}"}
+        return admin.http.request(method, base + path, params=query, headers=headers, json=body)
+
+    group = send("POST", "/v1.0/groups", {"displayName": "owners"}).json()["id"]
+    user = send(
+        "POST", "/v1.0/users", {"userPrincipalName": f"{uuid.uuid4().hex}@example.org", "displayName": "U"}
+    ).json()["id"]
+    added = send("POST", f"/v1.0/groups/{group}/members/$ref", {"@odata.id": f"{base}/v1.0/directoryObjects/{user}"})
+    assert added.status_code == 204, added.text
+    assert admin.assign(admin.subscription, "Owner", group, principalType="Group").status_code == 201
+    (own,) = (
+        each
+        for each in admin.listed(admin.subscription, filter=f"atScope() and principalId eq '{admin.oid}'")
+        if each["properties"]["roleDefinitionId"].endswith(roles.OWNER_ID)
+    )
+    try:
+        assert send("DELETE", own["id"]).status_code == 200
+        for method, path, body in (
+            ("DELETE", f"/v1.0/groups/{group}/members/{user}/$ref", None),
+            ("PATCH", f"/v1.0/users/{user}", {"accountEnabled": False}),
+            ("DELETE", f"/v1.0/users/{user}", None),
+            ("DELETE", f"/v1.0/groups/{group}", None),
+        ):
+            refused = send(method, path, body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "LastOwnerCannotBeRemoved"), path
+        assert admin.send("GET", f"{admin.subscription}{PROVIDER}/roleAssignments").status_code == 403, (
+            "it was taken away"
+        )
+    finally:
+        assert send("PUT", own["id"], {"properties": own["properties"]}).status_code in (200, 201)
+        assert send("DELETE", f"/v1.0/groups/{group}").status_code == 204
+        assert send("DELETE", f"/v1.0/users/{user}").status_code == 204
