@@ -9,14 +9,16 @@ from carrel.config import Config
 from carrel.wire import jsons
 from carrel.wire.locations import locations, normal
 
-_AS_LIST = "2019-05-01"  # of ARM_CLOUD_METADATA_URL, which names several clouds
+_ONE_SINCE = (
+    "2022-09-01"  # a list of clouds before: ARM_CLOUD_METADATA_URL asks at 2019-05-01, older Go clients at 2020-06-01
+)
 _NOWHERE = ""  # services of Azure's that are not here; clients want the names
 
 
 def encode_metadata(origin: str, version: str) -> bytes:
     """`origin` is ours as the caller sees it: control plane, authority and Graph are all there."""
     cloud = _cloud(origin)
-    return jsons.encode([cloud] if version == _AS_LIST else cloud)
+    return jsons.encode([cloud] if "" < version < _ONE_SINCE else cloud)
 
 
 def _cloud(origin: str) -> dict[str, Any]:

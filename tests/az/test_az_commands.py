@@ -1,0 +1,108 @@
+"""Further commands of the real az, beyond the tutorial's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from az.cli import Az
+from az.people import calls
+from conftest import Server
+
+pytestmark = [pytest.mark.thorough, pytest.mark.clients]
+
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+
+
+@pytest.fixture(scope="module")
+def signed_in(managed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Az]:
+    """As the server's own service principal."""
+    az = Az(managed_server, tmp_path_factory.mktemp("az"))
+    connection = managed_server.connection
+    az.register()
+    who = ("-u", connection["client_id"], "-p", connection["client_secret"], "--tenant", connection["tenant"])
+    az.text("login", "--service-principal", *who)
+    yield az
+    az.text("logout")
+
+
+def test_a_wrong_secret_is_told_as_one(managed_server: Server, tmp_path: Path) -> None:
+    az = Az(managed_server, tmp_path)
+    az.register()
+    connection = managed_server.connection
+    who = ("-u", connection["client_id"], "-p", "wrong", "--tenant", connection["tenant"])
+
+    assert "AADSTS7000215" in az.fails("login", "--service-principal", *who)
+
+
+def test_groups(signed_in: Az) -> None:
+    """Made with tags, shown, listed, changed, deleted; whether there is one; and one that is not there."""
+    name = f"group-{uuid.uuid4().hex[:8]}"
+    made = signed_in.json("group", "create", "-n", name, "-l", "westeurope", "--tags", "a=b")
+    assert (made["name"], made["location"], made["tags"]) == (name, "westeurope", {"a": "b"})
+    assert signed_in.json("group", "exists", "-n", name) is True
+    assert signed_in.json("group", "update", "-n", name, "--set", "tags.c=d")["tags"] == {"a": "b", "c": "d"}
+    assert name in [each["name"] for each in signed_in.json("group", "list")]
+    signed_in.text("group", "delete", "-n", name, "--yes")
+    assert signed_in.json("group", "exists", "-n", name) is False
+    assert "ResourceGroupNotFound" in signed_in.fails("group", "show", "-n", name)
+
+
+def test_accounts_and_locations(signed_in: Az) -> None:
+    connection = signed_in.server.connection
+    (account,) = signed_in.json("account", "list")
+    assert (account["id"], account["tenantId"]) == (connection["subscription"], connection["tenant"])
+    assert connection["location"] in [each["name"] for each in signed_in.json("account", "list-locations")]
+
+
+def test_the_provider(signed_in: Az) -> None:
+    """What the extension of Container Apps asks before it makes a pool: whether the location has any."""
+    provider = signed_in.json("provider", "show", "-n", "Microsoft.App")
+    assert provider["registrationState"] == "Registered"
+    (pools,) = [each for each in provider["resourceTypes"] if each["resourceType"] == "sessionPools"]
+    assert "East US" in pools["locations"]
+
+
+def test_roles_by_name(signed_in: Az) -> None:
+    """`--assignee` by a service principal's id; listed with the names of role and principal; deleted again."""
+    connection = signed_in.server.connection
+    with calls(signed_in.server) as http:
+        form = {"grant_type": "client_credentials", "scope": "https://graph.microsoft.com/.default"}
+        form |= {"client_id": connection["client_id"], "client_secret": connection["client_secret"]}
+        token = http.post(f"/{connection['tenant']}/oauth2/v2.0/token", data=form).json()["access_token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        robot = http.post("/v1.0/servicePrincipals", json={"displayName": "az-robot"}, headers=headers).json()
+    scope = f"/subscriptions/{connection['subscription']}"
+    given = signed_in.json(
+        "role", "assignment", "create", "--assignee", robot["appId"], "--role", "Reader", "--scope", scope
+    )
+    assert (given["principalId"], given["scope"]) == (robot["id"], scope)
+    assert given["roleDefinitionId"].endswith(READER)
+
+    listed = signed_in.json("role", "assignment", "list", "--assignee", robot["appId"], "--scope", scope)
+    assert [(each["roleDefinitionName"], each["principalName"]) for each in listed] == [("Reader", robot["appId"])]
+    signed_in.text("role", "assignment", "delete", "--assignee", robot["appId"], "--role", "Reader", "--scope", scope)
+    assert signed_in.json("role", "assignment", "list", "--assignee", robot["appId"], "--scope", scope) == []
+    names = [each["roleName"] for each in signed_in.json("role", "definition", "list")]
+    assert {"Owner", "Reader", "Azure ContainerApps Session Executor"} <= set(names)
+
+
+def test_the_directory(signed_in: Az) -> None:
+    connection = signed_in.server.connection
+    shown = signed_in.json("ad", "sp", "show", "--id", connection["client_id"])
+    assert (shown["id"], shown["appId"]) == (connection["object_id"], connection["client_id"])
+    assert signed_in.json("ad", "user", "list") == []
+
+
+def test_pools_over_rest(signed_in: Az) -> None:
+    """Errors of ours are what az shows: the code and the property."""
+    connection = signed_in.server.connection
+    pools = f"/subscriptions/{connection['subscription']}/resourceGroups/default/providers/Microsoft.App/sessionPools"
+    listed = signed_in.json("rest", "--url", f"{pools}?api-version=2025-07-01")
+    assert "python" in [each["name"] for each in listed["value"]]
+    body = '{"location":"local","properties":{"containerType":"GpuBase"}}'
+    put = ("rest", "--method", "put", "--url", f"{pools}/x-gpu?api-version=2025-10-02-preview", "--body", body)
+    assert "SessionPoolContainerTypeNotSupported" in signed_in.fails(*put)
