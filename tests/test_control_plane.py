@@ -18,7 +18,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carrel.cli import cli
-from carrel.client import ApiError, AsyncManagement, Management, PoolSettings
+from carrel.client import (
+    ApiError,
+    AsyncClient,
+    AsyncManagement,
+    AsyncServerCredential,
+    Management,
+    PoolSettings,
+    by_secret,
+)
 from conftest import Server, fresh_identifier
 from test_cli import carrel
 
@@ -403,3 +411,31 @@ async def test_the_asynchronous_client_runs_code_in_what_it_finds(server: Server
 
     assert "python" in names
     assert result.result == 42
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_client_makes_identities_that_sign_in(server: Server) -> None:
+    """An application with a secret and a role runs code; a group has members; what is deleted is gone."""
+    fields = server.connection
+    async with AsyncManagement.from_connection(server.state) as management:
+        known = management.identities
+        application = await known.create_application(f"app-{uuid.uuid4().hex[:8]}")
+        secret = await known.add_secret(application, days=1)
+        await management.assign_role(EXECUTOR, application.id, kind="ServicePrincipal")
+        ask = by_secret(fields["https"], fields["tenant"], application.app_id, secret.text or "")
+        credential = AsyncServerCredential(ask, ca_bundle=fields["ca"])
+        async with AsyncClient(server.endpoint, credential, identifier=fresh_identifier()) as client:
+            assert (await client.execute("6 * 7")).result == 42
+            await client.end()
+        group = await known.create_group(f"group-{uuid.uuid4().hex[:8]}")
+        await known.add_member(group, application)
+        assert [each.id for each in await known.members(group)] == [application.id]
+        await known.remove_member(group, application)
+        assert [each.id for each in await known.secrets(application)] == [secret.id]
+        for each in (application, group):
+            await known.delete(each)
+        with pytest.raises(ApiError) as caught:
+            await known.find(application.id)
+
+    assert caught.value.status == 404
+    assert (secret.text or "?") not in repr(secret)

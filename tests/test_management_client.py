@@ -19,7 +19,9 @@ import pytest
 
 from carrel.client import (
     ApiError,
+    AsyncIdentities,
     AsyncManagement,
+    Identities,
     Management,
     OperationFailed,
     PoolSettings,
@@ -110,6 +112,7 @@ def test_both_clients_have_the_same_methods() -> None:
     plain = methods(Management)
     plain["aclose"] = plain.pop("close")
     assert plain == methods(AsyncManagement)
+    assert methods(Identities) == methods(AsyncIdentities)
 
 
 # ---- long work -----------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from carrel.client.credentials import (
 from carrel.client.events import Event
 from carrel.client.graph import Secret
 from carrel.client.identities import Identities
+from carrel.client.identities_async import AsyncIdentities
 from carrel.client.management import Management
 from carrel.client.management_async import AsyncManagement
 from carrel.client.operations import OperationFailed, Progress
@@ -54,6 +55,7 @@ from carrel.client.values import (
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncIdentities",
     "AsyncManagement",
     "AsyncServerCredential",
     "Client",

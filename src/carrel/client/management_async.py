@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from carrel.client import arm, arm_roles
 from carrel.client.asynchronous import AsyncClient
+from carrel.client.identities_async import AsyncIdentities
 from carrel.client.managing import WAIT_S, OnProgress
 from carrel.client.managing_async import AsyncSending
 from carrel.client.resources import (
@@ -184,11 +185,11 @@ class AsyncManagement(AsyncSending):
 
     async def me(self) -> Principal:
         """Whom the credential stands for."""
-        return await self._send(arm_roles.me(), await self._directory())
+        return await self._send(arm_roles.me(), await self.directory())
 
     async def find_principal(self, text: str) -> Principal:
         """By a user's name, an application id, an object id or a display name. Raises ApiError 404."""
-        graph = await self._directory()
+        graph = await self.directory()
         if arm_roles.GUID.fullmatch(text) and (
             found := [each async for each in self._pages(arm_roles.principals([text]), graph)]
         ):
@@ -200,9 +201,15 @@ class AsyncManagement(AsyncSending):
 
     async def principals(self, ids: Sequence[str]) -> list[Principal]:
         """Those of them that there are."""
-        return [each async for each in self._pages(arm_roles.principals(ids), await self._directory())] if ids else []
+        return [each async for each in self._pages(arm_roles.principals(ids), await self.directory())] if ids else []
 
-    async def _directory(self) -> str:
+    @property
+    def identities(self) -> AsyncIdentities:
+        """Who can sign in at the server's own authority."""
+        return AsyncIdentities(self)
+
+    async def directory(self) -> str:
+        """Where Graph is."""
         if self._graph is None:
             self._graph = self._graph_of(await self._send(arm.metadata()))
         return self._graph
