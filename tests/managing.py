@@ -27,9 +27,10 @@ def session(server: Server, pool: str, identifier: str = "alice") -> Iterator[Cl
         yield client
 
 
-def put(managed: Management, name: str, **carrel: Any) -> httpx.Response:
+def put(managed: Management, name: str, *, network: str = "EgressDisabled", **carrel: Any) -> httpx.Response:
     scale = {"maxConcurrentSessions": 5, "readySessionInstances": 1}
-    properties = {"scaleConfiguration": scale, "carrel": {**SMALL, **carrel}}
+    status = {"status": network}
+    properties = {"scaleConfiguration": scale, "sessionNetworkConfiguration": status, "carrel": {**SMALL, **carrel}}
     body = {"location": "local", "properties": properties}
     return managed.ask("PUT", managed.pool(name), (200, 201, 202), json=body)
 

@@ -72,6 +72,33 @@ def test_a_changed_pool_is_another_for_new_sessions_only(managed_server: Server)
         managed.gone(managed.ask("DELETE", managed.pool("moved-pool"), 202))
 
 
+def test_another_network_is_for_new_sessions_and_what_a_proxy_lets_out_is_as_of_now(managed_server: Server) -> None:
+    """No network, a list, another list, none again: the first session goes on, and one with a proxy follows the lists."""
+    proxy = "import os; os.environ.get('HTTPS_PROXY', '')"
+    reach = (
+        "import os, socket, urllib.parse as p\nto = p.urlsplit(os.environ['HTTPS_PROXY'])\n"
+        "s = socket.create_connection((to.hostname, to.port), 5); s.sendall(b'CONNECT 10.9.8.7:443 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')\n"
+        "s.recv(4096).decode()"
+    )
+    with (
+        managing(managed_server) as managed,
+        session(managed_server, "netted", "first") as first,
+        session(managed_server, "netted", "second") as second,
+    ):
+        managed.wait(put(managed, "netted"))
+        assert first.execute(proxy).result == ""
+
+        managed.wait(put(managed, "netted", network="EgressEnabled", egress={"allow": ["10.9.8.7:443"]}))
+        assert second.execute(proxy).result
+        assert "private" in second.execute(reach).result, "on the list, and refused for what it is"
+
+        for network, more in (("EgressEnabled", {"egress": {"allow": ["example.org"]}}), ("EgressDisabled", {})):
+            managed.wait(put(managed, "netted", network=network, **more))
+            assert "not on the pool's egress list" in second.execute(reach).result
+        assert first.execute(proxy).result == ""
+        managed.gone(managed.ask("DELETE", managed.pool("netted"), 202))
+
+
 def test_a_level_nobody_asked_for_before_is_tried_then(managed_server: Server) -> None:
     """`restricted` is started at run time and said of its replies; `process` is below the server's minimum."""
     with managing(managed_server) as managed:
