@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 import uuid
@@ -23,15 +24,25 @@ from processes import command, descendants, eventually
 READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
 
+POOL = "resourceGroups/default/providers/Microsoft.App/sessionPools/shared"
+
+
+def manage(server: Server, method: str, path: str, body: object = None, version: str = "2025-01-01") -> httpx.Response:
+    """A call of the control plane, below the subscription."""
+    fields = server.connection
+    url = f"{fields['http']}/subscriptions/{fields['subscription']}/{path}"
+    headers = {"Authorization": f"Bearer {fields['arm_token']}"}
+    query = {"api-version": version}
+    return httpx.request(method, url, params=query, headers=headers, json=body, trust_env=False, timeout=20)
+
+
 def assign(server: Server, name: str) -> httpx.Response:
     """Make somebody a Reader of the subscription."""
-    fields = server.connection
-    path = f"/subscriptions/{fields['subscription']}/providers/Microsoft.Authorization/roleAssignments/{name}"
-    role = f"/subscriptions/{fields['subscription']}/providers/Microsoft.Authorization/roleDefinitions/{READER}"
+    role = (
+        f"/subscriptions/{server.connection['subscription']}/providers/Microsoft.Authorization/roleDefinitions/{READER}"
+    )
     body = {"properties": {"roleDefinitionId": role, "principalId": name, "principalType": "ServicePrincipal"}}
-    headers = {"Authorization": f"Bearer {fields['arm_token']}"}
-    query = {"api-version": "2022-04-01"}
-    return httpx.put(fields["http"] + path, params=query, headers=headers, json=body, trust_env=False, timeout=20)
+    return manage(server, "PUT", f"providers/Microsoft.Authorization/roleAssignments/{name}", body, "2022-04-01")
 
 
 @pytest.mark.thorough
@@ -110,6 +121,40 @@ def test_what_is_over_is_pruned_by_a_server_that_starts(slim_server: SlimServer,
 
         assert eventually(lambda: left() == {"good"})
     store.close()
+
+
+@pytest.mark.thorough
+def test_two_servers_share_a_store(slim_server: SlimServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the same keys: what one is told the other knows, pools and rights, and what is deleted with one is gone from both."""
+    state = tmp_path_factory.mktemp("one")
+    State(state)
+    other = Path(shutil.copytree(state, tmp_path_factory.mktemp("two") / "s"))
+    with running() as database:
+        config = f'store = "{database.url}"\n{SLIM}'
+        with slim_server(config=config, state=state) as first, slim_server(config=config, state=other) as second:
+            name = str(uuid.uuid4())
+            assert assign(first, name).status_code == 201
+            assert assign(second, name).status_code == 200
+
+            small = {"image": "python-slim", "memory": "256MiB", "disk": "64MiB", "tmp": "16MiB"}
+            body = {"location": "local", "properties": {"containerType": "PythonLTS", "carrel": small}}
+            assert manage(first, "PUT", POOL, body).status_code == 201
+            assert eventually(lambda: manage(second, "GET", POOL).status_code == 200)
+            assert eventually(lambda: _runs(second, "shared"), 20)
+
+            assert manage(second, "DELETE", POOL).status_code == 202
+            assert eventually(lambda: manage(first, "GET", POOL).status_code == 404, 20)
+            assert not _runs(first, "shared")
+
+
+def _runs(server: Server, pool: str) -> bool:
+    fields = server.connection
+    endpoint = server.endpoint.replace("/sessionPools/python", f"/sessionPools/{pool}")
+    query = {"api-version": "2025-10-02-preview", "identifier": "shared-session"}
+    headers = {"Authorization": f"Bearer {fields['token']}"}
+    body = {"code": "6 * 7"}
+    reply = httpx.post(f"{endpoint}/executions", params=query, headers=headers, json=body, trust_env=False, timeout=30)
+    return reply.status_code == 200 and "42" in reply.text
 
 
 @pytest.mark.one_level
