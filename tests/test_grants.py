@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,20 @@ async def test_a_device_code_is_redeemed_once(gateways: tuple[Store, Store]) -> 
     redeemed = await asyncio.gather(*(desk.redeem(each) for desk in desks for each in records * 3 if each))
 
     assert (answers.count(True), redeemed.count(True)) == (1, 1)
+
+
+async def test_whoever_was_signed_in_when_all_tokens_were_ended_is_so_no_more(tmp_path: Path) -> None:
+    """`carrel identity rotate-keys --revoke`: a refresh token would bring new ones. Who signs in afterwards is."""
+    store, ended = Store.open(f"sqlite:///{tmp_path}/store/carrel.db", [KEY]), [0.0]
+    desk = Refreshing(store, revoked_at=lambda: ended[0])
+    before = await desk.begin("client", USER.id, "scope")
+    assert await desk.present(before, "client")
+    ended[0] = time.time()
+    await asyncio.sleep(0.01)
+
+    assert await desk.present(before, "client") is None
+    assert await desk.present(await desk.begin("client", USER.id, "scope"), "client")
+    store.close()
 
 
 async def test_grants_end_with_their_time(tmp_path: Path) -> None:

@@ -50,8 +50,10 @@ def test_a_final_rotation_leaves_no_other_key(kept: SigningFolder) -> None:
     kept.remember(1, time.time() + 30 * DAY)
     kept.rotate(is_final=True)
 
-    assert [path.name for path in kept.path.iterdir()] == ["2.pem"]
+    assert sorted(path.name for path in kept.path.iterdir()) == ["2.pem", "revoked"]
     assert kept.read().signer(time.time()).number == 2
+    assert kept.read().revoked_at == pytest.approx(time.time(), abs=60)
+    assert SigningKeys.from_json(kept.read().to_json()).revoked_at == kept.read().revoked_at
 
 
 ROTATOR = """

@@ -2,6 +2,7 @@
 
     N.pem     the N-th key, with the moment it was made in a line before it; made by hard link, so that two who rotate at once rotate once
     N.until   where tokens of N live longer than TOKEN_TTL_S (`carrel token --ttl`): until when
+    revoked   when somebody last ended all tokens; sign-ins of before are over then, too
 
 A new key is published before it is used: whoever verifies has it by then, which for a running gateway takes half a second
 (cli/changes.py). A set of keys never changes; the owner of the folder reads a new one from it, a gateway is handed one.
@@ -15,7 +16,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -60,7 +61,8 @@ class SigningKey:
 class SigningKeys:
     """A set of them. `public` is by key id, in the order in which they were made."""
 
-    def __init__(self, keys: Iterable[SigningKey]) -> None:
+    def __init__(self, keys: Iterable[SigningKey], revoked_at: float = 0.0) -> None:
+        self.revoked_at = revoked_at
         self._keys = sorted(keys, key=lambda each: each.number)
         self.public: Mapping[str, rsa.RSAPublicKey] = {each.id: each.public for each in self._keys}
 
@@ -78,13 +80,15 @@ class SigningKeys:
         replaced = zip(self._keys, self._keys[1:], strict=False)
         return [old for old, new in replaced if max(new.made_at + TOKEN_TTL_S, old.tokens_until) + _GRACE_S < now]
 
-    def to_json(self) -> list[dict[str, Any]]:
+    def to_json(self) -> dict[str, Any]:
         """For the gateway's pipe only: the private keys are in it."""
-        return [{"number": each.number, "pem": each.pem.decode()} for each in self._keys]
+        keys = [{"number": each.number, "pem": each.pem.decode()} for each in self._keys]
+        return {"keys": keys, "revoked_at": self.revoked_at}
 
     @classmethod
-    def from_json(cls, fields: Sequence[Mapping[str, Any]]) -> Self:
-        return cls(_load(each["number"], each["pem"].encode(), 0) for each in fields)
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        keys = [_load(each["number"], each["pem"].encode(), 0) for each in fields["keys"]]
+        return cls(keys, fields["revoked_at"])
 
 
 class SigningFolder:
@@ -105,13 +109,14 @@ class SigningFolder:
     def read(self) -> SigningKeys:
         for _ in range(3):  # a key that ended may be removed meanwhile
             try:
-                return SigningKeys(self._key(number) for number in self._numbers())
+                keys = [self._key(number) for number in self._numbers()]
+                return SigningKeys(keys, _moment(self.path / "revoked"))
             except FileNotFoundError:
                 continue
         raise StateError(f"{self.path} changes all the time: what else writes there?")
 
     def rotate(self, *, now: float | None = None, is_final: bool = False) -> None:
-        """Make the next key. `is_final` removes all others: their tokens are refused from then on."""
+        """Make the next key. `is_final` removes all others: their tokens, and whoever is signed in, are refused from then on."""
         numbers = self._numbers()
         if len(numbers) >= MOST and not is_final:
             raise StateError(
@@ -120,6 +125,7 @@ class SigningFolder:
         number = numbers[-1] + 1
         create(self.path / f"{number}.pem", _new(now))
         if is_final:
+            replace(self.path / "revoked", f"{time.time() if now is None else now:.3f}\n".encode(), 0o600)
             self._remove(each for each in self._numbers() if each < number)
 
     def prune(self, now: float) -> int:
@@ -134,7 +140,7 @@ class SigningFolder:
         lock = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if until > _until(file):
+            if until > _moment(file):
                 replace(file, f"{until:.0f}\n".encode(), 0o600)
         finally:
             os.close(lock)
@@ -146,7 +152,7 @@ class SigningFolder:
     def _key(self, number: int) -> SigningKey:
         file = self.path / f"{number}.pem"
         try:
-            return _load(number, read_private(file), _until(self.path / f"{number}.until"))
+            return _load(number, read_private(file), _moment(self.path / f"{number}.until"))
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise StateError(f"{file} is damaged ({error}): restore it, or move it away") from error
 
@@ -169,12 +175,10 @@ def _load(number: int, text: bytes, until: float) -> SigningKey:
     return SigningKey(number, float(match[1]) if match else 0.0, key, until)
 
 
-def _until(file: Path) -> float:
+def _moment(file: Path) -> float:
     try:
         return float(read_private(file))
     except FileNotFoundError:
         return 0.0
     except ValueError as error:
-        raise StateError(
-            f"{file} is damaged: write into it until when (Unix seconds) tokens of its key live"
-        ) from error
+        raise StateError(f"{file} is damaged: there is to be a moment in it, in Unix seconds") from error

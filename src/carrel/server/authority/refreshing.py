@@ -31,8 +31,12 @@ class Presented:
 
 
 class Refreshing:
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], float] = time.time, revoked_at: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """`revoked_at` is when an operator last ended all tokens that were out: sign-ins of before then are over."""
         self._store = store
+        self._revoked_at = revoked_at
         self._clock = clock
 
     async def begin(self, client_id: str, principal_id: str, scope: str) -> str:
@@ -55,6 +59,9 @@ class Refreshing:
                 return None
             now, shown = self._clock(), _digest(secret)
             if record.expires_at <= now:
+                return None
+            if record.created_at <= self._revoked_at():
+                books.grants.delete(record.digest)
                 return None
             if hmac.compare_digest(shown, str(record.fields["newest"])):
                 return Presented(record, is_newest=True, secret=secret)
