@@ -320,7 +320,9 @@ def test_roles_are_given_listed_and_taken_back(
     given = az.json(*create, "--role", EXECUTOR, "--scope", scope)
     assert (given["principalId"], given["scope"].lower()) == (who, scope.lower())
 
-    (found,) = [each for each in az.json("role", "assignment", "list", "--scope", scope) if each["principalId"] == who]
+    assert az.json(*create, "--role", EXECUTOR.lower(), "--scope", scope)["id"] == given["id"], "as az: once is enough"
+
+    (found,) = az.json("role", "assignment", "list", "--scope", scope, "--assignee", who)
     assert (found["roleDefinitionName"], found["principalType"]) == (EXECUTOR, "ServicePrincipal")
     assert who not in az("role", "assignment", "list").stdout
     assert who in az("role", "assignment", "list", "--all").stdout

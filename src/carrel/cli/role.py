@@ -73,7 +73,9 @@ def create(
     out: Printer,
     target: Target,
 ) -> None:
-    """Give somebody a role. It holds within a second."""
+    """Give somebody a role. It holds within a second. One that they have there already is printed as it is."""
+    from carrel.client import ApiError
+
     if bool(assignee) == bool(assignee_object_id):
         raise click.UsageError("--assignee or --assignee-object-id: whom is it for? one of them")
     with az_failures(_OPTIONS), target.management() as management:
@@ -82,7 +84,12 @@ def create(
             found = management.find_principal(assignee)
             who, kind = found.id, kind or found.kind
         where = _scope(management, scope, resource_group)
-        given = management.assign_role(role_name, who, scope=where, kind=kind, name=name, description=description)
+        try:
+            given = management.assign_role(role_name, who, scope=where, kind=kind, name=name, description=description)
+        except ApiError as error:
+            if error.code != "RoleAssignmentExists":
+                raise
+            (given, *_) = _matching(management, where, who, role_name, False, False)
     out(_assignment(given))
 
 
@@ -159,7 +166,7 @@ def _matching(
     is_inherited: bool,
 ) -> list[RoleAssignment]:
     """As az has it: those at the very scope, with those below or above where they are asked for."""
-    who = management.find_principal(assignee).id if assignee else None
+    who = _object_id(management, assignee) if assignee else None
     found = management.role_assignments(scope=scope, is_inherited=is_inherited)
     if is_inherited and is_below:
         found += [each for each in management.role_assignments(scope=scope) if each not in found]
@@ -171,6 +178,19 @@ def _matching(
         and (guid is None or each.role_guid == guid)
         and _fits(each.scope, scope, is_below, is_inherited)
     ]
+
+
+def _object_id(management: Management, who: str) -> str:
+    """A GUID that the directory does not know is an object id of somebody else's directory."""
+    from carrel.client import ApiError
+    from carrel.client.arm_roles import GUID
+
+    try:
+        return management.find_principal(who).id
+    except ApiError as error:
+        if error.status == 404 and GUID.fullmatch(who):
+            return who
+        raise
 
 
 def _fits(has: str, asked: str, is_below: bool, is_inherited: bool) -> bool:
