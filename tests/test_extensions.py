@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,13 @@ def test_broken_wheels_are_named_and_left_out(tmp_path: Path, caplog: pytest.Log
     with zipfile.ZipFile(bomb, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("carrel_greeting-5.0.0.dist-info/METADATA", "Name: x\n" * 1_000_000)
     (tmp_path / "folder-1.0.0-py3-none-any.whl").mkdir()
+    os.mkfifo(tmp_path / "pipe-1.0.0-py3-none-any.whl")
+    (tmp_path / "away-1.0.0-py3-none-any.whl").symlink_to("nowhere")
     with caplog.at_level(logging.WARNING, "carrel.extensions"):
         handlers = Extensions.read(tmp_path).handlers()
 
     assert set(handlers) == {"/extensions/index.json", f"/extensions/{good.name}"}
-    assert len(caplog.records) == 6
+    assert len(caplog.records) == 8
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from az.cli import Az
 from az.people import calls
+from clients import environments
 from conftest import Server
 
 pytestmark = [pytest.mark.thorough, pytest.mark.clients]
@@ -106,3 +109,23 @@ def test_pools_over_rest(signed_in: Az) -> None:
     body = '{"location":"local","properties":{"containerType":"GpuBase"}}'
     put = ("rest", "--method", "put", "--url", f"{pools}/x-gpu?api-version=2025-10-02-preview", "--body", body)
     assert "SessionPoolContainerTypeNotSupported" in signed_in.fails(*put)
+
+
+def test_other_programs_get_their_tokens_from_az(signed_in: Az) -> None:
+    """azure-identity's AzureCliCredential, which DefaultAzureCredential tries too, with no setting of its own."""
+    program = (
+        "import sys; from azure.identity import AzureCliCredential;"
+        "print(AzureCliCredential(process_timeout=60).get_token('https://dynamicsessions.io/.default').token)"
+    )
+    identity = next(each for each in environments.CLIENTS if each.name == "azure_identity")
+    python = str(environments.python_of(identity))
+    done = subprocess.run(
+        [python, "-c", program], env=signed_in.environment(), capture_output=True, text=True, timeout=120, check=True
+    )
+    endpoint = signed_in.server.connection["pools"]["python"]["endpoint"]
+    query = {"api-version": "2024-02-02-preview", "identifier": "token-of-az"}
+    headers = {"Authorization": f"Bearer {done.stdout.strip()}"}
+    reply = httpx.post(
+        f"{endpoint}/code/execute", params=query, json={"code": "6 * 7"}, headers=headers, trust_env=False, timeout=60
+    )
+    assert reply.json()["properties"]["result"] == 42

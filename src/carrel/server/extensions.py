@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -104,8 +105,10 @@ def _opened(file: Path) -> Wheel | None:
     try:
         if not _NAME.fullmatch(file.name):
             raise ValueError("its name is not that of a wheel for every platform (NAME-VERSION-py3-none-any.whl)")
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would wait for its other end
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is no file")
             with open(descriptor, "rb", closefd=False) as opened:
                 metadata = _metadata(opened, file.name)
                 digest = hashlib.file_digest(_rewound(opened), "sha256").hexdigest()

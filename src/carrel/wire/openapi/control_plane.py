@@ -190,15 +190,26 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "RoleDefinition": record({**_RESOURCE, "properties": OBJECT}),
     "RoleAssignment": record({**_RESOURCE, "properties": OBJECT}),
-    "RoleAssignmentRequest": record(
-        {
-            "properties": record(
-                {"roleDefinitionId": TEXT, "principalId": TEXT},
-                principalType={"enum": ["User", "Group", "ServicePrincipal"]},
-                description=TEXT,
-            )
-        }
-    ),
+    "RoleAssignmentRequest": {
+        **record(
+            {
+                "properties": record(
+                    {"roleDefinitionId": TEXT, "principalId": TEXT},
+                    principalType={"enum": ["User", "Group", "ServicePrincipal"]},
+                    description=TEXT,
+                )
+            }
+        ),
+        "examples": [
+            {
+                "properties": {
+                    "roleDefinitionId": "0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0",
+                    "principalId": "11111111-2222-3333-4444-555555555555",
+                    "principalType": "ServicePrincipal",
+                }
+            }
+        ],
+    },
 }
 PARAMETERS = {
     "$top": query("$top", {"type": "integer", "minimum": 1}),

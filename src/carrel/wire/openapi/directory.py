@@ -76,19 +76,24 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
 }
 
+_GUID: Schema = {"type": "string", "format": "uuid"}
+
 SCHEMAS: dict[str, Schema] = {
     "GraphError": record({"error": record({"code": TEXT, "message": TEXT}, innerError=OBJECT)}),
     "DirectoryObject": record({"@odata.context": TEXT, "id": TEXT}),
     "DirectoryObjects": record({"@odata.context": TEXT, "value": array(record({"id": TEXT}))}),
-    "Identity": record(
-        {},
-        displayName=TEXT,
-        userPrincipalName=TEXT,
-        accountEnabled=FLAG,
-        appId=TEXT,
-        servicePrincipalType=TEXT,
-        passwordProfile=record({}, password=TEXT),
-    ),
+    "Identity": {
+        **record(
+            {},
+            displayName=TEXT,
+            userPrincipalName=TEXT,
+            accountEnabled=FLAG,
+            appId=_GUID,
+            servicePrincipalType={"enum": ["Application", "ManagedIdentity"]},
+            passwordProfile=record({}, password={"type": "string", "minLength": 8}),
+        ),
+        "examples": [{"displayName": "Alice", "userPrincipalName": "alice@example.com"}],
+    },
     "PasswordChange": record({"currentPassword": TEXT, "newPassword": TEXT}),
     "SecretRequest": record({}, passwordCredential=record({}, displayName=TEXT, endDateTime=TIME)),
     "SecretReference": record({"keyId": TEXT}),

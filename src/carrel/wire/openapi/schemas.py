@@ -154,6 +154,8 @@ SCHEMAS: dict[str, Schema] = {
 }
 
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 255}
+_GUID: Schema = {"type": "string", "format": "uuid"}
+_GUIDS = ("assignment",)  # names in paths that are nothing else
 _IDENTIFIER: Schema = {"type": "string", "minLength": 4, "maxLength": 128, "pattern": "^[ -~]+$", "examples": ["alice"]}
 
 
@@ -166,7 +168,7 @@ def header(name: str, schema: Schema = TEXT, *, is_required: bool = False) -> di
 
 
 def in_path(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": _NAME}
+    return {"name": name, "in": "path", "required": True, "schema": _GUID if name in _GUIDS else _NAME}
 
 
 def api_version(known: Iterable[str]) -> dict[str, Any]:
