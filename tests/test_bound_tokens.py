@@ -14,6 +14,7 @@ import pytest
 from carrel.server import routes
 from carrel.server.arm import routes as arm_routes
 from carrel.server.graph import routes as graph_routes
+from carrel.server.issuers import LEEWAY_S
 from carrel.storage import APPLICATION, State
 from conftest import Server
 from endpoint import Endpoint, error_of
@@ -231,3 +232,32 @@ def test_it_is_of_one_pool(endpoint: Endpoint) -> None:
     for more in (elsewhere, {}):
         token = state.issue_token(claims={"carrel_identifier": endpoint.identifier, **APPLICATION, **more})
         assert Bound(endpoint, token).send("GET", "files", endpoint.identifier).status_code == 403
+
+
+def test_a_stream_ends_with_the_right_to_it(server: Server, admin: Arm, endpoint: Endpoint) -> None:
+    """Within a second, told as an error: a stream that goes on is no way around a role that was taken away, or a token that has ended."""
+    caller = Arm(server, str(uuid.uuid4()))
+    made = admin.assign(admin.group, EXECUTOR, caller.oid).json()["id"]
+    endpoint.run("1")
+
+    def short() -> str:
+        """Bound to the session, and at its end in a second or two."""
+        claims = {"roles": [EXECUTOR], "carrel_pools": ["*"], "carrel_identifier": endpoint.identifier}
+        return State(server.state).issue_token(ttl_s=2, now=time.time() - LEEWAY_S, claims=claims)
+
+    def known() -> str:
+        return caller.tokens["https://dynamicsessions.io"]
+
+    for made_token, code in ((known, "Forbidden"), (short, "Unauthorized")):
+        query = {"api-version": VERSION, "identifier": endpoint.identifier}
+        headers = {"Authorization": f"Bearer {made_token()}"}
+        with caller.http.stream("GET", f"{endpoint.url}/session/events", params=query, headers=headers) as stream:
+            assert stream.status_code == 200
+            lines = stream.iter_lines()
+            assert next(lines) == "event: session"
+            assert admin.send("DELETE", made).status_code in (200, 204)
+            began = time.monotonic()
+            rest = "\n".join(lines)
+            assert time.monotonic() - began < 3
+            assert "event: error" in rest
+            assert f'"code":"{code}"' in rest.replace(" ", "")

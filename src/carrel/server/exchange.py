@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from carrel.errors import ContentTooLarge, MethodNotAllowed, RequestInvalid, RequestTimedOut, Unauthorized
@@ -48,6 +48,7 @@ class Exchange:
         "_send",
         "_waited",
         "access",
+        "check",
         "extra",
         "has_all",
         "headers",
@@ -75,6 +76,9 @@ class Exchange:
         self.trace_id = os.urandom(16).hex()
         self.principal: Principal | None = None
         self.access: Access | None = None
+        self.check: Callable[[], None] = (
+            _nothing  # raises Forbidden, Unauthorized once this call would not be let in any more
+        )
         self.status = 0
         self.is_begun = False  # the reply's headers are out
         self.is_done = False  # the whole reply is out
@@ -212,6 +216,9 @@ class Exchange:
             elif name == b"transfer-encoding":
                 return None
         return length
+
+
+def _nothing() -> None: ...
 
 
 def _with_length(body: bytes, headers: Headers, content_type: tuple[bytes, bytes]) -> Headers:

@@ -5,8 +5,10 @@ Every route is there on every api-version. What a version changes is in wire/ver
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from carrel.audiences import Plane
 from carrel.errors import Forbidden, RouteNotFound
@@ -14,7 +16,7 @@ from carrel.host.hostlink import HostLink
 from carrel.pool_secrets import NO_SECRETS
 from carrel.roles import EXECUTE, POOL_WRITE, pool_scope
 from carrel.server import bound, egress, execute, files, image, life, management, sessions, variables
-from carrel.server.access import MCP_KEY, Access, Principal
+from carrel.server.access import MCP_KEY, Access, Principal, refused
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.bound import BoundTokens
 from carrel.server.call import Call, Handler
@@ -167,7 +169,8 @@ class DataPlane:
             )
         principal.require_audience(Plane.DATA)
         route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
-        _require(principal, access, route, target)
+        exchange.check = partial(_require, principal, access, route, target)
+        exchange.check()
         pool = self._pools.seek(target.subscription, target.resource_group, target.pool)
         exchange.pool = pool.key
         exchange.isolation = pool.level.encode() if pool.level is not None else b""
@@ -199,7 +202,7 @@ class DataPlane:
 def _require(principal: Principal, access: Access, route: Route | None, target: Target) -> None:
     """Raises Forbidden unless the caller has the route's right on the pool, be there such a pool or not: who has none learns no more.
 
-    The key of an MCP endpoint opens that one only, which Auth has seen to.
+    Streams that go on ask it again and again. The key of an MCP endpoint opens that one only, which Auth has seen to.
     """
     if route is not None and principal.kind == MCP_KEY:
         return
@@ -207,5 +210,7 @@ def _require(principal: Principal, access: Access, route: Route | None, target: 
     scope = pool_scope(target.subscription, target.resource_group, target.pool)
     if not access.may(principal, action, scope, is_data=action == EXECUTE):
         raise Forbidden(f"The token of '{principal.id}' gives no right to '{action}' on this session pool.")
+    if principal.identifier is not None and principal.expires_at <= time.time():
+        raise refused("the token has expired")
     if principal.identifier is not None and not (route is not None and route.is_bound):
         raise Forbidden("The token is good for one session only, and this is about the whole session pool.")

@@ -15,6 +15,7 @@ from carrel.server.exchange import CallerGone, Exchange, Headers
 from carrel.wire import events
 from carrel.wire.sessions import encode_error
 
+CHECK_S = 0.5  # between two looks whether the caller may still be told
 QUIET_S = 15.0  # of silence before a comment: proxies cut connections that are idle for a minute
 
 
@@ -34,16 +35,21 @@ async def tell(call: Call, headers: Headers, encoded: AsyncIterator[bytes]) -> N
     if exchange.method == "HEAD":
         return await exchange.write(b"", is_last=True)
     is_gone = False
+    lost: CarrelError | None = None
     try:
         async with asyncio.TaskGroup() as group:
-            besides = [group.create_task(_leave(exchange)), group.create_task(_beat(exchange))]
+            besides = [group.create_task(each(exchange)) for each in (_leave, _beat, _check)]
             await _pass_on(exchange, encoded)
             for each in besides:
                 each.cancel()
     except* CallerGone:
         is_gone = True
+    except* CarrelError as errors:
+        lost = next(each for each in errors.exceptions if isinstance(each, CarrelError))
     if is_gone:
         raise CallerGone
+    if lost is not None:
+        await _end(exchange, lost)
     return None
 
 
@@ -52,8 +58,20 @@ async def _pass_on(exchange: Exchange, encoded: AsyncIterator[bytes]) -> None:
         async for event in encoded:
             await exchange.write(event)
     except CarrelError as error:
-        await exchange.write(events.encode_event("error", encode_error(error, exchange.trace_id)))
+        return await _end(exchange, error)
+    return await exchange.write(b"", is_last=True)
+
+
+async def _end(exchange: Exchange, error: CarrelError) -> None:
+    await exchange.write(events.encode_event("error", encode_error(error, exchange.trace_id)))
     await exchange.write(b"", is_last=True)
+
+
+async def _check(exchange: Exchange) -> None:
+    """Raises what the call would be refused with now: a role that is taken away ends what it has opened."""
+    while True:
+        await asyncio.sleep(CHECK_S)
+        exchange.check()
 
 
 async def _leave(exchange: Exchange) -> None:
