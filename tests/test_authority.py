@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
 import time
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -150,6 +153,36 @@ def test_secrets_are_never_said_again(asker: Asker) -> None:
     reply = asker.token(**asker.secret(client_secret="hunter2hunter2hunter2"))
 
     assert "hunter2" not in reply.text
+
+
+def test_guessing_a_secret_is_slow_and_stops_nobody_else(asker: Asker) -> None:
+    """After a handful of wrong ones even the right one has to wait; other applications of this peer sign in meanwhile, and so does
+    another user of this machine as the very application."""
+    made, other = asker.application(), asker.application()
+    secrets = [
+        asker.graph("POST", f"/servicePrincipals/{each['id']}/addPassword", {}).json()["secretText"]
+        for each in (made, other)
+    ]
+
+    wrong = [
+        asker.token(**asker.secret(client_id=made["appId"], client_secret=f"wrong {n}")).status_code for n in range(9)
+    ]
+    right = asker.token(**asker.secret(client_id=made["appId"], client_secret=secrets[0]))
+    another = asker.token(**asker.secret(client_id=other["appId"], client_secret=secrets[1]))
+
+    assert wrong == [401] * 8 + [429]
+    assert refusal(right) == (429, "temporarily_unavailable", 50196)
+    assert 1 <= int(right.headers["retry-after"]) <= 15
+    assert another.status_code == 200
+    if os.geteuid() == 0:
+        assert '"access_token"' in as_nobody(asker, asker.secret(client_id=made["appId"], client_secret=secrets[0]))
+
+
+def as_nobody(asker: Asker, fields: dict[str, str]) -> str:
+    """The reply to a token request by another user of this machine."""
+    address = f"{asker.connection['http']}/{asker.connection['tenant']}/oauth2/v2.0/token"
+    command = ["curl", "-s", "--noproxy", "*", "-d", urlencode(fields), address]
+    return subprocess.run(command, user=65_534, group=65_534, extra_groups=[], capture_output=True, text=True).stdout
 
 
 # ---- managed identity ----------------------------------------------------------------------------------------------------------

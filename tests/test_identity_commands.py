@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from authority_client import Asker, refusal
 from carrel.cli import cli
+from carrel.client import ApiError, AsyncManagement
 from conftest import Server
 
 pytestmark = pytest.mark.one_level
@@ -78,3 +79,36 @@ def test_groups_show_their_members(server: Server) -> None:
     assert [each["id"] for each in told(server, "show", group)["members"]] == [member["id"]]
     assert identity(server, "remove-member", group, name).exit_code == 0
     assert told(server, "show", group)["members"] == []
+
+
+@pytest.mark.anyio
+async def test_the_client_for_asyncio_has_it_all(server: Server) -> None:
+    """Every call once, in the life of a person, an application and a group."""
+    asker, name = Asker(server), uuid.uuid4().hex[:8]
+    async with AsyncManagement.from_connection(server.state) as management:
+        known = management.identities
+        user = await known.create_user(f"{name}@example.com", password="correct horse")
+        await known.set_password(user, "battery staple")
+        application = await known.create_application(f"app {name}")
+        first, second = await known.add_secret(application), await known.add_secret(application, days=1)
+        assert first.text and first.text not in repr(first)
+        await known.remove_secret(application, first.id)
+        assert [(each.id, each.text) for each in await known.secrets(application)] == [(second.id, None)]
+        group = await known.create_group(f"group {name}")
+        await known.add_member(group, application)
+        assert [each.id for each in await known.members(group)] == [application.id]
+        await known.remove_member(group, application)
+        assert (await known.find(f"APP {name}")).id == application.id
+
+        begun = asker.device()
+        answer = (begun["user_code"], user.name)
+        with pytest.raises(ApiError, match="do not belong together"):
+            await known.answer_device(*answer, "correct horse", is_approved=True)
+        await known.answer_device(*answer, "battery staple", is_approved=False)
+        assert refusal(asker.poll(begun["device_code"]))[1] == "access_denied"
+
+        await known.enable(user, is_enabled=False)
+        for each in (user, application, group):
+            await known.delete(each)
+        with pytest.raises(ApiError, match="there is no identity"):
+            await known.find(user.name)

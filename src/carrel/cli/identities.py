@@ -129,6 +129,10 @@ def reset_secret(
         made = known.add_secret(found, days=days)
         if not append:
             _remove_others(known, found, made)
+        if target.claims(management).get("oid") == found.id:
+            target.say(
+                "the secret in keys/client-secret of the state folder stays good: to replace it, remove the file and restart"
+            )
     return out(_told(target, _shown(found), _credentials(made)))
 
 
@@ -180,11 +184,9 @@ def remove_member(group: str, name: str, target: Target) -> None:
 @target_options
 def approve(code: str, user_name: str, deny: bool, password_stdin: bool, target: Target) -> None:
     """Answer for a device that shows CODE, as its page /device does. Approve only what you have started yourself."""
-    from carrel.client.approving import answer
-
     password = _read_password() if password_stdin else click.prompt("Password", hide_input=True, err=True)
     with az_failures(), target.management() as management:
-        answer(management, code, user_name, password, is_approved=not deny)
+        management.identities.answer_device(code, user_name, password, is_approved=not deny)
     target.say("denied" if deny else "approved: the device is signed in")
 
 

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import httpx
 
 from carrel.client.values import ApiError
 
-if TYPE_CHECKING:
-    from carrel.client.management import Management
-
+HEADERS = {"Accept": "application/json"}
 _CODES = {403: "AccessDenied", 404: "CodeNotFound", 429: "TooManyRequests"}
 
 
-def answer(management: Management, user_code: str, user_name: str, password: str, *, is_approved: bool) -> None:
-    """As the person whose name and password these are. Raises ApiError where they are not, or no device waits under this code."""
-    form = {"user_code": user_code, "user_name": user_name, "password": password}
-    form["answer"] = "approve" if is_approved else "deny"
-    address = f"{management.endpoint}/device"
-    reply = management._http.post(address, data=form, headers={"Accept": "application/json"})
-    if not reply.is_success:
+def form(endpoint: str, user_code: str, user_name: str, password: str, is_approved: bool) -> tuple[str, dict[str, str]]:
+    """Where to post, and what."""
+    answer = "approve" if is_approved else "deny"
+    return f"{endpoint}/device", {
+        "user_code": user_code,
+        "user_name": user_name,
+        "password": password,
+        "answer": answer,
+    }
+
+
+def check(reply: httpx.Response) -> None:
+    """Raises ApiError with the server's own words."""
+    if reply.is_success:
+        return
+    try:
         body = reply.json()
-        told = body.get("message") or body.get("error_description") or reply.text[:200]
-        raise ApiError(reply.status_code, _CODES.get(reply.status_code, f"HTTP {reply.status_code}"), str(told))
+        told = body.get("message") or body.get("error_description")
+    except (ValueError, AttributeError):  # something between us and the server answered
+        told = None
+    code = _CODES.get(reply.status_code, f"HTTP {reply.status_code}")
+    raise ApiError(reply.status_code, code, str(told or reply.text[:200]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -13,6 +13,7 @@ import httpx
 from carrel.client.arm import Page, page
 from carrel.client.calls import Call
 from carrel.client.resources import Principal
+from carrel.client.values import ApiError
 
 USERS, APPLICATIONS, GROUPS = "users", "servicePrincipals", "groups"
 _COLLECTIONS = {"User": USERS, "Group": GROUPS}
@@ -40,6 +41,18 @@ class Secret:
         )
 
 
+def chosen(everybody: Sequence[Principal], text: str) -> Principal:
+    """By object id, user name, client id or display name, in any case. Raises ApiError where there is none, or more than one."""
+    wanted = text.lower()
+    exact = [each for each in everybody if wanted in (each.id.lower(), each.name.lower(), each.app_id.lower())]
+    found = exact or [each for each in everybody if each.display_name.lower() == wanted]
+    if len(found) > 1:
+        raise ApiError(409, "AmbiguousName", f"{text!r} is the name of {len(found)} identities: give an id", "name")
+    if not found:
+        raise ApiError(404, "PrincipalNotFound", f"there is no identity {text!r}", "name")
+    return found[0]
+
+
 def collection(principal: Principal) -> str:
     return _COLLECTIONS.get(principal.kind, APPLICATIONS)
 
@@ -50,6 +63,15 @@ def listing(what: str) -> Call[Page[Principal]]:
 
 def show(principal: Principal) -> Call[Principal]:
     return Call("GET", _path(principal), _principal, version="")
+
+
+def application(display_name: str, is_managed: bool) -> dict[str, Any]:
+    kind = {"servicePrincipalType": "ManagedIdentity"} if is_managed else {}
+    return {"displayName": display_name, **kind}
+
+
+def group(display_name: str) -> dict[str, Any]:
+    return {"displayName": display_name, "mailEnabled": False, "securityEnabled": True, "mailNickname": "group"}
 
 
 def create(what: str, body: Mapping[str, Any]) -> Call[Principal]:
@@ -83,22 +105,27 @@ def add_secret(principal: Principal, days: float | None) -> Call[Secret]:
     return Call("POST", path, lambda reply: Secret.parse(reply.json()), options=options, version="")
 
 
+def secrets(principal: Principal) -> list[Secret]:
+    """Of one that was just shown."""
+    return [Secret.parse(each) for each in principal.resource.get("passwordCredentials") or []]
+
+
 def remove_secret(principal: Principal, secret_id: str) -> Call[None]:
     options = {"json": {"keyId": secret_id}}
     return Call("POST", f"{_path(principal)}/removePassword", _nothing, options=options, version="")
 
 
-def members(group: Principal) -> Call[Page[Principal]]:
-    return Call("GET", f"{_path(group)}/members", page(Principal.parse), version="")
+def members(of: Principal) -> Call[Page[Principal]]:
+    return Call("GET", f"{_path(of)}/members", page(Principal.parse), version="")
 
 
-def add_member(group: Principal, member: Principal, graph: str) -> Call[None]:
+def add_member(to: Principal, member: Principal, graph: str) -> Call[None]:
     options = {"json": {"@odata.id": f"{graph.rstrip('/')}/v1.0/directoryObjects/{member.id}"}}
-    return Call("POST", f"{_path(group)}/members/$ref", _nothing, options=options, version="")
+    return Call("POST", f"{_path(to)}/members/$ref", _nothing, options=options, version="")
 
 
-def remove_member(group: Principal, member: Principal) -> Call[None]:
-    return Call("DELETE", f"{_path(group)}/members/{quote(member.id, safe='')}/$ref", _nothing, version="")
+def remove_member(of: Principal, member: Principal) -> Call[None]:
+    return Call("DELETE", f"{_path(of)}/members/{quote(member.id, safe='')}/$ref", _nothing, version="")
 
 
 def _path(principal: Principal) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, TypeVar
 
-from carrel.client import graph
+from carrel.client import approving, graph
 from carrel.client.calls import Call
 from carrel.client.graph import Secret
 from carrel.client.resources import Principal
-from carrel.client.values import ApiError
 
 if TYPE_CHECKING:
     from carrel.client.management import Management
@@ -35,15 +34,7 @@ class Identities:
 
     def find(self, text: str) -> Principal:
         """By object id, user name, client id or display name, in any case. Raises ApiError where there is none, or more than one."""
-        wanted = text.lower()
-        everybody = self.list()
-        exact = [each for each in everybody if wanted in (each.id.lower(), each.name.lower(), each.app_id.lower())]
-        found = exact or [each for each in everybody if each.display_name.lower() == wanted]
-        if len(found) > 1:
-            raise ApiError(409, "AmbiguousName", f"{text!r} is the name of {len(found)} identities: give an id", "name")
-        if not found:
-            raise ApiError(404, "PrincipalNotFound", f"there is no identity {text!r}", "name")
-        return found[0]
+        return graph.chosen(self.list(), text)
 
     def create_user(self, name: str, *, display_name: str | None = None, password: str | None = None) -> Principal:
         """Without a password nobody can sign in as this user yet."""
@@ -51,12 +42,10 @@ class Identities:
 
     def create_application(self, display_name: str, *, is_managed: bool = False) -> Principal:
         """An application, which signs in by a secret of `add_secret`; or a managed identity of this server, which has none."""
-        kind = {"servicePrincipalType": "ManagedIdentity"} if is_managed else {}
-        return self._send(graph.create(graph.APPLICATIONS, {"displayName": display_name, **kind}))
+        return self._send(graph.create(graph.APPLICATIONS, graph.application(display_name, is_managed)))
 
     def create_group(self, display_name: str) -> Principal:
-        body = {"displayName": display_name, "mailEnabled": False, "securityEnabled": True, "mailNickname": "group"}
-        return self._send(graph.create(graph.GROUPS, body))
+        return self._send(graph.create(graph.GROUPS, graph.group(display_name)))
 
     def enable(self, principal: Principal, *, is_enabled: bool = True) -> None:
         """A disabled one cannot sign in and has no rights; all its sign-ins end."""
@@ -72,8 +61,7 @@ class Identities:
 
     def secrets(self, application: Principal) -> builtins.list[Secret]:
         """What it has, without the secrets themselves."""
-        found = self._send(graph.show(application)).resource.get("passwordCredentials") or []
-        return [Secret.parse(each) for each in found]
+        return graph.secrets(self._send(graph.show(application)))
 
     def add_secret(self, application: Principal, *, days: float | None = None) -> Secret:
         """A further one, whose `text` is told this once; those before stay good."""
@@ -91,6 +79,11 @@ class Identities:
 
     def remove_member(self, group: Principal, member: Principal) -> None:
         self._send(graph.remove_member(group, member))
+
+    def answer_device(self, user_code: str, user_name: str, password: str, *, is_approved: bool) -> None:
+        """Say for a person whether a device may sign in as them. Raises ApiError where name and password are wrong, or no device waits."""
+        address, form = approving.form(self._management.endpoint, user_code, user_name, password, is_approved)
+        approving.check(self._management._http.post(address, data=form, headers=approving.HEADERS))
 
     def _send(self, call: Call[T]) -> T:
         return self._management._send(call, self._management.directory())

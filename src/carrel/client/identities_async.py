@@ -1,15 +1,14 @@
-"""Identities for asyncio: the methods of Identities, each to be awaited."""
+"""The same as identities.py for asyncio."""
 
 from __future__ import annotations
 
 import builtins
 from typing import TYPE_CHECKING, TypeVar
 
-from carrel.client import graph
+from carrel.client import approving, graph
 from carrel.client.calls import Call
 from carrel.client.graph import Secret
 from carrel.client.resources import Principal
-from carrel.client.values import ApiError
 
 if TYPE_CHECKING:
     from carrel.client.management_async import AsyncManagement
@@ -19,7 +18,7 @@ T = TypeVar("T")
 
 
 class AsyncIdentities:
-    """Users, applications, managed identities and groups; `management.identities`. Making them needs the right to give roles."""
+    """Users, applications, managed identities and groups; `management.identities` of an AsyncManagement."""
 
     def __init__(self, management: AsyncManagement) -> None:
         self._management = management
@@ -35,15 +34,7 @@ class AsyncIdentities:
 
     async def find(self, text: str) -> Principal:
         """By object id, user name, client id or display name, in any case. Raises ApiError where there is none, or more than one."""
-        wanted = text.lower()
-        everybody = await self.list()
-        exact = [each for each in everybody if wanted in (each.id.lower(), each.name.lower(), each.app_id.lower())]
-        found = exact or [each for each in everybody if each.display_name.lower() == wanted]
-        if len(found) > 1:
-            raise ApiError(409, "AmbiguousName", f"{text!r} is the name of {len(found)} identities: give an id", "name")
-        if not found:
-            raise ApiError(404, "PrincipalNotFound", f"there is no identity {text!r}", "name")
-        return found[0]
+        return graph.chosen(await self.list(), text)
 
     async def create_user(
         self, name: str, *, display_name: str | None = None, password: str | None = None
@@ -53,12 +44,10 @@ class AsyncIdentities:
 
     async def create_application(self, display_name: str, *, is_managed: bool = False) -> Principal:
         """An application, which signs in by a secret of `add_secret`; or a managed identity of this server, which has none."""
-        kind = {"servicePrincipalType": "ManagedIdentity"} if is_managed else {}
-        return await self._send(graph.create(graph.APPLICATIONS, {"displayName": display_name, **kind}))
+        return await self._send(graph.create(graph.APPLICATIONS, graph.application(display_name, is_managed)))
 
     async def create_group(self, display_name: str) -> Principal:
-        body = {"displayName": display_name, "mailEnabled": False, "securityEnabled": True, "mailNickname": "group"}
-        return await self._send(graph.create(graph.GROUPS, body))
+        return await self._send(graph.create(graph.GROUPS, graph.group(display_name)))
 
     async def enable(self, principal: Principal, *, is_enabled: bool = True) -> None:
         """A disabled one cannot sign in and has no rights; all its sign-ins end."""
@@ -74,8 +63,7 @@ class AsyncIdentities:
 
     async def secrets(self, application: Principal) -> builtins.list[Secret]:
         """What it has, without the secrets themselves."""
-        found = await self._send(graph.show(application))
-        return [Secret.parse(each) for each in found.resource.get("passwordCredentials") or []]
+        return graph.secrets(await self._send(graph.show(application)))
 
     async def add_secret(self, application: Principal, *, days: float | None = None) -> Secret:
         """A further one, whose `text` is told this once; those before stay good."""
@@ -94,6 +82,11 @@ class AsyncIdentities:
 
     async def remove_member(self, group: Principal, member: Principal) -> None:
         await self._send(graph.remove_member(group, member))
+
+    async def answer_device(self, user_code: str, user_name: str, password: str, *, is_approved: bool) -> None:
+        """Say for a person whether a device may sign in as them. Raises ApiError where name and password are wrong, or no device waits."""
+        address, form = approving.form(self._management.endpoint, user_code, user_name, password, is_approved)
+        approving.check(await self._management._http.post(address, data=form, headers=approving.HEADERS))
 
     async def _send(self, call: Call[T]) -> T:
         return await self._management._send(call, await self._management.directory())
