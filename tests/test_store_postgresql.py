@@ -88,6 +88,7 @@ Store.open(sys.argv[1], [sys.argv[2].encode()]).close()
 """
 
 
+@pytest.mark.thorough
 def test_two_that_start_at_once_make_one_schema(address: str) -> None:
     command = [sys.executable, "-c", STARTER, address, KEY.decode()]
     starters = [subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) for _ in range(2)]
