@@ -168,7 +168,7 @@ def test_what_is_no_key_set_is_malformed(text: bytes) -> None:
 # ---- fetching ------------------------------------------------------------------------------------------------------------
 
 
-def spec_of(issuer: LocalIssuer, **fields: Any) -> IssuerSpec:
+def spec_of(issuer: LocalIssuer, /, **fields: Any) -> IssuerSpec:
     return parse_issuers({"local": {"issuer": issuer.issuer, "audiences": [AUDIENCE], "refetch": 1, **fields}})[0]
 
 
@@ -386,6 +386,31 @@ async def test_what_a_token_says_grants_nothing_by_itself(local_issuer: LocalIss
     )
     assert (principal.name, principal.kind, principal.plane) == ("ann@example.org", "User", Plane.DATA)
     assert principal.expires_at < time.time() + 3600
+
+
+@pytest.mark.anyio
+async def test_an_issuer_of_many_tenants_speaks_for_those_that_are_let_in(local_issuer: LocalIssuer) -> None:
+    """Entra's configuration for all of them, tokens of its version 1 and 2; neither claim may be of another tenant than the other."""
+    base, other = local_issuer.issuer, str(uuid.uuid4())
+    local_issuer.says(CONFIGURATION, local_issuer.configuration(issuer=f"{base}/{{tenantid}}/v2.0"))
+    table = {
+        "issuer": f"{base}/{{tenantid}}/v2.0",
+        "aliases": [f"{base}/{{tenantid}}/"],
+        "discovery": base + CONFIGURATION,
+        "tenants": [TENANT_ID, other],
+    }
+    spec = spec_of(local_issuer, **table)
+    async with kept(spec) as keys:
+        issuers = {
+            iss: ExternalIssuer(iss, tenant, spec, keys, lambda _: False) for iss, tenant in spec.issuers().items()
+        }
+        assert len(issuers) == 4
+        for iss in (f"{base}/{TENANT_ID}/v2.0", f"{base}/{TENANT_ID}/"):
+            principal = await issuers[iss].verify(local_issuer.token(iss=iss, tid=TENANT_ID, oid=TENANT_ID))
+            assert (principal.id, principal.tenant) == (TENANT_ID, TENANT_ID)
+            for tenant in (other, str(uuid.uuid4()), None):
+                with pytest.raises(Unauthorized):
+                    await issuers[iss].verify(local_issuer.token(iss=iss, tid=tenant))
 
 
 @pytest.mark.anyio

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import ssl
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -16,9 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from carrel.certificates import Authority
 from carrel.cli import banner
 from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
+from carrel.cli.changes import LOOK_S
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
 from carrel.cli.signs import Signs
 from carrel.config import Config, load
+from carrel.signing import PUBLISHED_S, SigningFolder
 from carrel.storage import State, StateError
 from carrel.tls import LiveCertificate, context
 from conftest import Server, SlimServer
@@ -286,6 +290,29 @@ def test_a_running_server_takes_the_operators_next_certificate(
 
         assert eventually(is_new, 1.5)
         assert asked(before) == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.thorough
+def test_the_next_gateway_serves_what_the_last_one_was_handed(
+    edge_server: Server, operators_file: Path, operators_root: Authority
+) -> None:
+    """Certificate and keys, without a pause in which it has the older ones."""
+    following = issued(operators_root)
+    operators_file.write_bytes(following)
+    token, before = edge_server.connection["token"], edge_server.pids["gateway"]
+    SigningFolder(edge_server.state / "keys/signing", edge_server.state / "none").rotate()
+    time.sleep(3 * LOOK_S)
+    os.kill(before, signal.SIGKILL)
+    assert eventually(lambda: edge_server.pids["gateway"] != before, 15)
+
+    with connected(edge_server) as after:
+        assert after.getpeercert(binary_form=True) == leaf(following)
+    time.sleep(PUBLISHED_S)
+    for each in (token, State(edge_server.state).issue_token()):
+        headers = {"Authorization": f"Bearer {each}"}
+        query = {"api-version": "2025-10-02-preview"}
+        reply = httpx.get(f"{edge_server.endpoint}/metadata", params=query, headers=headers, trust_env=False)
+        assert reply.status_code == 200
 
 
 @pytest.mark.one_level

@@ -11,6 +11,8 @@ import jwt
 import pytest
 
 from carrel import signing
+from carrel.cli.changes import Changes
+from carrel.config import Config
 from carrel.signing import PUBLISHED_S, TOKEN_TTL_S, SigningFolder, SigningKeys
 from carrel.storage import State, StateError
 
@@ -44,6 +46,22 @@ def test_a_key_stays_until_its_last_token_has_ended(kept: SigningFolder) -> None
     assert kept.prune(now + 31 * DAY) == 1
     assert [path.name for path in kept.path.iterdir()] == ["2.pem"]
     assert kept.prune(now + 1000 * DAY) == 0  # the newest never ends
+
+
+def test_a_server_replaces_its_key_by_age_and_removes_it_in_the_end(tmp_path: Path) -> None:
+    state = State(tmp_path)
+    changes, now = Changes(Config(tmp_path, tmp_path, key_days=90), state), time.time()
+    first = state.key_id
+
+    assert not changes.look(now + 89 * DAY)
+    assert changes.look(now + 91 * DAY)
+    assert list(state.public_keys()) == [first, state.key_id]
+    assert not changes.look(now + 91 * DAY + 7200)
+    assert changes.look(now + 93 * DAY)
+    assert list(state.public_keys()) == [state.key_id]
+    newest = state.key_id
+    Changes(Config(tmp_path, tmp_path, key_days=0), state).look(now + 900 * DAY)
+    assert state.key_id == newest
 
 
 def test_a_final_rotation_leaves_no_other_key(kept: SigningFolder) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 
 
@@ -43,7 +43,7 @@ def roots(pem: bytes) -> bytes:
     for each in x509.load_pem_x509_certificates(pem):
         try:
             each.verify_directly_issued_by(each)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             continue
         found.append(each.public_bytes(serialization.Encoding.PEM))
     return b"".join(found)

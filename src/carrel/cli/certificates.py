@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from carrel import tls
 from carrel.backends.links import PREFIX
@@ -65,7 +66,7 @@ class GivenCertificate:
         self._signs.have_changed()
         try:
             self.pem = self._read(time.time())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise StateError(f"--tls-cert: {self._places()}: {_reason(error)}") from error
         state.publish(tls.roots(self.pem))
 
@@ -76,7 +77,9 @@ class GivenCertificate:
             return False
         try:
             pem = self._read(now)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, UnsupportedAlgorithm) as error:
+            if isinstance(error, OSError):
+                self._signs.forget()
             if (fault := _reason(error)) != self._fault:
                 log.warning("the new certificate cannot be served", extra={"files": self._places(), "why": fault})
             self._fault = fault
@@ -134,8 +137,7 @@ def _names(config: Config) -> list[str]:
     everywhere = {each.version for each in addresses if each.is_unspecified}
     given = [str(each) for each in addresses if not each.is_unspecified]
     own = [each for each in _own_addresses() if ipaddress.ip_address(each).version in everywhere] if everywhere else []
-    names = {socket.gethostname(), socket.getfqdn()} if any(not each.is_loopback for each in addresses) else set()
-    return [*given, *own, *sorted(names), *config.tls_name]
+    return [*given, *own, *config.tls_name]  # State adds the host's name
 
 
 def _own_addresses() -> list[str]:

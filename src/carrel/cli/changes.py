@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from carrel.cli.certificates import Certificate, certificate
@@ -32,7 +33,7 @@ class Changes:
     _certificate: Certificate = field(init=False)
     _signs: Signs = field(init=False)
     _upkeep_at: float = field(init=False, default=0)
-    _fault: str = field(init=False, default="")
+    _faults: list[str] = field(init=False, default_factory=list)
     _ours: socket.socket | None = field(init=False, default=None)
     _is_sent: bool = field(init=False, default=True)
 
@@ -46,20 +47,23 @@ class Changes:
 
     def look(self, now: float) -> bool:
         """Whether anything has changed since the last look. What cannot be read leaves what there was."""
-        has_changed = False
-        try:
-            self._keep_up(now)
-            if self._signs.have_changed():
-                keys = self.state.signing.read()
-                has_changed = keys.public.keys() != self.state.public_keys().keys()
-                self.state.adopt(keys)
-            has_changed = self._certificate.look(now) or has_changed
-            self._fault = ""
-        except (OSError, StateError) as error:
-            if str(error) != self._fault:
-                log.error("keys and certificates cannot be renewed; those there are go on", extra={"why": str(error)})
-            self._fault = str(error)
-        return has_changed
+        before = (self.pem, *self.state.public_keys())
+        faults = [
+            fault for step in (self._keep_up, self._read_keys, self._certificate.look) if (fault := _fault(step, now))
+        ]
+        if faults != self._faults and faults:
+            why = "; ".join(faults)
+            log.error("keys and certificates cannot be renewed; those there are go on", extra={"why": why})
+        self._faults = faults
+        return (self.pem, *self.state.public_keys()) != before
+
+    def _read_keys(self, _now: float) -> None:
+        if self._signs.have_changed():
+            try:
+                self.state.adopt(self.state.signing.read())
+            except BaseException:
+                self._signs.forget()
+                raise
 
     def _keep_up(self, now: float) -> None:
         """Once an hour: replace a key that is old, remove those that nobody needs any more."""
@@ -101,3 +105,15 @@ class Changes:
         if self._ours is not None:
             self._ours.close()
             self._ours = None
+
+
+def _fault(step: Callable[[float], object], now: float) -> str:
+    """What went wrong in it, "" for nothing: a mistake here must not end the sessions."""
+    try:
+        step(now)
+    except (OSError, StateError) as error:
+        return str(error)
+    except Exception as error:
+        log.exception("a mistake of ours in looking after keys and certificates")
+        return type(error).__name__
+    return ""

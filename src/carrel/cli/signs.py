@@ -29,6 +29,10 @@ class Signs:
         self._is_settled = not 0 <= age_ns < _SETTLED_NS
         return self._seen != before or not was_settled
 
+    def forget(self) -> None:
+        """What has changed could not be read: it counts as changed at the next look too."""
+        self._seen = None
+
 
 def _signs(place: Path) -> Iterator[tuple[str, int, int, int]]:
     try:
