@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from carrel.cli.options import failures, output_option, print_json, print_table, state_option
+from carrel.cli.options import failures, state_option
+from carrel.cli.output import Printer, output_options
 from carrel.cli.target import Target
 
 if TYPE_CHECKING:
-    from carrel.client import Client, Egress, EgressTest
+    from carrel.client import Client, EgressTest
 
 
 @click.group()
@@ -23,36 +24,36 @@ def egress() -> None:
 
 @egress.command()
 @click.argument("pool")
-@output_option
+@output_options("table")
 @state_option
-def show(pool: str, output: str, state: str | None) -> None:
+def show(pool: str, out: Printer, state: str | None) -> None:
     """Show a pool's egress list."""
     with failures(), operator(pool, state) as client:
         found = client.egress()
-    _print(found, output)
+    out(asdict(found), _fields)
 
 
 @egress.command("set")
 @click.argument("pool")
 @click.argument("rules", nargs=-1, metavar="[RULE]...")
-@output_option
+@output_options("table")
 @state_option
-def replace(pool: str, rules: tuple[str, ...], output: str, state: str | None) -> None:
+def replace(pool: str, rules: tuple[str, ...], out: Printer, state: str | None) -> None:
     """Put RULEs in the place of a pool's egress list; none allows nothing.
 
     It holds at once, for live sessions too, and the pool keeps it.
     """
     with failures(), operator(pool, state) as client:
         found = client.set_egress(rules)
-    _print(found, output)
+    out(asdict(found), _fields)
 
 
 @egress.command("test")
 @click.argument("pool")
 @click.argument("target", metavar="HOST[:PORT]")
-@output_option
+@output_options("table")
 @state_option
-def try_target(pool: str, target: str, output: str, state: str | None) -> None:
+def try_target(pool: str, target: str, out: Printer, state: str | None) -> None:
     """Say what a pool's sessions get that ask for HOST[:PORT] (port 443), and why. Exit status 1 where it is refused."""
     from carrel.egress.rules import parse_target
 
@@ -62,22 +63,20 @@ def try_target(pool: str, target: str, output: str, state: str | None) -> None:
         raise click.UsageError(f"{target}: {error}") from error
     with failures(), operator(pool, state) as client:
         found = client.test_egress(wanted.host, wanted.port)
-    if output == "json":
-        print_json(asdict(found))
-    else:
+    if out.is_table:
         click.echo(_sentence(found))
         for address, refusal in found.addresses:
             click.echo(f"  {address}  {refusal or 'may be reached'}")
+    else:
+        out(asdict(found))
     if not found.is_allowed:
         raise click.exceptions.Exit(1)
 
 
-def _print(found: Egress, output: str) -> None:
-    if output == "json":
-        return print_json(asdict(found))
-    allow = "no list" if found.allow is None else ", ".join(found.allow) or "nothing"
-    rows = {"status": found.status, "allow": allow, "connections": found.connections, "refusals": found.refusals}
-    return print_table([[name, value] for name, value in rows.items()], ["FIELD", "VALUE"])
+def _fields(found: dict[str, Any]) -> list[dict[str, Any]]:
+    allow = "no list" if found["allow"] is None else ", ".join(found["allow"]) or "nothing"
+    rows = {**{name: found[name] for name in ("status", "connections", "refusals")}, "allow": allow}
+    return [{"Field": name, "Value": value} for name, value in rows.items()]
 
 
 def _sentence(found: EgressTest) -> str:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from carrel.cli.clients import reach
-from carrel.cli.options import failures, output_option, print_json, print_table, state_option
+from carrel.cli.options import failures, state_option
+from carrel.cli.output import Printer, output_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,8 +36,8 @@ def file() -> None:
 @_session_options
 @click.argument("directory", default="")
 @click.option("-r", "--recursive", is_flag=True, help="What is below as well.")
-@output_option
-def list_files(session: str, directory: str, recursive: bool, output: str, pool: str, state: str | None) -> None:
+@output_options("table")
+def list_files(session: str, directory: str, recursive: bool, out: Printer, pool: str, state: str | None) -> None:
     """List a directory of a session."""
     with failures(), reach(state, pool, session) as client:
         found = client.list_files(directory, is_recursive=recursive)
@@ -44,9 +45,12 @@ def list_files(session: str, directory: str, recursive: bool, output: str, pool:
         {"path": each.path + "/" * each.is_directory, "size": each.size, "modifiedAt": each.modified_at.isoformat()}
         for each in found
     ]
-    if output == "json":
-        return print_json(rows)
-    return print_table([list(map(str, row.values())) for row in rows], ["PATH", "SIZE", "MODIFIED"])
+    out(rows, _as_found)
+
+
+def _as_found(rows: Any) -> Any:
+    """The columns in this order."""
+    return rows
 
 
 @file.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from carrel.cli.options import load_config, output_option, print_json, print_table, state_option
+from carrel.cli.options import load_config, state_option
+from carrel.cli.output import Printer, output_options
 from carrel.errors import CarrelError
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ def image() -> None:
 @click.argument("source", metavar="FOLDER|NAME")
 @click.option("--name", metavar="NAME", help="What pools call it; the folder's name by default.")
 @click.option("--upgrade", is_flag=True, help="Choose Debian packages anew, by today's versions.")
-@output_option
+@output_options("table")
 @_folder_option
-def build(source: str, name: str | None, upgrade: bool, output: str, images: str | None) -> None:
+def build(source: str, name: str | None, upgrade: bool, out: Printer, images: str | None) -> None:
     """Build an image from FOLDER (image.toml and locks), so that pools may name it; or have NAME built that there is already.
 
     A build is whole or not there at all; pools that run keep the build they have until they are moved.
@@ -51,47 +52,48 @@ def build(source: str, name: str | None, upgrade: bool, output: str, images: str
         else:
             found = built.ensure_from(definitions.find(source, where), where, _say, newest=upgrade)
     (entry,) = [each for each in imagestore.builds(where) if each.reference == found.reference]
-    if output == "json":
-        return print_json(_fields(entry))
+    if not out.is_table:
+        return out(_fields(entry))
     return click.echo(f'{found.reference}: a pool takes it by carrel.image = "{found.name}"')
 
 
 @image.command("list")
-@output_option
+@output_options("table")
 @_folder_option
 @state_option
-def list_images(output: str, images: str | None, state: str | None) -> None:
+def list_images(out: Printer, images: str | None, state: str | None) -> None:
     """List images: what pools may name, and earlier builds that are still there."""
     from carrel.backends import imagestore
 
     where, pools = _images(images), _pools(state)
     entries = [{**_fields(each), "pools": pools.get(each.reference, [])} for each in imagestore.builds(where)]
     missing = [{"name": name, "reference": None, "status": "not built"} for name in imagestore.not_built(where)]
-    if output == "json":
-        return print_json([*entries, *missing])
-    rows = [
-        [
-            each["name"],
-            str(each["reference"]).partition("@")[2],
-            " ".join(each["runtimes"][:1]) or "-",
-            f"{each['sizeBytes'] / 1e6:.0f} MB",
-            each["builtAt"][:16],
-            each["status"],
-            ", ".join(each["pools"]) or "-",
-        ]
-        for each in entries
-    ]
-    rows += [[each["name"], "-", "-", "-", "-", "not built", "-"] for each in missing]
-    rows.sort(key=lambda row: str(row[0]))
-    return print_table(rows, ["NAME", "HASH", "RUNTIME", "SIZE", "BUILT", "STATUS", "POOLS"])
+    out([*entries, *missing], _table)
+
+
+def _table(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted((_row(each) for each in found), key=lambda row: str(row["Name"]))
+
+
+def _row(each: dict[str, Any]) -> dict[str, Any]:
+    is_built = each["reference"] is not None
+    return {
+        "Name": each["name"],
+        "Hash": each["reference"].partition("@")[2] if is_built else "-",
+        "Runtime": (" ".join(each["runtimes"][:1]) if is_built else "") or "-",
+        "Size": f"{each['sizeBytes'] / 1e6:.0f} MB" if is_built else "-",
+        "Built": each["builtAt"][:16] if is_built else "-",
+        "Status": each["status"],
+        "Pools": (", ".join(each["pools"]) if is_built else "") or "-",
+    }
 
 
 @image.command()
 @click.argument("name", metavar="NAME[@HASH]")
-@output_option
+@output_options("table")
 @_folder_option
 @state_option
-def show(name: str, output: str, images: str | None, state: str | None) -> None:
+def show(name: str, out: Printer, images: str | None, state: str | None) -> None:
     """Show one image: what is in it, how large, and which pools of the running server use it."""
     from carrel.backends import imagestore
 
@@ -105,8 +107,10 @@ def show(name: str, output: str, images: str | None, state: str | None) -> None:
             else f"there is no image {name}: `carrel image list` shows what there is"
         )
     fields = {**_fields(found[0]), "pools": pools.get(found[0].reference, [])}
-    if output == "json":
-        return print_json(fields)
+    out(fields, _told)
+
+
+def _told(fields: dict[str, Any]) -> list[dict[str, Any]]:
     rows = {
         **fields,
         "runtimes": ", ".join(fields["runtimes"]),
@@ -114,7 +118,7 @@ def show(name: str, output: str, images: str | None, state: str | None) -> None:
         "pools": ", ".join(fields["pools"]) or "none",
         "preload": ", ".join(fields["preload"]) or "nothing",
     }
-    return print_table([[key, value] for key, value in rows.items()], ["FIELD", "VALUE"])
+    return [{"Field": name, "Value": value} for name, value in rows.items()]
 
 
 @image.command()

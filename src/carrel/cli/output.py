@@ -26,6 +26,7 @@ FORMATS = ("json", "table", "tsv", "none")
 Table = Callable[[Any], Any]  # from a command's result to the rows of its table: dictionaries of scalars
 
 _NOT_IN_TABLES = ("id", "type", "etag")
+_RULE = 100  # characters of a heading's underline at most, in a command's own table: a list of packages is long
 _MARGIN = 2  # that a heading has at its right, as in az's tables
 _NO_TABLE = "no table can be made of that: choose what to show with --query, or take -o json"
 
@@ -53,7 +54,9 @@ class Printer:
             click.echo(tsv(result), nl=False)
         else:
             own = table if self.is_table else None
-            click.echo(draw(own(result) if own else result, is_sorted=own is None and self.query is None), nl=False)
+            is_sorted = own is None and self.query is None
+            text = draw(own(result) if own else result, is_sorted=is_sorted, rule=_RULE if own else None)
+            click.echo(text, nl=False)
 
 
 def output_options(default: str | None = None) -> Callable[[F], F]:
@@ -151,7 +154,7 @@ def _cell(value: Any) -> str:
 # ---- table ---------------------------------------------------------------------------------------------------------------------
 
 
-def draw(result: Any, *, is_sorted: bool) -> str:
+def draw(result: Any, *, is_sorted: bool, rule: int | None = None) -> str:
     """Columns two spaces apart under underlined headings; an empty line of an empty list."""
     rows = [_row(each, is_sorted) for each in (result if isinstance(result, list) else [result])]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -163,8 +166,8 @@ def draw(result: Any, *, is_sorted: bool) -> str:
     widths = [
         max(_width(name) + _MARGIN, *(_width(line[column]) for line in lines)) for column, name in enumerate(names)
     ]
-    rule = ["-" * width for width in widths]
-    return "".join(_line(each, widths) + "\n" for each in [names, rule, *lines])
+    underlines = ["-" * min(width, rule or width) for width in widths]
+    return "".join(_line(each, widths) + "\n" for each in [names, underlines, *lines])
 
 
 def _row(item: Any, is_sorted: bool) -> dict[str, Any]:
