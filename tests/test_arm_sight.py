@@ -11,6 +11,7 @@ import pytest
 from carrel.roles import EXECUTOR_ID, OWNER_ID
 from carrel.storage import APPLICATION, ARM_AUDIENCE, State
 from management import APP, RESOURCES, SMALL, Management, error_of
+from processes import eventually
 
 pytestmark = pytest.mark.one_level
 
@@ -117,4 +118,4 @@ def test_an_operation_is_for_who_began_it(managed: Management, pools: list[str])
     managed.gone(deleted)
 
     assert owner.status("GET", deleted.headers["location"]) == 204
-    assert owner.status("GET", managed.pool("fleeting")) == 403
+    assert eventually(lambda: owner.status("GET", managed.pool("fleeting")) == 403, 1)

@@ -151,13 +151,18 @@ class Pools:
             self._workers.work(key)
             return amended
 
-    async def delete(self, id: PoolId) -> bool:
-        """Its sessions end. Returns once it is kept that the pool is to go; False where there was none."""
+    async def delete(self, id: PoolId, *, if_etag: str | None = None) -> bool:
+        """Its sessions end. Returns once it is kept that the pool is to go; False where there was none.
+
+        `if_etag`: only where the record has it. Raises ConditionNotMet.
+        """
         key = id.key(self._config)
         async with self._change(key):
             found = self._by_key.get(key)
             if found is None:
                 return False
+            if if_etag is not None and if_etag != found.record.etag:
+                raise ConditionNotMet("The session pool was changed since: read it again.")
             if found.record.state != "Deleting":
                 await self._write(found, replace(found.record, state="Deleting", error=""))
             self._workers.work(key)

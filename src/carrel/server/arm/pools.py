@@ -10,6 +10,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from carrel.arm_errors import (
     BeingDeleted,
@@ -20,6 +21,7 @@ from carrel.arm_errors import (
     ResourceNotFound,
 )
 from carrel.errors import ConditionNotMet, PoolNotFound
+from carrel.models import Condition
 from carrel.pool_settings import ConfigError
 from carrel.server.arm import operations
 from carrel.server.arm.call import ArmCall
@@ -38,6 +40,18 @@ _WHERE = re.compile(r"\[pools\.[^]]*\] ([\w.]+):? ?")  # how the configuration's
 _TRIES = 20
 _PAGE = 1000  # as many as there can be in most places: az does not ask for a second page of a group
 
+_TOO_MANY = "The session pool is changed by too many at once: try again."
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A pool after somebody wanted to change it."""
+
+    pool: Pool
+    is_new: bool
+    is_changed: bool = True
+
+
 Decode = Callable[[PoolRecord | None], Definition]
 
 
@@ -53,12 +67,8 @@ async def put(call: ArmCall) -> None:
     body = await call.body()
     async with call.services.deletions.keep_group(call.config.subscription, id.resource_group) as group:
         id = PoolId(group.subscription, group.name, id.name)
-        before = _sought(call, id)
-        pool = await _written(call, id, lambda current: decode_put(body, call.version, call.config.location, current))
-    if before is not None and pool.record == before.record:
-        return await call.reply(200, encoded_pool(call, pool), [_etag(pool)])
-    headers = await operations.begun(call, "put", pool.record.id)
-    return await call.reply(200 if before else 201, encoded_pool(call, pool), [_etag(pool), *headers])
+        done = await _written(call, id, lambda current: decode_put(body, call.version, call.config.location, current))
+    await _told(call, done, "put", 201 if done.is_new else 200)
 
 
 async def patch(call: ArmCall) -> None:
@@ -71,23 +81,25 @@ async def patch(call: ArmCall) -> None:
             raise missing(id)
         return decode_patch(body, call.config.location, current)
 
-    before = _sought(call, id)
-    pool = await _written(call, id, decode)
-    if before is not None and pool.record == before.record:
-        return await call.reply(200, encoded_pool(call, pool), [_etag(pool)])
-    headers = await operations.begun(call, "patch", id)
-    return await call.reply(202, encoded_pool(call, pool), [_etag(pool), *headers])
+    await _told(call, await _written(call, id, decode), "patch", 202)
 
 
 async def delete(call: ArmCall) -> None:
     """202, or 204 where there is none: 200 is an error to Azure's clients."""
     id = call.pool_id()
     call.require(DELETE, id.resource_id)
-    pool = _sought(call, id)
-    check(condition_of(call), pool.record.etag if pool else None)
-    if not await call.services.pools.delete(id):
-        return await call.reply(204)
-    return await call.reply(202, b"", await operations.begun(call, "delete", pool.record.id if pool else id))
+    condition = condition_of(call)
+    for _ in range(_TRIES):
+        pool = _sought(call, id)
+        check(condition, pool.record.etag if pool else None)
+        try:
+            is_there = await call.services.pools.delete(id, if_etag=_demanded(condition, pool))
+        except ConditionNotMet:
+            continue  # somebody was faster: look again
+        if not is_there:
+            return await call.reply(204)
+        return await call.reply(202, b"", await operations.begun(call, "delete", pool.record.id if pool else id))
+    raise PreconditionFailed(_TOO_MANY)
 
 
 async def of_group(call: ArmCall) -> None:
@@ -131,31 +143,50 @@ async def _listing(call: ArmCall, is_wanted: Callable[[PoolId], bool]) -> None:
     await call.reply(200, encode_list([described(call, pool) for pool in page], call.next_link(following)))
 
 
-async def _written(call: ArmCall, id: PoolId, decode: Decode) -> Pool:
+async def _written(call: ArmCall, id: PoolId, decode: Decode) -> Written:
     """The pool after the change, or as it is where nothing changes."""
     condition = condition_of(call)
     for _ in range(_TRIES):
         pool = _sought(call, id)
         check(condition, pool.record.etag if pool else None)
-        if pool is not None and pool.record.state == "Deleting":
-            raise BeingDeleted(f"The session pool '{id.name}' is being deleted: try again once it is gone.")
-        if pool is None and not _NAME.fullmatch(id.name):
-            raise NameInvalid(
-                "A session pool's name has 3 to 63 lower-case letters, digits and hyphens, begins with a letter, ends "
-                "with a letter or digit and has no two hyphens in a row.",
-                target="name",
-            )
+        _check_changeable(id, pool)
         definition = decode(pool.record if pool else None)
         if pool is not None and definition.equals(pool.record) and pool.record.state != "Failed":
-            return pool
+            return Written(pool, is_new=False, is_changed=False)
         try:
             record = _record(call, id, pool, definition)
-            return await call.services.pools.put(record, if_etag=pool.record.etag if pool else "")
+            written = await call.services.pools.put(record, if_etag=pool.record.etag if pool else "")
+            return Written(written, is_new=pool is None)
         except ConditionNotMet:
             continue  # somebody was faster: read it again
         except ConfigError as error:
             raise _fault(error) from error
-    raise PreconditionFailed("The session pool is changed by too many at once: try again.")
+    raise PreconditionFailed(_TOO_MANY)
+
+
+def _check_changeable(id: PoolId, pool: Pool | None) -> None:
+    if pool is not None and pool.record.state == "Deleting":
+        raise BeingDeleted(f"The session pool '{id.name}' is being deleted: try again once it is gone.")
+    if pool is None and not _NAME.fullmatch(id.name):
+        raise NameInvalid(
+            "A session pool's name has 3 to 63 lower-case letters, digits and hyphens, begins with a letter, ends "
+            "with a letter or digit and has no two hyphens in a row.",
+            target="name",
+        )
+
+
+async def _told(call: ArmCall, done: Written, kind: str, status: int) -> None:
+    """The reply to a change: with an operation, where there was one."""
+    pool, headers = done.pool, [_etag(done.pool)]
+    if done.is_changed:
+        headers += await operations.begun(call, kind, pool.record.id)
+    await call.reply(status if done.is_changed else 200, encoded_pool(call, pool), headers)
+
+
+def _demanded(condition: Condition, pool: Pool | None) -> str | None:
+    """The tag that a pool has to have still when it is deleted; None where the caller did not ask for any."""
+    is_free = condition.if_match is None and condition.if_none_match is None
+    return None if is_free or pool is None else pool.record.etag
 
 
 def _record(call: ArmCall, id: PoolId, pool: Pool | None, definition: Definition) -> PoolRecord:
