@@ -14,7 +14,7 @@ from carrel.guest import archive, commander, fileops, run, values, watch
 from carrel.models import MIB, PoolSpec
 from carrel.pool_settings import FIELDS
 from carrel.server import upload
-from carrel.sessions import executions, link_files, runner, store, streams
+from carrel.sessions import budget, executions, link_files, runner, store, streams
 from carrel.wire import environments, names
 from carrel.wire import programs as wire
 
@@ -39,6 +39,8 @@ NO_LIMITS = {
     "carrel.image",
     "carrel.isolation",
     "carrel.minimum",
+    "mcpServerSettings.isMcpServerEnabled",
+    "mcpServerSettings.isMcpServerApiKeyDisabled",
 }
 RLIMITS = {
     "RLIMIT_NOFILE": ("open files of a process", "{:d}"),
@@ -114,13 +116,16 @@ def test_the_fixed_limits_are_the_codes() -> None:
     assert f"goes to {wire.MAX_STREAM:,}" in row("stdout, stderr")[1]
     shown = [runner.VALUE_CAP // MIB, values.MAX_TEXT // MIB, values.MAX_JSON // MIB, values.MAX_DEPTH]
     assert [int(number) for number in re.findall(r"\d+", row("the value")[1])] == shown
-    assert row("calls that wait for a session")[1] == str(runner.QUEUE)
+    waiting = f"{runner.QUEUE}, and {runner.QUEUE_BYTES // MIB} MiB of code and variables together"
+    assert row("calls that wait for a session")[1] == waiting
     assert row("calls under way in a session")[1] == str(link_files.MAX_STREAMS)
     assert row("results kept of a session")[1] == f"{store.KEPT} and {store.KEPT_BYTES // MIB} MiB"
     assert (
         row("results of asynchronous calls that nobody has read")[1] == f"{store.KEPT} or {store.KEPT_BYTES // MIB} MiB"
     )
     assert f"before {store.UNREAD_BYTES // MIB} MiB" in PAGE
+    bounds = f"from {budget.LEAST_BYTES // MIB} MiB to {budget.MOST_BYTES // MIB // 1024} GiB"
+    assert row("results kept of all sessions of a host")[1].endswith(bounds) and budget.SHARE == 16
     displays = f"{streams.MAX_DISPLAYS}, and {runner.DISPLAY_CAP // MIB} MiB together"
     assert row("displays of an execution")[1] == displays and streams.MAX_DISPLAYS == run.MAX_DISPLAYS
     assert row("variables given to a call")[1] == f"{runner.CODE_BYTES // MIB} MiB of JSON"

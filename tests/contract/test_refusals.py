@@ -141,7 +141,7 @@ def test_another_pool_group_or_subscription_is_not_found(shared: Endpoint, part:
     assert (status, headers["x-ms-error-code"]) == (404, "SessionPoolNotFound"), body
 
 
-@pytest.mark.parametrize("target", ["/", "/etc/passwd", "/subscriptions", "/../../etc/passwd", "//", "/%2e%2e/x", "*"])
+@pytest.mark.parametrize("target", ["/", "/etc/passwd", "/../../etc/passwd", "//", "/%2e%2e/x", "*"])
 def test_other_paths_are_nothing(shared: Endpoint, target: str) -> None:
     status, _, body = shared.raw("GET", target)
 
