@@ -23,6 +23,7 @@ class Az:
 
     server: Server
     home: Path
+    is_told: bool = True  # that there is no authority of Microsoft's to ask
 
     def environment(self, **more: str) -> dict[str, str]:
         connection = self.server.connection
@@ -33,7 +34,7 @@ class Az:
             "LANG": "C.UTF-8",
             "AZURE_CONFIG_DIR": str(self.home / ".azure"),
             "AZURE_CORE_COLLECT_TELEMETRY": "false",
-            "AZURE_CORE_INSTANCE_DISCOVERY": "false",
+            **({"AZURE_CORE_INSTANCE_DISCOVERY": "false"} if self.is_told else {}),
             "AZURE_CORE_LOGIN_EXPERIENCE_V2": "off",
             "REQUESTS_CA_BUNDLE": connection["ca_bundle"],
             "CURL_CA_BUNDLE": connection["ca_bundle"],
@@ -68,9 +69,10 @@ class Az:
     def json(self, *arguments: str, **more: str) -> Any:
         return json.loads(self.text(*arguments, "--output", "json", **more) or "null")
 
-    def register(self) -> None:
+    def register(self, *more: str) -> None:
         """Once per home: the cloud, by its control plane's address alone."""
-        self.text("cloud", "register", "--name", CLOUD, "--endpoint-resource-manager", self.server.connection["arm"])
+        arm = self.server.connection["arm"]
+        self.text("cloud", "register", "--name", CLOUD, "--endpoint-resource-manager", arm, *more)
         self.text("cloud", "set", "--name", CLOUD)
 
     def script(self, lines: str, more: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

@@ -41,6 +41,17 @@ def test_a_wrong_secret_is_told_as_one(managed_server: Server, tmp_path: Path) -
     assert "AADSTS7000215" in az.fails("login", "--service-principal", *who)
 
 
+def test_no_setting_is_needed_with_the_authority_as_ad_fs(managed_server: Server, tmp_path: Path) -> None:
+    """For service principals: az asks an AD FS nothing about itself at Microsoft's."""
+    az = Az(managed_server, tmp_path, is_told=False)
+    connection = managed_server.connection
+    az.register("--endpoint-active-directory", connection["authority_adfs"])
+    who = ("-u", connection["client_id"], "-p", connection["client_secret"], "--tenant", connection["tenant"])
+
+    az.text("login", "--service-principal", *who)
+    assert "default" in [each["name"] for each in az.json("group", "list")]
+
+
 def test_groups(signed_in: Az) -> None:
     """Made with tags, shown, listed, changed, deleted; whether there is one; and one that is not there."""
     name = f"group-{uuid.uuid4().hex[:8]}"
