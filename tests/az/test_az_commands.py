@@ -140,3 +140,16 @@ def test_other_programs_get_their_tokens_from_az(signed_in: Az) -> None:
         f"{endpoint}/code/execute", params=query, json={"code": "6 * 7"}, headers=headers, trust_env=False, timeout=60
     )
     assert reply.json()["properties"]["result"] == 42
+
+
+def test_clouds_by_a_metadata_url(managed_server: Server, tmp_path: Path) -> None:
+    """`ARM_CLOUD_METADATA_URL`, which az reads with urllib: the cloud is there without being registered."""
+    az = Az(managed_server, tmp_path)
+    connection = managed_server.connection
+    url = f"{connection['arm']}/metadata/endpoints?api-version=2019-05-01"
+    more = {"ARM_CLOUD_METADATA_URL": url, "SSL_CERT_FILE": connection["ca_bundle"]}
+
+    clouds = az.json("cloud", "list", **more)
+    assert "Carrel" in [each["name"] for each in clouds]
+    shown = az.json("cloud", "show", "--name", "Carrel", **more)
+    assert shown["endpoints"]["resourceManager"].rstrip("/") == connection["arm"]
