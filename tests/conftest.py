@@ -247,7 +247,7 @@ def slim_server(request: pytest.FixtureRequest) -> SlimServer:
 def _start(
     level: Level, user: str | None, arguments: Sequence[str] = (), state: Path | None = None
 ) -> Iterator[Server]:
-    _skip_unless_offered(level)
+    skip_unless_offered(level)
     with tempfile.TemporaryDirectory(prefix="carrel-state-") as own:
         folder = state or Path(own)
         account = _account(user, folder) if user else None
@@ -278,7 +278,7 @@ def _findings() -> list[Finding]:
     return examine(load({}, {}))
 
 
-def _skip_unless_offered(level: Level) -> None:
+def skip_unless_offered(level: Level) -> None:
     for finding in _findings():
         if finding.level == level and not finding.works:
             pytest.skip(f"this machine does not offer isolation level {level}: {finding.reason}")

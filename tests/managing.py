@@ -27,12 +27,16 @@ def session(server: Server, pool: str, identifier: str = "alice") -> Iterator[Cl
         yield client
 
 
-def put(managed: Management, name: str, *, network: str = "EgressDisabled", **carrel: Any) -> httpx.Response:
+def body_of(*, network: str = "EgressDisabled", **carrel: Any) -> dict[str, Any]:
     scale = {"maxConcurrentSessions": 5, "readySessionInstances": 1}
     status = {"status": network}
     properties = {"scaleConfiguration": scale, "sessionNetworkConfiguration": status, "carrel": {**SMALL, **carrel}}
-    body = {"location": "local", "properties": properties}
-    return managed.ask("PUT", managed.pool(name), (200, 201, 202), json=body)
+    return {"location": "local", "properties": properties}
+
+
+def put(managed: Management, name: str, **options: Any) -> httpx.Response:
+    """`options` as of `body_of`."""
+    return managed.ask("PUT", managed.pool(name), (200, 201, 202), json=body_of(**options))
 
 
 def state_of(managed: Management, name: str) -> str | None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+import httpx
 import pytest
 
-from conftest import SLIM, Server, SlimServer
-from managing import managing, put, session, state_of
+from carrel.client import ApiError
+from carrel.models import Level
+from conftest import SLIM, Server, SlimServer, skip_unless_offered
+from management import Management
+from managing import body_of, managing, put, session, state_of
 from processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]  # half a minute and more: `make test`
@@ -45,6 +54,70 @@ def test_a_gateway_that_is_killed_in_the_middle_leaves_nothing_half_done(changin
                 assert other.execute("6 * 7").result == 42
             managed.gone(managed.ask("DELETE", managed.pool("coming"), 202))
         assert client.execute("kept").result == "yes"
+
+
+def is_calm(managed: Management, name: str) -> bool:
+    return state_of(managed, name) in (None, "Succeeded")
+
+
+def test_many_hands_on_few_pools_leave_them_as_the_last_one_said(changing: Server) -> None:
+    """Defined, deleted and used by eight at once, and a gateway is killed: every answer is one of the API's, and then all is well."""
+    names = ("one-pool", "two-pool")
+    seen: set[int] = set()
+
+    def work(seed: int) -> None:
+        chance = random.Random(seed)  # noqa: S311 - what it does, not a secret
+        with managing(changing) as managed:
+            for _ in range(25):
+                name = chance.choice(names)
+                with suppress(httpx.TransportError):
+                    match chance.randrange(4):
+                        case 0:
+                            seen.add(managed.send("DELETE", managed.pool(name)).status_code)
+                        case 1:
+                            with session(changing, name, f"user-{seed}") as client, suppress(ApiError):
+                                client.execute("6 * 7", timeout=10)
+                        case _:
+                            body = body_of(
+                                disk=f"{chance.randint(16, 40)}MiB",
+                                isolation=chance.choice(["restricted", "namespace"]),
+                            )
+                            seen.add(managed.send("PUT", managed.pool(name), json=body).status_code)
+
+    with ThreadPoolExecutor(8) as hands:
+        working = [hands.submit(work, seed) for seed in range(8)]
+        time.sleep(1.5)
+        os.kill(changing.pids["gateway"], signal.SIGKILL)
+        for each in working:
+            each.result(timeout=120)
+    assert seen <= {200, 201, 202, 204, 409}, seen
+
+    with managing(changing) as managed:
+        for name in names:
+            assert eventually(partial(is_calm, managed, name), 30), state_of(managed, name)
+            managed.wait(put(managed, name, disk="31MiB"))
+            assert managed.ask("GET", managed.pool(name)).json()["properties"]["carrel"]["disk"] == "31MiB"
+            with session(changing, name, "the-last") as client:
+                assert client.execute("6 * 7").result == 42
+            managed.gone(managed.ask("DELETE", managed.pool(name), 202))
+
+
+def test_gvisor_is_started_when_a_pool_first_asks_for_it(changing: Server) -> None:
+    """And a session that began there stays there when its pool moves on."""
+    skip_unless_offered(Level.GVISOR)
+    kernel = "open('/proc/version').read()"
+    with (
+        managing(changing) as managed,
+        session(changing, "strong", "first") as first,
+        session(changing, "strong", "second") as second,
+    ):
+        managed.wait(put(managed, "strong", isolation="gvisor", minimum="gvisor"))
+        inside = first.execute(kernel).result
+        managed.wait(put(managed, "strong", isolation="namespace"))
+
+        assert second.execute(kernel).result != inside
+        assert first.execute(kernel).result == inside
+        managed.gone(managed.ask("DELETE", managed.pool("strong"), 202))
 
 
 @pytest.mark.parametrize("is_killed", [False, True], ids=["stopped", "killed"])
