@@ -102,12 +102,16 @@ def test_another_network_is_for_new_sessions_and_what_a_proxy_lets_out_is_as_of_
 def test_a_level_nobody_asked_for_before_is_tried_then(managed_server: Server) -> None:
     """`restricted` is started at run time and said of its replies; `process` is below the server's minimum."""
     with managing(managed_server) as managed:
-        managed.wait(put(managed, "weaker-pool", isolation="restricted"))
-        with session(managed_server, "weaker-pool") as client:
-            assert client.execute("6 * 7").result == 42
+        making = put(managed, "weaker-pool", isolation="restricted")
         address = f"{managed_server.endpoint.rpartition('/')[0]}/weaker-pool/listSessions"
         headers = {"Authorization": f"Bearer {managed_server.connection['token']}"}
-        reply = httpx.get(address, params={"api-version": "2025-10-02-preview"}, headers=headers, trust_env=False)
+        query = {"api-version": "2025-10-02-preview"}
+        early = httpx.get(address, params=query, headers=headers, trust_env=False)
+        assert early.status_code in (200, 503), "it is there from the beginning"
+        managed.wait(making)
+        with session(managed_server, "weaker-pool") as client:
+            assert client.execute("6 * 7").result == 42
+        reply = httpx.get(address, params=query, headers=headers, trust_env=False)
         assert reply.headers["carrel-isolation"] == "restricted"
 
         body = {"location": "local", "properties": {"carrel": {**SMALL, "isolation": "process"}}}

@@ -250,7 +250,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("minimum", minimum, "restricted", "LEVEL", "Refuse to serve a pool below this level."),
     Setting("maximum-sandboxes", whole(0, 100_000), "0", "N", "Most sandboxes of all pools together; 0: by memory."),
-    Setting("maximum-pools", whole(1, 10_000), "100", "N", "Most session pools that are kept."),
+    Setting("maximum-pools", whole(1, 1_000), "100", "N", "Most session pools that are kept."),
     Setting("rotate-forks", whole(0, 1_000_000), "1000", "N", "Replace a template after so many forks; 0: never."),
     Setting("rotate-minutes", takes.minutes, "60", "N", "Replace a template so long after its first fork; 0: never."),
     Setting(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from carrel.audiences import Plane
-from carrel.errors import Forbidden, RouteNotFound
+from carrel.errors import Forbidden, PoolNotFound, RouteNotFound, SandboxStartFailed
 from carrel.host.hostlink import HostLink
 from carrel.pool_secrets import NO_SECRETS
 from carrel.roles import EXECUTE, POOL_WRITE, pool_scope
@@ -182,21 +182,33 @@ class DataPlane:
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version")) if route.is_versioned else NEWEST
-        await handler(
-            Call(
-                exchange,
-                target,
-                query,
-                version,
-                pool.spec,
-                self._link,
-                self._digest,
-                self._pools,
-                self._tokens,
-                NO_SECRETS if principal.identifier is not None else pool.secrets,
-                route.argument,
-            )
+        call = Call(
+            exchange,
+            target,
+            query,
+            version,
+            pool.spec,
+            self._link,
+            self._digest,
+            self._pools,
+            self._tokens,
+            NO_SECRETS if principal.identifier is not None else pool.secrets,
+            route.argument,
         )
+        try:
+            await handler(call)
+        except PoolNotFound:
+            self._check_coming(pool.key)
+            raise
+
+    def _check_coming(self, key: str) -> None:
+        """What the host has not heard of yet, although it is there: its level is being tried, which may build an image first."""
+        pool = self._pools.by_key(key)
+        if pool is not None and pool.is_open:
+            message = (
+                "The session pool is still being prepared: its isolation level is being tried. Try again in a moment."
+            )
+            raise SandboxStartFailed(message, headers={"Retry-After": "5"})
 
 
 def _require(principal: Principal, access: Access, route: Route | None, target: Target) -> None:
