@@ -337,6 +337,26 @@ def test_roles_are_given_listed_and_taken_back(
     az("role", "assignment", "delete", "--role", "Reader", "--scope", scope, status=3)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["role", "assignment", "delete", "--assignee", "", "--role", "Owner"],
+        ["role", "assignment", "delete", "--scope", ""],
+        ["role", "assignment", "delete", "-g", ""],
+        ["role", "assignment", "delete", "--ids", ""],
+        ["group", "delete", "-n", "", "--yes"],
+        ["sessionpool", "delete", "-n", "x", "-g", "", "--yes"],
+    ],
+)
+def test_a_scripts_empty_variable_is_about_nothing(az: Shell, words: list[str]) -> None:
+    """And not about everything."""
+    done = CliRunner().invoke(cli, [*words, "--state", str(az.state)])
+
+    assert done.exit_code in (1, 2), done.output
+    assert "--" in done.stderr
+    assert az.json("role", "assignment", "list", "--query", "length(@)") >= 1
+
+
 def test_role_definitions_are_azures(az: Shell) -> None:
     (found,) = az.json("role", "definition", "list", "--name", EXECUTOR)
 

@@ -9,18 +9,21 @@ import inspect
 import json
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 
 from carrel.client import (
     ApiError,
     AsyncIdentities,
     AsyncManagement,
+    FixedCredential,
     Identities,
     Management,
     OperationFailed,
@@ -317,6 +320,52 @@ def test_a_token_is_kept_until_shortly_before_its_end(script: Script) -> None:
     assert [credential.get_token("https://x/.default").token for _ in range(2)] == ["t0", "t0"]
     assert [credential.get_token("https://y/.default").token for _ in range(3)] == ["t1", "t2", "t3"]
     assert "resource=https%3A%2F%2Fx" in script.asked[0][1]
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_never_means_what_is_above(script: Script, arm: Management, name: str) -> None:
+    for call in (arm.pool, arm.delete_pool, arm.delete_group):
+        with pytest.raises(ApiError, match="no name"):
+            call(name)
+    with pytest.raises(ApiError, match="no name"):
+        arm.pool("p", resource_group=name)
+    assert script.asked == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "/subscriptions/s/resourceGroups/g",
+        "/x/providers/Microsoft.Authorization/roleAssignments/no-guid",
+        f"/a/../providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}",
+        f"/a?/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}",
+        f"//evil.example/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}/../../x",
+        "",
+    ],
+)
+def test_only_role_assignments_are_deleted_as_such(script: Script, arm: Management, wrong: str) -> None:
+    """The id of a resource group would delete the group."""
+    with pytest.raises(ApiError, match="no id of a role assignment"):
+        arm.remove_assignment(wrong)
+    right = f"/subscriptions/s/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}"
+    script.say(204)
+    assert arm.remove_assignment(right) is False
+    assert script.lines == [f"DELETE {right}"]
+
+
+def test_a_fixed_token_goes_to_its_own_plane() -> None:
+    """One without an audience, which is no JWT, anywhere."""
+
+    def token(audience: str) -> str:
+        return jwt.encode({"aud": audience, "exp": 2**33}, "k" * 32)
+
+    data, arm = token("https://acasessions.io"), token("https://localhost:8443/")
+    credential = FixedCredential(arm, data)
+    assert credential.get_token("https://dynamicsessions.io/.default").token == data
+    assert credential.get_token("https://management.azure.com/.default").token == arm
+    assert FixedCredential("opaque").get_token("https://management.azure.com/.default").token == "opaque"
+    with pytest.raises(ApiError, match="none of the tokens"):
+        FixedCredential(data).get_token("https://management.azure.com/.default")
 
 
 # ---- credentials ---------------------------------------------------------------------------------------------------------------

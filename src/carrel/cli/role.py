@@ -9,7 +9,7 @@ import click
 
 from carrel.cli.azlike import AzCommand, NotFound, Several, az_failures, confirm, yes_option
 from carrel.cli.output import Printer, output_options
-from carrel.cli.target import Target, target_options, whole_or_group_option
+from carrel.cli.target import Target, given, target_options, whole_or_group_option
 
 if TYPE_CHECKING:
     from carrel.client import Management, RoleAssignment, RoleDefinition
@@ -34,8 +34,10 @@ def definition() -> None:
 
 
 @definition.command("list", cls=AzCommand)
-@click.option("-n", "--name", metavar="ROLE", help="This one alone.")
-@click.option("--scope", metavar="ID", help="Roles that can be given there; by default in the subscription.")
+@click.option("-n", "--name", callback=given, metavar="ROLE", help="This one alone.")
+@click.option(
+    "--scope", callback=given, metavar="ID", help="Roles that can be given there; by default in the subscription."
+)
 @output_options()
 @target_options
 def list_definitions(name: str | None, scope: str | None, out: Printer, target: Target) -> None:
@@ -46,18 +48,25 @@ def list_definitions(name: str | None, scope: str | None, out: Printer, target: 
 
 
 @assignment.command(cls=AzCommand)
-@click.option("--role", "role_name", required=True, metavar="ROLE", help="Name or id of the role.")
-@click.option("--assignee", metavar="WHO", help="A user's name, or a service principal's application or object id.")
-@click.option("--assignee-object-id", metavar="GUID", help="The same by object id, which is not looked up.")
+@click.option("--role", "role_name", callback=given, required=True, metavar="ROLE", help="Name or id of the role.")
+@click.option(
+    "--assignee",
+    callback=given,
+    metavar="WHO",
+    help="A user's name, or a service principal's application or object id.",
+)
+@click.option(
+    "--assignee-object-id", callback=given, metavar="GUID", help="The same by object id, which is not looked up."
+)
 @click.option(
     "--assignee-principal-type",
     type=click.Choice(_KINDS, case_sensitive=False),
     metavar=f"[{'|'.join(_KINDS)}]",
     help="What it is.",
 )
-@click.option("--scope", metavar="ID", help=_SCOPE)
+@click.option("--scope", callback=given, metavar="ID", help=_SCOPE)
 @whole_or_group_option
-@click.option("--name", metavar="GUID", help="The assignment's own name.")
+@click.option("--name", callback=given, metavar="GUID", help="The assignment's own name.")
 @click.option("--description", metavar="TEXT", help="What it is for.")
 @output_options()
 @target_options
@@ -94,9 +103,11 @@ def create(
 
 
 @assignment.command("list", cls=AzCommand)
-@click.option("--assignee", metavar="WHO", help="Whose: a user's name, an application id or an object id.")
-@click.option("--role", "role_name", metavar="ROLE", help="Of this role alone.")
-@click.option("--scope", metavar="ID", help=_SCOPE)
+@click.option(
+    "--assignee", callback=given, metavar="WHO", help="Whose: a user's name, an application id or an object id."
+)
+@click.option("--role", "role_name", callback=given, metavar="ROLE", help="Of this role alone.")
+@click.option("--scope", callback=given, metavar="ID", help=_SCOPE)
 @whole_or_group_option
 @click.option("--all", "shows_all", is_flag=True, help="Those below as well.")
 @click.option("--include-inherited", is_flag=True, help="Those from above as well.")
@@ -122,9 +133,11 @@ def list_assignments(
 
 @assignment.command(cls=AzCommand)
 @click.option("--ids", cls=Several, multiple=True, metavar="ID", help="Assignments by id, several of them.")
-@click.option("--assignee", metavar="WHO", help="Whose: a user's name, an application id or an object id.")
-@click.option("--role", "role_name", metavar="ROLE", help="Of this role alone.")
-@click.option("--scope", metavar="ID", help=_SCOPE)
+@click.option(
+    "--assignee", callback=given, metavar="WHO", help="Whose: a user's name, an application id or an object id."
+)
+@click.option("--role", "role_name", callback=given, metavar="ROLE", help="Of this role alone.")
+@click.option("--scope", callback=given, metavar="ID", help=_SCOPE)
 @whole_or_group_option
 @click.option("--include-inherited", is_flag=True, help="Those from above as well.")
 @yes_option
@@ -256,4 +269,5 @@ _OPTIONS = {
     "principalType": "--assignee-principal-type",
     "roleDefinitionId": "--role",
     "scope": "--scope",
+    "ids": "--ids",
 }

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TOKEN_S = 300
-_DATA = ("https://dynamicsessions.io", "https://acasessions.io")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ class Target:
     @contextlib.contextmanager
     def client(self, pool: str, resource_group: str | None, identifier: str) -> Iterator[Client]:
         """Of a pool. For the local server's own group there is no need to ask where the pool is."""
-        if not self.endpoint and not resource_group and not self.subscription:
+        if not self.endpoint and resource_group is None and not self.subscription:
             from carrel.cli.clients import connected
 
             with connected(self.folder, pool, identifier) as client:
@@ -143,6 +142,7 @@ class Target:
     def _rights(self, endpoint: str) -> Credential:
         from carrel.client.credentials import (
             ARM_SCOPE,
+            DATA_AUDIENCES,
             DATA_SCOPE,
             FixedCredential,
             ServerCredential,
@@ -154,7 +154,7 @@ class Target:
         tokens = [token for name in ("CARREL_ARM_TOKEN", "CARREL_TOKEN") if (token := named(name))]
         tenant, client, secret = (named(f"AZURE_{name}", "") for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"))
         if tenant and client and secret:
-            known = {DATA_SCOPE if audience(token) in _DATA else ARM_SCOPE: token for token in tokens}
+            known = {DATA_SCOPE if audience(token) in DATA_AUDIENCES else ARM_SCOPE: token for token in tokens}
             ask = by_secret(named("AZURE_AUTHORITY_HOST") or endpoint, tenant, client, secret)
             return ServerCredential(ask, known, ca_bundle=self._ca_bundle())
         if not tokens:
@@ -200,11 +200,18 @@ def target_options(command: F) -> F:
     return cast(F, run)
 
 
+def given(_context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    """Refuse "", which scripts come by when a variable is empty: without the option the command might be about everything."""
+    if text == "":
+        raise click.UsageError(f"{parameter.opts[-1]}: is empty")
+    return text
+
+
 def group_option(command: F) -> F:
     text = "Resource group; by default the server's own."
-    return click.option("-g", "--resource-group", metavar="GROUP", help=text)(command)
+    return click.option("-g", "--resource-group", metavar="GROUP", callback=given, help=text)(command)
 
 
 def whole_or_group_option(command: F) -> F:
     text = "Resource group; by default the whole subscription."
-    return click.option("-g", "--resource-group", metavar="GROUP", help=text)(command)
+    return click.option("-g", "--resource-group", metavar="GROUP", callback=given, help=text)(command)

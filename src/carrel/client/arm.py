@@ -11,6 +11,7 @@ import httpx
 from carrel.client.calls import Call
 from carrel.client.operations import same_origin
 from carrel.client.resources import PoolSettings, ResourceGroup, SessionPool, Subscription
+from carrel.client.values import ApiError
 
 POOLS = "2025-10-02-preview"  # the newest that has MCP
 GROUPS = "2024-11-01"
@@ -26,7 +27,7 @@ def reply(response: httpx.Response) -> httpx.Response:
 
 
 def group_path(subscription: str, group: str) -> str:
-    return f"subscriptions/{_part(subscription)}/resourcegroups/{_part(group)}"
+    return f"subscriptions/{_part(subscription)}/resourceGroups/{_part(group)}"
 
 
 def pool_path(subscription: str, group: str, name: str) -> str:
@@ -35,7 +36,9 @@ def pool_path(subscription: str, group: str, name: str) -> str:
 
 
 def _part(text: str) -> str:
-    """One segment of a path, whatever is in it."""
+    """One segment of a path, whatever is in it. Raises ApiError for what would be none, or the one above."""
+    if text in ("", ".", ".."):
+        raise ApiError(400, "InvalidResourceName", f"{text!r} is no name of a resource", "name")
     return quote(text, safe="")
 
 
@@ -47,7 +50,7 @@ def pool(path: str) -> Call[SessionPool]:
 
 
 def pools(subscription: str, group: str | None) -> Call[Page[SessionPool]]:
-    where = f"subscriptions/{_part(subscription)}" + (f"/resourceGroups/{_part(group)}" if group else "")
+    where = f"subscriptions/{_part(subscription)}" + ("" if group is None else f"/resourceGroups/{_part(group)}")
     path = f"{where}/providers/Microsoft.App/sessionPools"
     return Call("GET", path, page(SessionPool.parse), version=POOLS)
 

@@ -10,12 +10,16 @@ from urllib.parse import quote
 from carrel.client.arm import Page, page
 from carrel.client.calls import Call
 from carrel.client.resources import Principal, RoleAssignment, RoleDefinition
+from carrel.client.values import ApiError
 
 ASSIGNMENTS = "2022-04-01"
 DEFINITIONS = "2022-05-01-preview"
 EXECUTOR = "0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0"  # Azure ContainerApps Session Executor
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
+_ASSIGNMENT = re.compile(
+    rf"(/[^?#]*)?/providers/Microsoft\.Authorization/roleAssignments/{GUID.pattern}", re.IGNORECASE
+)
 _AUTHORIZATION = "providers/Microsoft.Authorization"
 
 
@@ -40,7 +44,9 @@ def put_assignment(
 
 
 def delete_assignment(assignment_id: str) -> Call[bool]:
-    """Whether there was one."""
+    """Whether there was one. Raises ApiError for the id of anything else, which would be deleted as well."""
+    if not _ASSIGNMENT.fullmatch(assignment_id) or ".." in assignment_id:
+        raise ApiError(400, "InvalidRoleAssignmentId", f"{assignment_id!r} is no id of a role assignment", "ids")
     return Call("DELETE", assignment_id.lstrip("/"), lambda reply: reply.status_code == 200, version=ASSIGNMENTS)
 
 

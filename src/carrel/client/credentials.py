@@ -24,6 +24,8 @@ ARM_SCOPE = "https://management.azure.com/.default"
 GRAPH_SCOPE = "https://graph.microsoft.com/.default"
 DATA_SCOPE = "https://dynamicsessions.io/.default"
 
+DATA_AUDIENCES = ("https://dynamicsessions.io", "https://acasessions.io")
+
 _EARLY_S = 120  # a token that is about to end is asked for anew: the call it is for may wait behind others
 
 
@@ -143,10 +145,13 @@ class FixedCredential:
 
     def get_token(self, *scopes: str, **_options: Any) -> Token:
         wanted = scopes[0].removesuffix("/.default").rstrip("/")
-        texts = [text for text in self._tokens if audience(text) in ("", wanted)] or self._tokens
-        if not texts:
-            raise ApiError(401, "NoToken", f"there is no token for {wanted}")
-        return Token(texts[0], expiry(texts[0]))
+        is_data = wanted in DATA_AUDIENCES
+        # A server's own address is an audience too, which is its control plane's: only the data plane's are known beforehand.
+        fitting = [each for each in self._tokens if (audience(each) in DATA_AUDIENCES) == is_data or not audience(each)]
+        if not fitting:
+            raise ApiError(401, "NoToken", f"none of the tokens is for {wanted}")
+        best = next((each for each in fitting if audience(each) == wanted), fitting[0])
+        return Token(best, expiry(best))
 
 
 class Bearer(httpx.Auth):

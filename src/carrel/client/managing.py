@@ -106,18 +106,21 @@ class Managing(Generic[H]):
             raise ApiError(502, "ForeignAddress", f"the pool's endpoint, {endpoint!r}, is not encrypted")
         return self._ca_bundle if urlsplit(endpoint).hostname == urlsplit(self.endpoint).hostname else None
 
-    def _group(self, name: str | None) -> str:
-        return arm.group_path(self.subscription, name or self.resource_group)
+    def _group(self, name: str) -> str:
+        return arm.group_path(self.subscription, name)
 
     def _pool(self, name: str, resource_group: str | None) -> str:
-        return arm.pool_path(self.subscription, resource_group or self.resource_group, name)
+        group = (
+            self.resource_group if resource_group is None else resource_group
+        )  # "" is a mistake, of scripts above all
+        return arm.pool_path(self.subscription, group, name)
 
     def scope(self, *, pool: str | None = None, resource_group: str | None = None) -> str:
         """The resource id that rights are given at: a pool's, a group's, or the subscription's."""
         if pool is not None:
             return "/" + self._pool(pool, resource_group)
         where = f"/subscriptions/{self.subscription}"
-        return f"{where}/resourceGroups/{resource_group}" if resource_group else where
+        return where if resource_group is None else f"/{arm.group_path(self.subscription, resource_group)}"
 
     def _graph_of(self, metadata: dict[str, Any]) -> str:
         """Where the directory is: what the cloud says, so long as it is Microsoft's or the server itself."""
