@@ -95,6 +95,8 @@ def test_az_makes_a_service_principal(manager: Asker) -> None:
 
     assert (principal.status_code, principal.json()["displayName"]) == (201, name)
     assert sign_in(manager, application, secret["secretText"]).status_code == 200
+    (shown,) = manager.graph("GET", f"/applications/{application['id']}").json()["passwordCredentials"]
+    assert (shown["keyId"], shown["secretText"]) == (secret["keyId"], None)  # what `credential reset` removes
 
 
 @pytest.mark.thorough
@@ -184,6 +186,10 @@ def test_a_groups_roles_are_its_members(manager: Asker, server: Server) -> None:
     assert manager.graph("POST", f"/groups/{group['id']}/members/$ref", member).status_code == 204
     assert eventually(lambda: executes(server, token) == 200, 1.0)
     assert manager.graph("POST", f"/groups/{group['id']}/members/$ref", member).status_code == 400
+    asked = {"groupIds": [str(uuid.uuid4()), group["id"].upper()]}
+    inside = manager.graph("POST", f"/directoryObjects/{application['id']}/checkMemberGroups", asked).json()["value"]
+    listed = manager.graph("POST", f"/servicePrincipals/{application['id']}/getMemberGroups", {}).json()["value"]
+    assert inside == listed == [group["id"]]
     assert manager.graph("DELETE", f"/groups/{group['id']}/members/{application['id']}/$ref").status_code == 204
     assert eventually(lambda: executes(server, token) == 403, 1.0)
     assert manager.graph("DELETE", f"/groups/{group['id']}/members/{application['id']}/$ref").status_code == 404
@@ -256,7 +262,7 @@ def test_the_client_ids_of_azures_programs_are_nobodys(manager: Asker) -> None:
     assert manager.graph("POST", "/applications", body).status_code == 409
 
 
-@pytest.mark.parametrize("id", ["nobody", "%00", "%2e%2e", "11111111-1111-1111-1111-111111111111", "x" * 3000])
+@pytest.mark.parametrize("id", ["nobody", "%E2%80%AE", "%2e%2e", "11111111-1111-1111-1111-111111111111", "x" * 3000])
 def test_nobody_is_not_found(manager: Asker, id: str) -> None:
     for what in ("users", "groups", "servicePrincipals", "applications"):
         assert manager.graph("DELETE", f"/{what}/{id}").status_code == 404

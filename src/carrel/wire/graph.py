@@ -127,11 +127,11 @@ def _holds(object: Object, term: Term) -> bool:
     return text.startswith(wanted) if term.operator == "startswith" else text == wanted
 
 
-def decode_ids(body: Mapping[str, Any]) -> tuple[list[str], set[str] | None]:
+def decode_ids(body: Mapping[str, Any], name: str = "ids") -> tuple[list[str], set[str] | None]:
     """Of `getByIds`: ids, and the types that are wanted, lower-case; None for all. Raises GraphError."""
-    ids, types = body.get("ids"), body.get("types")
+    ids, types = body.get(name), body.get("types")
     if not isinstance(ids, list) or len(ids) > MAX_IDS or not all(isinstance(each, str) for each in ids):
-        raise GraphError(f"'ids' must be a list of up to {MAX_IDS} strings.", target="ids")
+        raise GraphError(f"'{name}' must be a list of up to {MAX_IDS} strings.", target=name)
     if types is not None and not (isinstance(types, list) and all(isinstance(each, str) for each in types)):
         raise GraphError("'types' must be a list of strings.", target="types")
     return [each.lower() for each in ids], None if types is None else {each.lower() for each in types}

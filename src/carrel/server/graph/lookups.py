@@ -11,6 +11,7 @@ from carrel.server.graph.call import GraphCall
 from carrel.store import PrincipalRecord, Transaction
 from carrel.store.records import PrincipalKind
 from carrel.wire import graph as wire
+from carrel.wire import jsons
 from carrel.wire.graph_writes import encode_credential
 
 _READ = "Microsoft.Authorization/roleAssignments/read"
@@ -57,9 +58,11 @@ async def group(call: GraphCall) -> None:
 async def application(call: GraphCall) -> None:
     """By its own id or its `appId`."""
     wanted = call.names["id"].lower()
-    for each in map(wire.encode_application, await _visible(call)):
-        if each["appId"] and wanted in (each["id"], each["appId"].lower()):
-            return await call.reply(200, wire.encode_one(each, call.context(wire.APPLICATIONS)))
+    for record in await _visible(call):
+        found = wire.encode_application(record)
+        if record.app_id and wanted in (found["id"], record.app_id.lower()):
+            found = await _with_secrets(call, record, found)
+            return await call.reply(200, wire.encode_one(found, call.context(wire.APPLICATIONS)))
     raise _missing(call.names["id"])
 
 
@@ -80,6 +83,31 @@ async def by_ids(call: GraphCall) -> None:
     await call.reply(200, wire.encode_list(wanted, call.context("directoryObjects")))
 
 
+async def check_groups(call: GraphCall) -> None:
+    """`POST directoryObjects/{id}/checkMemberGroups`: those of `groupIds` that it is in (`az ad group member check`)."""
+    ids, _ = wire.decode_ids(await call.body(), "groupIds")
+    inside = await _groups_of(call)
+    await _names(call, [each for each in dict.fromkeys(ids) if each in inside])
+
+
+async def groups_of(call: GraphCall) -> None:
+    """`POST …/getMemberGroups`: the ids of all groups that it is in."""
+    await call.body()
+    await _names(call, sorted(await _groups_of(call)))
+
+
+async def _groups_of(call: GraphCall) -> set[str]:
+    wanted = call.names["id"].lower()
+    for each in await _visible(call):
+        if wanted in {each.id.lower(), each.user_name.lower()} - {""}:
+            return {group.lower() for group in each.groups}
+    raise _missing(call.names["id"])
+
+
+async def _names(call: GraphCall, names: list[str]) -> None:
+    await call.reply(200, jsons.encode({"@odata.context": call.context("Collection(Edm.String)"), "value": names}))
+
+
 async def _listing(call: GraphCall, collection: str) -> None:
     records = [each for each in await _visible(call) if wire.collection_of(each) == collection]
     await _reply(call, collection, [wire.encode_principal(each, call.services.tenant) for each in records])
@@ -95,9 +123,14 @@ async def _one(call: GraphCall, collection: str) -> None:
     record = await _find(call, collection)
     found = wire.encode_principal(record, call.services.tenant)
     if collection == wire.SERVICE_PRINCIPALS:
-        secrets = await call.services.store.run(lambda transaction: transaction.credentials.list(record.id))
-        found["passwordCredentials"] = [encode_credential(each) for each in secrets]
+        found = await _with_secrets(call, record, found)
     await call.reply(200, wire.encode_one(found, call.context(collection)))
+
+
+async def _with_secrets(call: GraphCall, record: PrincipalRecord, found: wire.Object) -> wire.Object:
+    """What `az ad sp credential` lists, and removes where it resets: ids, beginnings and ends."""
+    secrets = await call.services.store.run(lambda transaction: transaction.credentials.list(record.id))
+    return found | {"passwordCredentials": [encode_credential(each) for each in secrets]}
 
 
 async def _find(call: GraphCall, collection: str) -> PrincipalRecord:

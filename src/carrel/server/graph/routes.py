@@ -60,6 +60,10 @@ ROUTES: tuple[Route, ...] = (
     _route("/v1.0/groups/{id}/members/$ref", {"POST": writes.add_member}),
     _route("/v1.0/groups/{id}/members/{member}/$ref", {"DELETE": writes.remove_member}),
     _route("/v1.0/directoryObjects/getByIds", {"POST": lookups.by_ids}),
+    _route("/v1.0/directoryObjects/{id}/checkMemberGroups", {"POST": lookups.check_groups}),
+    _route("/v1.0/users/{id}/getMemberGroups", {"POST": lookups.groups_of}),
+    _route("/v1.0/groups/{id}/getMemberGroups", {"POST": lookups.groups_of}),
+    _route("/v1.0/servicePrincipals/{id}/getMemberGroups", {"POST": lookups.groups_of}),
 )
 
 

@@ -37,6 +37,17 @@ _SECRET = Operation(
     error="GraphError",
 )
 
+
+def _names(what: str, body: str) -> Operation:
+    return Operation(
+        what,
+        {200: json_of("DirectoryIds")},
+        body=json_of(body),
+        errors=(*_ERRORS, 408, 413),
+        error="GraphError",
+    )
+
+
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/v1.0/me"): _show("Whoever asks."),
     ("POST", "/v1.0/me/changePassword"): _write("Change one's own password.", "PasswordChange"),
@@ -74,6 +85,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         errors=(*_ERRORS, 408, 413),
         error="GraphError",
     ),
+    ("POST", "/v1.0/directoryObjects/{id}/checkMemberGroups"): _names("Which of these groups it is in.", "GroupIds"),
+    **{
+        ("POST", f"/v1.0/{what}/{{id}}/getMemberGroups"): _names("The groups that it is in.", "GroupKinds")
+        for what in ("users", "groups", "servicePrincipals")
+    },
 }
 
 _GUID: Schema = {"type": "string", "format": "uuid"}
@@ -99,6 +115,9 @@ SCHEMAS: dict[str, Schema] = {
     "SecretReference": record({"keyId": TEXT}),
     "Secret": record({"keyId": TEXT, "secretText": TEXT, "endDateTime": or_null(TIME)}),
     "MemberReference": record({"@odata.id": TEXT}),
+    "DirectoryIds": record({"@odata.context": TEXT, "value": array(TEXT)}),
+    "GroupIds": record({"groupIds": {**array(TEXT), "maxItems": 1000}}),
+    "GroupKinds": record({}, securityEnabledOnly=FLAG),
     "Ids": record({"ids": {**array(TEXT), "maxItems": 1000}}, types=array(TEXT)),
 }
 PARAMETERS: dict[str, Schema] = {}
