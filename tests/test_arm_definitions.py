@@ -366,6 +366,45 @@ def test_an_environment_is_kept_and_means_nothing() -> None:
     assert parse_pool("p-1", table_of(pool.properties), None, None) == PoolSpec("p-1", has_mcp=False)
 
 
+def optional(strategies: dict[str, Any]) -> Any:
+    """Objects with any of these members, some of them null."""
+    return st.fixed_dictionaries({}, optional={name: st.none() | each for name, each in strategies.items()})
+
+
+MEMORY = st.sampled_from(["2GiB", 4 * 2**30, "1536 MiB"])
+GOOD = optional(
+    {
+        "containerType": st.sampled_from(["PythonLTS", "nodelts", "SHELL"]),
+        "poolManagementType": st.just("dynamic"),
+        "scaleConfiguration": optional(
+            {"maxConcurrentSessions": st.integers(1, 10_000), "readySessionInstances": st.integers(0, 10)}
+        ),
+        LIFE: optional({"cooldownPeriodInSeconds": st.integers(300, 3600), "executionType": st.just("timed")})
+        | optional({"lifecycleConfiguration": optional({"coolDownPeriodInSeconds": st.integers(300, 3600)})}),
+        "sessionNetworkConfiguration": optional({"status": st.sampled_from(["egressenabled", "EgressDisabled"])}),
+        "mcpServerSettings": optional(
+            {"isMCPServerEnabled": st.booleans(), "isMcpServerApiKeyDisabled": st.booleans()}
+        ),
+        "secrets": st.lists(st.fixed_dictionaries({"name": st.just("a"), "value": st.text("xyz")}), max_size=1),
+        "carrel": optional({"memory": MEMORY, "cpu": st.sampled_from([1, 0.5]), "execution": st.integers(1, 220)}),
+    }
+)
+
+
+@given(GOOD, GOOD, st.sampled_from(SESSION_POOLS), st.sampled_from(SESSION_POOLS))
+def test_what_is_shown_at_any_version_is_the_pool(first: Any, second: Any, made_at: str, shown_at: str) -> None:
+    """Whatever was put, at whatever version: what is shown can be put back and changes nothing, and a merge of nothing neither."""
+    pool = record(put(first, version=made_at))
+    told = json.loads(json.dumps(shown(pool, shown_at)))
+
+    assert decode_put(told, shown_at, "local", pool).equals(pool)
+    assert patch({}, pool).equals(pool)
+    if "containerType" not in second:
+        changed = record(patch(second, pool))
+        assert patch(second, changed).equals(changed)  # a merge patch may be repeated
+        assert put(shown(changed, WITH_MCP)["properties"], changed, WITH_MCP).equals(changed)
+
+
 NAMES = ["carrel", "secrets", "scaleConfiguration", "maxConcurrentSessions", LIFE, "type", "x"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
