@@ -48,6 +48,13 @@ async def test_the_list_of_clouds_has_every_name_that_az_reads(arm: Caller) -> N
     assert read <= set(listed[0])
 
 
+async def test_older_clients_find_the_names_that_they_know(arm: Caller) -> None:
+    cloud = checked(await arm.get("/metadata/endpoints", params={"api-version": "2015-01-01"})).json()
+
+    assert {"galleryEndpoint", "graphEndpoint", "portalEndpoint", "authentication"} <= set(cloud)
+    assert isinstance(checked(await arm.get("/metadata/endpoints")).json(), dict)
+
+
 async def test_nothing_else_is_told_without_a_token(arm: Caller) -> None:
     for path in ("/subscriptions", "/tenants", "/subscriptions/x/locations", "/providers/Microsoft.App"):
         checked(await arm.get(path, params={"api-version": "2022-12-01"}), 401)

@@ -9,16 +9,15 @@ from carrel.config import Config
 from carrel.wire import jsons
 from carrel.wire.locations import locations, normal
 
-_ONE_SINCE = (
-    "2022-09-01"  # a list of clouds before: ARM_CLOUD_METADATA_URL asks at 2019-05-01, older Go clients at 2020-06-01
-)
+# Between these a list of clouds: ARM_CLOUD_METADATA_URL asks at 2019-05-01, older Go clients at 2020-06-01.
+_LIST_SINCE, _ONE_SINCE = "2019-05-01", "2022-09-01"
 _NOWHERE = ""  # services of Azure's that are not here; clients want the names
 
 
 def encode_metadata(origin: str, version: str) -> bytes:
     """`origin` is ours as the caller sees it: control plane, authority and Graph are all there."""
     cloud = _cloud(origin)
-    return jsons.encode([cloud] if "" < version < _ONE_SINCE else cloud)
+    return jsons.encode([cloud] if _LIST_SINCE <= version < _ONE_SINCE else cloud)
 
 
 def _cloud(origin: str) -> dict[str, Any]:
@@ -37,6 +36,10 @@ def _cloud(origin: str) -> dict[str, Any]:
         "graphAudience": f"{origin}/graph",
         "microsoftGraphResourceId": f"{origin}/graph",
         "gallery": origin,
+        # As api-version 2015-01-01 called them: older releases of az, and Azure PowerShell, still ask for that.
+        "galleryEndpoint": origin,
+        "graphEndpoint": f"{origin}/graph",
+        "portalEndpoint": origin,
         "media": _NOWHERE,
         "batch": _NOWHERE,
         "sqlManagement": _NOWHERE,

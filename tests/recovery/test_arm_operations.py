@@ -1,4 +1,4 @@
-"""A resource group's deletion goes on where a killed gateway, or a killed server, has left it."""
+"""Operations of the control plane go on where a killed gateway, or a killed server, has left them."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ def is_gone(server: Server, path: str) -> bool:
         return httpx.head(url, params=query, headers=headers, trust_env=False, timeout=10).status_code == 404
     except httpx.HTTPError:
         return False
+
+
+def test_an_operation_outlives_its_gateway(slim_server: SlimServer) -> None:
+    """Its address stays good, and so does what it tells: nothing of it was in the gateway that began it."""
+    with slim_server(config=NONE_READY) as server, httpx.Client(base_url=server.connection["http"], timeout=60) as http:
+        managed = management_of(server, http)
+        body = {"location": "local", "properties": {"carrel": SMALL}}
+        made = managed.ask("PUT", managed.pool("kept"), 201, json=body)
+        gateway = server.pids["gateway"]
+        os.kill(gateway, signal.SIGKILL)
+        assert eventually(lambda: server.pids["gateway"] != gateway, 30)
+
+        assert managed.wait(made)["resourceId"].endswith("/kept")
+        assert managed.ask("GET", made.headers["location"]).json()["properties"]["provisioningState"] == "Succeeded"
 
 
 def test_the_next_gateway_deletes_what_is_left_of_a_group(slim_server: SlimServer) -> None:
