@@ -89,3 +89,17 @@ def test_only_what_the_document_says_is_answered_without_a_token(server: Server)
                 assert reply.status_code == 401, f"{method} {path}: {reply.status_code}"
             else:
                 assert str(reply.status_code) in operation["responses"], f"{method} {path}: {reply.status_code}"
+
+
+@pytest.mark.one_level
+def test_a_token_of_one_plane_is_none_on_another(server: Server) -> None:
+    """Each operation, called with a token that is good elsewhere: 401, whatever the path names."""
+    connection = server.connection
+    others = {"data plane": connection["arm_token"], "control plane": connection["token"], "graph": connection["token"]}
+    with httpx.Client(base_url=connection["http"], trust_env=False, timeout=10) as http:
+        for method, path, operation in OPERATIONS:
+            if token := others.get(operation["tags"][0]):
+                url = path.replace("{subscription}", connection["subscription"])
+                headers = {"Authorization": f"Bearer {token}"}
+                reply = http.request(method, re.sub(r"{\w+}", "nothing", url), headers=headers)
+                assert reply.status_code == 401, f"{method} {path}: {reply.status_code}"

@@ -80,6 +80,7 @@ def client_environment(connection: dict[str, Any], home: Path) -> dict[str, str]
         "CARREL_SHELL_ENDPOINT": (pools.get("shell") or pools["python"])["endpoint"],
         "CARREL_HTTPS_ENDPOINT": connection["https"] + urlsplit(endpoint).path,
         "CARREL_TOKEN": connection["token"],
+        "CARREL_STATE": str(Path(connection["ca"]).parent),
         "CARREL_PROGRAM": str(Path(sys.executable).with_name("carrel")),
         "CARREL_MCP": pool["mcp"],
         "CARREL_MCP_KEY": pool["mcp_key"],

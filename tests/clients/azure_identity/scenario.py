@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -200,6 +201,14 @@ def check_default_credential_with_the_flag() -> None:
     with environment(**NO_IDENTITY, **variables):
         credential = DefaultAzureCredential(disable_instance_discovery=True)
         equal(execute(credential.get_token(POOLS).token), 2)
+
+
+def check_default_credential_with_what_carrel_env_exports() -> None:
+    """`eval "$(carrel env)"` and nothing else."""
+    program = [os.environ["CARREL_PROGRAM"], "env", "--output", "json"]
+    exported = json.loads(subprocess.run(program, capture_output=True, check=True).stdout)
+    with environment(**NO_IDENTITY), environment(**exported):
+        equal(execute(DefaultAzureCredential().get_token(POOLS).token), 2)
 
 
 if __name__ == "__main__":
