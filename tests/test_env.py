@@ -121,4 +121,4 @@ def test_without_our_authority_nothing_leads_to_it(tmp_path: Path) -> None:
         for name in told
         if name.startswith(("AZURE_T", "AZURE_C", "AZURE_A", "IDENTITY_", "ARM_T", "ARM_C", "ARM_M"))
     ]
-    assert {"CARREL_TOKEN", "CARREL_ARM_TOKEN", "REQUESTS_CA_BUNDLE"} <= set(told)
+    assert {"CARREL_TOKEN", "CARREL_ARM", "REQUESTS_CA_BUNDLE"} <= set(told)

@@ -18,6 +18,7 @@ from conftest import Server, SlimServer
 from edged import MAPPED
 from oidc import LocalIssuer
 from processes import eventually
+from test_cli import carrel
 
 QUERY = {"api-version": "2025-10-02-preview"}
 
@@ -140,3 +141,6 @@ def test_a_server_without_an_authority_of_its_own_hands_out_nothing(slim_server:
         assert asked(server, state.issue_token(claims={})).status_code == 401
         assert asked(server, state.issue_token()).status_code == 200
         assert managed(server, server.connection["arm_token"]).status_code == 200
+        for words in (["sessionpool", "list"], ["role", "assignment", "list"], ["identity", "list"]):
+            done = carrel(*words, "--state", str(server.state))
+            assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 from carrel.cli.listeners import http_hosts, https_hosts
 from carrel.config import Config
-from carrel.storage import APPLICATION, ARM_AUDIENCE, State
+from carrel.storage import APPLICATION, ARM_AUDIENCE, GRAPH_AUDIENCE, State
 from carrel.store import PoolRecord
 
 _KINDS = ("python", "node", "shell")  # always named in the file; null where there is no such pool
@@ -37,6 +37,8 @@ def connection(
         "object_id": state.object_id,
         "token": state.issue_token(),
         "arm_token": _arm_token(config, state),
+        # Asked for where there is an authority; where there is none nobody could get one.
+        "graph_token": None if authority else state.issue_token(GRAPH_AUDIENCE, roles=("Owner",)),
         "identity_endpoint": authority and f"{http}/msi/token",
         "identity_header": authority and state.identity_header,
         "subscription": config.subscription,

@@ -81,6 +81,13 @@ def by_identity(endpoint: str, header: str) -> Ask:
     return ask
 
 
+def by_nobody(scope: str) -> Asking:
+    """Of a server whose authority is switched off."""
+    raise ApiError(
+        404, "NoAuthority", f"this server hands out no tokens, its authority is switched off: none for {scope}"
+    )
+
+
 def by_secret(authority: str, tenant: str, client_id: str, secret: str) -> Ask:
     """As a service principal, from an authority such as https://localhost:8443 or https://login.microsoftonline.com."""
 

@@ -27,6 +27,7 @@ from carrel.client.credentials import (
     Bearer,
     Credential,
     by_identity,
+    by_nobody,
 )
 from carrel.client.operations import Operation, Progress
 from carrel.client.values import ApiError
@@ -79,8 +80,13 @@ class Managing(Generic[H]):
         """To the server whose state folder or connection file `path` is. Raises NotRunning."""
         connection = Connection.read(path)
         fields = connection.fields
-        ask: Ask = by_identity(fields["identity_endpoint"], fields["identity_header"])
-        known = {ARM_SCOPE: fields.get("arm_token"), DATA_SCOPE: fields.get("token")}
+        has_authority = bool(fields.get("identity_endpoint"))
+        ask: Ask = by_identity(fields["identity_endpoint"], fields["identity_header"]) if has_authority else by_nobody
+        known = {
+            ARM_SCOPE: fields.get("arm_token"),
+            DATA_SCOPE: fields.get("token"),
+            GRAPH_SCOPE: fields.get("graph_token"),
+        }
         return cls(
             fields.get("arm") or fields["http"],
             cls._credential(ask, known, ca_bundle=fields.get("ca")),
