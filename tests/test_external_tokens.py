@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
 from carrel import roles
@@ -25,7 +26,8 @@ QUERY = {"api-version": "2025-10-02-preview"}
 
 def asked(server: Server, token: str, path: str = "/metadata") -> httpx.Response:
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.get(server.endpoint + path, params=QUERY, headers=headers, trust_env=False)
+    url = httpx.URL(server.endpoint + path).copy_merge_params(QUERY)
+    return httpx.get(url, headers=headers, trust_env=False)
 
 
 def managed(server: Server, token: str) -> httpx.Response:
@@ -74,6 +76,29 @@ def test_groups_and_mapped_roles_bring_rights(edge_server: Server, edge_issuer: 
         assert eventually(lambda: asked(edge_server, by_role).status_code == 200, 1.5)
         assert eventually(lambda: asked(edge_server, by_group).status_code == 200, 1.5)
         assert asked(edge_server, by_trick).status_code == 403
+
+
+def test_an_application_of_the_issuer_hands_out_a_token_for_one_session(
+    edge_server: Server, edge_issuer: LocalIssuer
+) -> None:
+    """Its rights, by a group that only its own token names, go on with it, as long as its own token would last; and end with them."""
+    group = str(uuid.uuid4())
+    token = edge_issuer.token(groups=[group])
+    url, headers = f"{edge_server.endpoint}/.carrel/token", {"Authorization": f"Bearer {token}"}
+    with assigned(edge_server, group):
+        assert eventually(lambda: asked(edge_server, token).status_code == 200, 1.5)
+        body = {"identifier": "alice", "ttlInSeconds": 1200}
+        reply = httpx.post(url, params=QUERY, headers=headers, json=body, trust_env=False)
+        bound = reply.json()["token"]
+        claims = jwt.decode(bound, options={"verify_signature": False})
+        assert 0 <= _end_of(token) - claims["exp"] <= 2
+        assert asked(edge_server, bound, "/executions?identifier=alice").status_code in (200, 404)
+        assert asked(edge_server, bound).status_code == 403
+    assert eventually(lambda: asked(edge_server, bound, "/executions?identifier=alice").status_code == 403, 1.5)
+
+
+def _end_of(token: str) -> int:
+    return int(jwt.decode(token, options={"verify_signature": False})["exp"])
 
 
 def test_an_audience_is_good_for_its_plane_only(edge_server: Server, edge_issuer: LocalIssuer) -> None:

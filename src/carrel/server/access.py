@@ -38,7 +38,7 @@ class Principal:
     kind: str  # ServicePrincipal, User, ManagedIdentity, or MCP_KEY
     plane: Plane
     audience: str
-    expires_at: float
+    expires_at: float  # until then this may be believed of the token
     tenant: str = ""
     app_id: str = ""
     is_granted: bool = False  # of `carrel token`: its rights are the next two, and no assignments
@@ -46,6 +46,7 @@ class Principal:
     granted_pools: frozenset[str] = frozenset()  # lower-case names of pools, resource ids of pools elsewhere, or "*"
     identifier: str | None = field(default=None, repr=False)  # of the one session that it may use
     bound_scope: str = ""  # and the pool of that
+    ends_at: float = 0.0  # the token's own `exp`; 0 where it has none
 
     def stamp(self, now: float) -> Stamp:
         """Half of systemData, for what it does now."""

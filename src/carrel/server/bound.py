@@ -12,7 +12,6 @@ from carrel import roles
 from carrel.errors import Unauthorized
 from carrel.server.access import Principal
 from carrel.server.call import Call
-from carrel.server.issuers import LEEWAY_S
 from carrel.storage import State
 from carrel.wire import bound_tokens as wire
 from carrel.wire.bound_tokens import BoundRequest
@@ -27,7 +26,7 @@ class BoundTokens:
     def issue(self, principal: Principal, scope: str, request: BoundRequest) -> bytes:
         """The reply. Raises Unauthorized."""
         now = time.time()
-        ttl_s = int(min(request.ttl_s, principal.expires_at - LEEWAY_S - now))
+        ttl_s = int(min(request.ttl_s, principal.ends_at - now))
         if ttl_s < 1:
             raise Unauthorized("The token is about to expire.")
         claims = _claims(principal, scope, request.identifier)

@@ -110,6 +110,7 @@ def _principal(claims: dict[str, Any], hosts: Collection[str]) -> Principal:
         plane=plane,
         audience=audience,
         expires_at=float(claims["exp"]) + LEEWAY_S,
+        ends_at=float(claims["exp"]),
         tenant=str(claims.get("tid", "")),
         app_id=str(claims.get("appid") or claims.get("azp") or ""),
         is_granted="carrel_pools" in claims,

@@ -92,6 +92,7 @@ class ExternalIssuer:
             plane=plane,
             audience=audience,
             expires_at=min(float(claims["exp"]) + spec.leeway, time.time() + _REMEMBERED_S),
+            ends_at=float(claims["exp"]),
             tenant=tenant,
             app_id=_text(claims, "appid") or _text(claims, "azp"),
         )
