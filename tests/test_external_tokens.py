@@ -62,8 +62,8 @@ def test_an_assignment_is_what_lets_somebody_in_and_takes_effect_at_once(
     assert asked(edge_server, token).status_code == 403
 
     with assigned(edge_server, who):
-        assert eventually(lambda: asked(edge_server, token).status_code == 200, 1.5)
-    assert eventually(lambda: asked(edge_server, token).status_code == 403, 1.5)
+        assert eventually(lambda: asked(edge_server, token).status_code == 200, 3)
+    assert eventually(lambda: asked(edge_server, token).status_code == 403, 3)
 
 
 def test_groups_and_mapped_roles_bring_rights(edge_server: Server, edge_issuer: LocalIssuer) -> None:
@@ -73,8 +73,8 @@ def test_groups_and_mapped_roles_bring_rights(edge_server: Server, edge_issuer: 
     by_trick = edge_issuer.token(groups=[MAPPED])  # what only the role stands for
 
     with assigned(edge_server, MAPPED), assigned(edge_server, group):
-        assert eventually(lambda: asked(edge_server, by_role).status_code == 200, 1.5)
-        assert eventually(lambda: asked(edge_server, by_group).status_code == 200, 1.5)
+        assert eventually(lambda: asked(edge_server, by_role).status_code == 200, 3)
+        assert eventually(lambda: asked(edge_server, by_group).status_code == 200, 3)
         assert asked(edge_server, by_trick).status_code == 403
 
 
@@ -105,8 +105,8 @@ def test_an_audience_is_good_for_its_plane_only(edge_server: Server, edge_issuer
     who = str(uuid.uuid4())
     with assigned(edge_server, who), assigned(edge_server, who, roles.OWNER_ID):
         data, arm = edge_issuer.token(oid=who), edge_issuer.token(oid=who, aud="api://carrel-arm")
-        assert eventually(lambda: asked(edge_server, data).status_code == 200, 1.5)
-        assert eventually(lambda: managed(edge_server, arm).status_code == 200, 1.5)
+        assert eventually(lambda: asked(edge_server, data).status_code == 200, 3)
+        assert eventually(lambda: managed(edge_server, arm).status_code == 200, 3)
         assert (asked(edge_server, arm).status_code, managed(edge_server, data).status_code) == (401, 401)
 
 
@@ -143,7 +143,7 @@ def test_a_new_key_of_the_issuer_is_fetched_by_a_server_that_may_open_nothing(
         began = time.monotonic()
         assert asked(edge_server, edge_server.connection["token"]).status_code == 200
         assert asked(edge_server, token).status_code == 200
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.8
         edge_issuer.answers.clear()
 
 

@@ -11,20 +11,23 @@ import json
 import ssl
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from carrel.audiences import Plane
 from carrel.config import ConfigError
 from carrel.errors import IssuerUnavailable, Unauthorized
 from carrel.issuer_settings import DERIVED, GIVEN, IssuerSpec, parse_issuers
 from carrel.server import outgoing
+from carrel.server.access import Principal
 from carrel.server.oidc import keyset
 from carrel.server.oidc.issuer import ExternalIssuer, derived
 from carrel.server.oidc.jwks import Malformed, matching, parse
@@ -207,7 +210,7 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes_and_not_for_every
         assert local_issuer.asked[KEYS] == 2
         began = time.monotonic()
         assert await asyncio.gather(*(keys.find(f"made up {number}", "ES256") for number in range(100))) == [[]] * 100
-        assert (local_issuer.asked[KEYS], time.monotonic() - began < 0.5) == (2, True)
+        assert (local_issuer.asked[KEYS], time.monotonic() - began < 1.0) == (2, True)
 
 
 @pytest.mark.anyio
@@ -441,3 +444,60 @@ async def test_algorithms_are_the_keys(local_issuer: LocalIssuer, alg: str) -> N
                 await issuer_of(local_issuer, spec_of(local_issuer, algorithms=["RS256"]), keys).verify(
                     local_issuer.token(alg=alg)
                 )
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from([OURS, AUDIENCE, TENANT_ID]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+CLAIMS = (
+    "iss",
+    "aud",
+    "exp",
+    "nbf",
+    "iat",
+    "oid",
+    "sub",
+    "tid",
+    "groups",
+    "roles",
+    "upn",
+    "idtyp",
+    "appid",
+    "scp",
+    "jti",
+)
+HEADERS = ("kid", "typ", "crit", "b64", "cty", "zip")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    claims=st.dictionaries(st.sampled_from(CLAIMS), ANYTHING, max_size=4),
+    header=st.dictionaries(st.sampled_from(HEADERS), ANYTHING, max_size=2),
+)
+def test_whatever_an_issuer_signs_is_a_principal_or_refused(claims: dict[str, Any], header: dict[str, Any]) -> None:
+    """Never an error of ours, and never somebody of ours."""
+    issuer = LocalIssuer()
+    issuer.issuer, keys = "https://issuer.example", KeySet(parse_issuers({"a": SIMPLE})[0], clock=lambda: 0.0)
+    keys._keys, keys._fetched_at, keys._attempted_at = parse(json.dumps(issuer.jwks()).encode()), 0.0, 0.0
+    text = raw(issuer, {"alg": "RS256", "kid": "first", **header}, signed_by(issuer), issuer.claims() | claims)
+
+    async def verified() -> Principal | None:
+        with suppress(Unauthorized):
+            return await issuer_of(issuer, parse_issuers({"a": SIMPLE})[0], keys).verify(text)
+        return None
+
+    principal = asyncio.run(verified())
+    assert principal is None or (principal.id != OURS and OURS not in principal.ids and not principal.is_granted)
+
+
+def signed_by(issuer: LocalIssuer) -> Callable[[bytes], bytes]:
+    key = issuer.keys["first"]
+    assert isinstance(key, rsa.RSAPrivateKey)
+    return lambda text: key.sign(text, padding.PKCS1v15(), hashes.SHA256())

@@ -288,7 +288,7 @@ def test_a_running_server_takes_the_operators_next_certificate(
             with connected(edge_server) as after:
                 return after.getpeercert(binary_form=True) == leaf(following)
 
-        assert eventually(is_new, 1.5)
+        assert eventually(is_new, 3)
         assert asked(before) == b"HTTP/1.1 200 OK"
 
 
@@ -327,7 +327,7 @@ def test_a_running_server_renews_its_own_certificate(server: Server) -> None:
             with connected(server) as after:
                 return after.getpeercert(binary_form=True) != before.getpeercert(binary_form=True)
 
-        assert eventually(is_new, 1.5)
+        assert eventually(is_new, 3)
         assert asked(before) == b"HTTP/1.1 200 OK"
     assert file.stat().st_mode & 0o777 == 0o600
 

@@ -42,7 +42,7 @@ def test_a_running_server_follows_its_keys(edge_server: Server) -> None:
     assert done.returncode == 0, done.stderr
     newest = State(server.state).key_id
     assert newest in done.stdout
-    assert eventually(lambda: published(server) >= {kid_of(old), newest}, 1.0)
+    assert eventually(lambda: published(server) >= {kid_of(old), newest}, 2.0)
     following = State(server.state).issue_token(now=time.time() + 3)  # as soon as the new key signs
     assert kid_of(following) == newest != kid_of(old)
     assert (status_of(server, old), status_of(server, following)) == (200, 200)
@@ -51,9 +51,9 @@ def test_a_running_server_follows_its_keys(edge_server: Server) -> None:
     assert (refused.returncode, "--yes" in refused.stderr) == (2, True)
     assert carrel("identity", "rotate-keys", "--revoke", "--yes", "--state", str(server.state)).returncode == 0
 
-    assert eventually(lambda: status_of(server, old) == 401, 1.0)
+    assert eventually(lambda: status_of(server, old) == 401, 2.0)
     assert status_of(server, following) == 401
-    assert eventually(lambda: server.connection["token"] != old, LOOK_S + 1)
+    assert eventually(lambda: server.connection["token"] != old, LOOK_S + 2)
     assert status_of(server, server.connection["token"]) == 200
     assert published(server) == {kid_of(server.connection["token"])}
 
