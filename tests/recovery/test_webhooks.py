@@ -23,6 +23,7 @@ import pytest
 
 from conftest import Server, SlimServer
 from endpoint import V25_10
+from managing import body_of, managing, put
 
 CONFIG = """
 [pools.python]
@@ -121,6 +122,29 @@ def test_a_webhook_is_told_before_the_end_and_at_it(
         notice = receiver.next()
         assert receiver.next() == notice, "a redirect is no answer"
         assert (notice["type"], notice["reason"]) == ("session.ended", "it was deleted")
+
+
+@pytest.mark.thorough
+def test_the_ends_of_a_deleted_pools_sessions_are_told_and_nothing_of_the_next_pools(
+    slim_server: SlimServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    """A pool that somebody makes under the same name over ARM has no webhook, and cannot have one: that is the operator's to name."""
+    with told_server(slim_server, tmp_path, receiver.url, 600) as server, managing(server) as managed:
+        call(server, "PUT", "session", "user-one")
+        managed.gone(managed.ask("DELETE", managed.pool("python"), 202))
+        notice = receiver.next()
+        assert (notice["type"], notice["reason"]) == ("session.ended", "its session pool was deleted")
+
+        managed.wait(put(managed, "python"))
+        call(server, "PUT", "session", "user-two")
+        call(server, "DELETE", "session", "user-two")
+        with pytest.raises(queue.Empty):
+            receiver.next(4)
+        for webhook in (
+            {"url": receiver.url, "secret": {"file": str(tmp_path / "key")}},
+            {"url": "http://127.0.0.1:1"},
+        ):
+            managed.ask("PUT", managed.pool("python"), 400, json=body_of(webhook=webhook))
 
 
 @pytest.mark.thorough

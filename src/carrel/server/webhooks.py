@@ -13,6 +13,7 @@ others came after in the meantime. The address is the operator's, so it may be a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import logging
@@ -23,7 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, PoolNotFound
 from carrel.host.hostlink import HostLink
 from carrel.models import Notice, NoticeKind
 from carrel.server import outgoing
@@ -64,7 +65,7 @@ class Webhooks:
 
     def __init__(self, pools: Pools, link: HostLink, authorities: Path, *, is_wanted: bool) -> None:
         self._pools, self._link, self._is_wanted = pools, link, is_wanted
-        self._running: dict[str, tuple[Hook, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[Sender, asyncio.Task[None]]] = {}
         if is_wanted:
             self._trust = ssl.create_default_context(cafile=authorities)
             asyncio.run(outgoing.rehearse())
@@ -80,18 +81,22 @@ class Webhooks:
                 self._changed(pool.key, pool)
             await asyncio.Event().wait()
 
-    def _send_for(self, group: asyncio.TaskGroup, http: httpx.AsyncClient, hook: Hook) -> asyncio.Task[None]:
-        return group.create_task(Sender(hook, self._link, http).run())
+    def _send_for(
+        self, group: asyncio.TaskGroup, http: httpx.AsyncClient, hook: Hook
+    ) -> tuple[Sender, asyncio.Task[None]]:
+        sender = Sender(hook, self._link, http)
+        return sender, group.create_task(sender.run())
 
     def _changed(self, key: str, pool: Pool | None) -> None:
         """Of a pool that is being deleted the ends of its sessions are still told."""
         hook = _hook(pool) if pool is not None else None
         running = self._running.get(key)
-        if running is not None and running[0] != hook:
+        if running is not None and running[0].hook != hook:
             del self._running[key]
-            asyncio.get_running_loop().call_later(LAST_S if hook is None else 0, running[1].cancel)
+            running[0].is_last = True
+            asyncio.get_running_loop().call_later(LAST_S if pool is None else 0, running[1].cancel)
         if hook is not None and key not in self._running:
-            self._running[key] = (hook, self._start(hook))
+            self._running[key] = self._start(hook)
 
 
 def _hook(pool: Pool) -> Hook | None:
@@ -103,7 +108,8 @@ class Sender:
     """Of one pool."""
 
     def __init__(self, hook: Hook, link: HostLink, http: httpx.AsyncClient) -> None:
-        self._hook, self._link, self._http = hook, link, http
+        self.hook, self._link, self._http = hook, link, http
+        self.is_last = False  # the pool is gone: nothing that is told from now on is for this one
         self._under_way: set[int] = set()
         self._seen = 0
         self._free = asyncio.Semaphore(AT_ONCE)
@@ -111,25 +117,26 @@ class Sender:
     async def run(self) -> None:
         """While the host is away, or has not opened the pool yet, it is asked again and again, and that is said once."""
         pause = AGAIN_S[0]
-        while True:
+        while not self.is_last:
             self._under_way.clear()
             try:
-                async with self._link.undelivered(self._hook.pool) as notices, asyncio.TaskGroup() as group:
+                async with self._link.undelivered(self.hook.pool) as notices, asyncio.TaskGroup() as group:
                     pause = AGAIN_S[0]
-                    async for notice in notices:
-                        await self._take(notice, group)
+                    with contextlib.suppress(PoolNotFound):  # it was deleted: what is under way goes on to its end
+                        async for notice in notices:
+                            await self._take(notice, group)
             except* CarrelError as errors:
                 level = logging.WARNING if pause == AGAIN_S[0] else logging.DEBUG
                 why = str(errors.exceptions[0])
-                log.log(level, "webhooks wait for the host", extra={"pool": self._hook.pool, "why": why})
+                log.log(level, "webhooks wait for the host", extra={"pool": self.hook.pool, "why": why})
             except* Exception:  # a mistake of ours: it must not end the gateway
-                log.exception("webhooks failed", extra={"pool": self._hook.pool})
+                log.exception("webhooks failed", extra={"pool": self.hook.pool})
             await asyncio.sleep(pause)
             pause = min(pause * 2, AGAIN_S[1])
 
     async def _take(self, notice: Notice, group: asyncio.TaskGroup) -> None:
         if self._seen and notice.number > self._seen + 1:
-            log.error("notices were lost", extra={"pool": self._hook.pool, "count": notice.number - self._seen - 1})
+            log.error("notices were lost", extra={"pool": self.hook.pool, "count": notice.number - self._seen - 1})
         self._seen = notice.number
         if notice.kind in _TOLD and not (notice.kind is NoticeKind.EXPIRING and _is_past(notice)):
             self._under_way.add(notice.number)
@@ -142,7 +149,8 @@ class Sender:
         finally:
             self._free.release()
             self._under_way.discard(notice.number)
-        await self._link.delivered(self._hook.pool, min(self._under_way, default=self._seen + 1) - 1)
+        with contextlib.suppress(PoolNotFound):  # nobody will ask for it any more
+            await self._link.delivered(self.hook.pool, min(self._under_way, default=self._seen + 1) - 1)
 
     async def _deliver(self, notice: Notice) -> None:
         answer = ""
@@ -155,22 +163,22 @@ class Sender:
                 return
             if is_final:
                 break
-        log.error("a webhook was not taken", extra={"pool": self._hook.pool, "what": notice.kind, "answer": answer})
+        log.error("a webhook was not taken", extra={"pool": self.hook.pool, "what": notice.kind, "answer": answer})
 
     async def _post(self, notice: Notice) -> tuple[str, bool]:
         """What went wrong, "" for nothing; and whether there is no use in trying again."""
-        body, moment = encode_webhook(self._hook.pool, notice), str(int(time.time()))
+        body, moment = encode_webhook(self.hook.pool, notice), str(int(time.time()))
         headers = {
             "content-type": "application/json",
             "user-agent": "carrel-webhook/1",
             "carrel-webhook-id": f"{notice.session.guid}-{notice.number}",
             "carrel-webhook-timestamp": moment,
-            "carrel-webhook-signature": f"v1={signature(self._hook.secret, moment, body)}",
+            "carrel-webhook-signature": f"v1={signature(self.hook.secret, moment, body)}",
         }
         try:
             async with (
                 asyncio.timeout(ANSWER_S),
-                self._http.stream("POST", self._hook.url, content=body, headers=headers) as reply,
+                self._http.stream("POST", self.hook.url, content=body, headers=headers) as reply,
             ):
                 status = reply.status_code  # its body may be endless
         except Exception as error:  # whatever the library raises for whatever an address may be
