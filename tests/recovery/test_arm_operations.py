@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from conftest import Server, SlimServer
-from management import RESOURCES, SMALL, Management, management_of
+from management import RESOURCES, SMALL, Management, error_of, management_of
 from processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
@@ -51,6 +51,28 @@ def test_an_operation_outlives_its_gateway(slim_server: SlimServer) -> None:
 
         assert managed.wait(made)["resourceId"].endswith("/kept")
         assert managed.ask("GET", made.headers["location"]).json()["properties"]["provisioningState"] == "Succeeded"
+
+
+def test_a_pool_that_is_going_cannot_be_changed(slim_server: SlimServer) -> None:
+    """While the host does not answer the pool is there and going; then it is gone, and can be made again."""
+    with slim_server(config=NONE_READY) as server, httpx.Client(base_url=server.connection["http"], timeout=60) as http:
+        managed = management_of(server, http)
+        body = {"location": "local", "properties": {"carrel": SMALL}}
+        managed.wait(managed.ask("PUT", managed.pool("going"), 201, json=body))
+        os.kill(server.pids["host"], signal.SIGSTOP)
+        try:
+            deleted = managed.ask("DELETE", managed.pool("going"), 202)
+            for method in ("PUT", "PATCH"):
+                error_of(managed.send(method, managed.pool("going"), json=body), 409, "ResourceBeingDeleted")
+            shown = managed.ask("GET", managed.pool("going")).json()["properties"]
+            assert shown["provisioningState"] == "Deleting"
+            assert managed.ask("GET", deleted.headers["azure-asyncoperation"]).json()["status"] == "InProgress"
+            managed.ask("DELETE", managed.pool("going"), 202)
+        finally:
+            os.kill(server.pids["host"], signal.SIGCONT)
+
+        assert managed.gone(deleted).status_code == 204
+        managed.wait(managed.ask("PUT", managed.pool("going"), 201, json=body))
 
 
 def test_the_next_gateway_deletes_what_is_left_of_a_group(slim_server: SlimServer) -> None:

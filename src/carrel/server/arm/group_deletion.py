@@ -21,7 +21,7 @@ from carrel.store import Store
 from carrel.store.records import GroupRecord, OperationRecord
 from carrel.store.transaction import Transaction
 
-_AGAIN_S = 1.0
+_AGAIN_S, _AGAIN_AT_MOST_S = 1.0, 30.0  # between two attempts
 _KIND = "delete"
 
 _log = logging.getLogger("carrel.arm")
@@ -90,9 +90,10 @@ class Deletions:
             self._going[key] = self._group.create_task(self._delete(key), name=f"delete {key}")
 
     async def _delete(self, key: str) -> None:
-        while key in self._going:
-            if not await self._delete_once(key):
-                await asyncio.sleep(_AGAIN_S)
+        pause = _AGAIN_S
+        while not await self._delete_once(key):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _AGAIN_AT_MOST_S)
 
     async def _delete_once(self, key: str) -> bool:
         """Whether it is done. The host or the store may be away for a while."""
@@ -108,7 +109,9 @@ class Deletions:
                 return is_done
         except CarrelError as error:
             _log.warning("a resource group's deletion has to wait", extra={"group": key, "why": error.message})
-            return False
+        except Exception:  # the trouble of one group is not the gateway's end
+            _log.exception("a resource group cannot be deleted", extra={"group": key})
+        return False
 
     def _lock(self, key: str) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())
