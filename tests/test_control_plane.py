@@ -386,6 +386,8 @@ def test_another_server_is_reached_as_a_service_principal(server: Server, az: Sh
     }
     assert "python" in [each["name"] for each in az.json("sessionpool", "list", **remote)]
     assert az.json("account", "show", **remote)["id"] == fields["subscription"]
+    operator = {**remote, "CARREL_TOKEN": fields["token"]}  # which may only run code: the service principal goes before
+    assert az("sessionpool", "egress", "show", "python", **operator).exit_code == 0
     done = carrel("exec", "--pool", "python", "40 + 2", **remote)
     assert (done.stdout, done.returncode) == ("42\n", 0), done.stderr
     assert "invalid_client" in az("sessionpool", "list", status=1, **{**remote, "AZURE_CLIENT_SECRET": "wrong"}).stderr

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _TOKEN_S = 300
+_AZURE, _ENTRA = "https://management.azure.com", "https://login.microsoftonline.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,29 +141,26 @@ class Target:
         return found[0].id
 
     def _rights(self, endpoint: str) -> Credential:
-        from carrel.client.credentials import (
-            ARM_SCOPE,
-            DATA_AUDIENCES,
-            DATA_SCOPE,
-            FixedCredential,
-            ServerCredential,
-            audience,
-            by_secret,
-        )
+        """A service principal's, where one is named; else those of tokens."""
+        from carrel.client.credentials import FixedCredential, ServerCredential, by_secret
 
         named = self.environment.get
-        tokens = [token for name in ("CARREL_ARM_TOKEN", "CARREL_TOKEN") if (token := named(name))]
         tenant, client, secret = (named(f"AZURE_{name}", "") for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"))
         if tenant and client and secret:
-            known = {DATA_SCOPE if audience(token) in DATA_AUDIENCES else ARM_SCOPE: token for token in tokens}
-            ask = by_secret(named("AZURE_AUTHORITY_HOST") or endpoint, tenant, client, secret)
-            return ServerCredential(ask, known, ca_bundle=self._ca_bundle())
+            ask = by_secret(self._authority(endpoint), tenant, client, secret)
+            return ServerCredential(ask, ca_bundle=self._ca_bundle())
+        tokens = [token for name in ("CARREL_ARM_TOKEN", "CARREL_TOKEN") if (token := named(name))]
         if not tokens:
             raise click.UsageError(
-                "--endpoint: whose rights? set CARREL_ARM_TOKEN and CARREL_TOKEN, "
-                "or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+                "--endpoint: whose rights? set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, "
+                "or CARREL_ARM_TOKEN and CARREL_TOKEN"
             )
         return FixedCredential(*tokens)
+
+    def _authority(self, endpoint: str) -> str:
+        """As azure-identity takes it from the environment, with or without https://; a Carrel is its own."""
+        host = self.environment.get("AZURE_AUTHORITY_HOST") or (_ENTRA if endpoint.rstrip("/") == _AZURE else endpoint)
+        return host if "://" in host else f"https://{host}"
 
     def _ca_bundle(self) -> str | None:
         return self.environment.get("SSL_CERT_FILE") or self.environment.get("REQUESTS_CA_BUNDLE") or None

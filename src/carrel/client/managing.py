@@ -84,7 +84,8 @@ class Managing(Generic[H]):
         ask: Ask = by_identity(fields["identity_endpoint"], fields["identity_header"]) if has_authority else by_nobody
         known = {
             ARM_SCOPE: fields.get("arm_token"),
-            DATA_SCOPE: fields.get("token"),
+            # Any operator could have made this one, for running code. The identity's own has the rights that it is given.
+            DATA_SCOPE: None if has_authority else fields.get("token"),
             GRAPH_SCOPE: fields.get("graph_token"),
         }
         return cls(
