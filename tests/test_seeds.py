@@ -115,6 +115,23 @@ def test_a_pool_goes_with_its_table_unless_somebody_has_made_it_his(sown_store: 
     )
 
 
+def test_a_pool_that_outlives_its_table_loses_what_only_a_table_may_say(sown_store: Store) -> None:
+    """It would not be served any more otherwise, and nobody could take that out of it over ARM."""
+    places = {
+        "memory": "2GiB",
+        "secrets": {"s": {"environment": "S"}},
+        "webhook": {"url": "https://example.org", "secret": {"environment": "W"}},
+        "packages": {"wheels": "/srv/wheels", "size": "64MiB"},
+    }
+    sow(sown_store, {"p": {"carrel": places}, "other": TABLE})
+    change(sown_store, "p", tags={"mine": "yes"})
+
+    left = next(pool for pool in sow(sown_store, {"other": TABLE}).pools if pool.id.name == "p")
+
+    assert left.properties["carrel"] == {"memory": "2GiB", "packages": {"size": "64MiB"}}
+    assert spec_of(left, config_of()).webhook == ""
+
+
 def test_a_key_that_lies_in_the_folder_is_taken_over_at_any_start(sown_store: Store) -> None:
     made = sow(sown_store, {"p": TABLE}).pools[0].mcp_key
     assert len(made) == 48

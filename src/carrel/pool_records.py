@@ -24,6 +24,7 @@ OPERATORS = {
     "carrel.webhook.secret": "webhook_secret",
     "carrel.secrets": "secrets",
 }
+_PLACES = ("webhook", "secrets")  # and packages.wheels
 
 
 def spec_of(record: PoolRecord, config: Config) -> PoolSpec:
@@ -62,6 +63,14 @@ def with_property(record: PoolRecord, name: str, value: object, stamp: Stamp) ->
     """The record with another value of the property `carrel.NAME`."""
     properties = {**record.properties, "carrel": {**record.properties.get("carrel", {}), name: value}}
     return replace(record, properties=properties, modified=stamp, etag=secrets.token_hex(16))
+
+
+def without_places(record: PoolRecord) -> PoolRecord:
+    """The record without what only the configuration file may name, which does not name the pool any more."""
+    carrel = {name: value for name, value in record.properties.get("carrel", {}).items() if name not in _PLACES}
+    packages = {name: value for name, value in carrel.get("packages", {}).items() if name != "wheels"}
+    carrel = {**carrel, "packages": packages} if "packages" in carrel else carrel
+    return replace(record, properties={**record.properties, "carrel": carrel})
 
 
 def secrets_of(record: PoolRecord, spec: PoolSpec, known: PoolSecrets) -> PoolSecrets:

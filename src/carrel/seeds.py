@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from carrel.config import DEFAULT_POOLS, Config
-from carrel.pool_records import MCP_KEY_BYTES, spec_of
+from carrel.pool_records import MCP_KEY_BYTES, spec_of, without_places
 from carrel.pool_settings import ConfigError
 from carrel.store import GroupRecord, PoolId, PoolRecord, SeedRecord, Stamp, Transaction
 
@@ -97,6 +97,8 @@ def _take_out(books: Transaction, seed: SeedRecord) -> None:
     found = books.pools.get(id)
     if found is not None and found.etag == seed.digest:
         books.pools.delete(id)
+    elif found is not None:
+        books.pools.put(without_places(found))
     books.seeds.delete(seed.name)
 
 
