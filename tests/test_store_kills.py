@@ -18,7 +18,8 @@ KILLER = """
 import asyncio, json, os, random, signal, sys, time
 from carrel.store import SeedRecord, Store
 
-address, key, rounds = sys.argv[1], [sys.argv[2].encode()], int(sys.argv[3])
+template, key, rounds = sys.argv[1], [sys.argv[2].encode()], int(sys.argv[3])
+is_anew = "{}" in template  # each round begins with nothing, and ends in the beginning
 
 def count(transaction):
     found = transaction.seeds.get("count")
@@ -50,7 +51,8 @@ def acknowledged(pause, is_at_work):
 
 results = []
 for number in range(rounds):
-    numbers = acknowledged(random.uniform(0, 0.04), number % 2)
+    address = template.format(number)
+    numbers = acknowledged(random.uniform(0, 0.02 if is_anew else 0.04), number % 2 and not is_anew)
     store = Store.open(address, key)
     with store.transaction() as transaction:
         last = count(transaction)
@@ -84,6 +86,15 @@ def test_a_killed_writer_loses_nothing(kind: str, rounds: int, request: pytest.F
         last = result["last"]
 
     assert last >= rounds // 2, "every second one was killed at work, not on its way there"
+
+
+@pytest.mark.parametrize("rounds", [20, pytest.param(500, marks=pytest.mark.thorough)])
+def test_one_killed_at_its_very_beginning_leaves_a_store_that_opens(rounds: int, tmp_path: Path) -> None:
+    """While SQLite's file is made, marked and given its tables."""
+    results = _kill(f"sqlite:///{tmp_path}/{{}}/carrel.db", rounds)
+
+    assert len(results) == rounds
+    assert all(result["whole"] and result["last"] >= max(result["acknowledged"]) for result in results)
 
 
 def _kill(address: str, rounds: int) -> list[dict[str, Any]]:

@@ -71,6 +71,7 @@ def test_a_store_works_for_one_who_can_open_nothing(rows: int, tmp_path: Path) -
     assert not log.exists(), "the next one to open it, and to close it, has made one file of it"
 
 
+@pytest.mark.thorough
 def test_one_on_postgresql_connects_anew_without_its_home_folder(postgresql: PostgreSQL, tmp_path: Path) -> None:
     _check(postgresql.schema(), tmp_path, 100)
 

@@ -6,10 +6,12 @@ one file there is no super-journal. A database is looked at read-only first: one
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import sqlite3
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
@@ -40,8 +42,8 @@ def engine(file: Path) -> sql.Engine:
         raise StoreError(f"{file} cannot be used: {_why(error)}") from error
     try:
         if (mode := connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]) != "wal":
-            connection.close()  # another journal is a file that is opened for each transaction, which the gateway cannot
-            raise StoreError(f"{file} cannot have a write-ahead log here, only {mode}: put it onto another file system")
+            connection.close()
+            raise StoreError(f"{file} cannot have a write-ahead log, only {mode}: put it onto another file system")
         for setting in _SETTINGS:
             connection.execute(setting).fetchall()
     except sqlite3.Error as error:
@@ -66,13 +68,43 @@ def claim(connection: sql.Connection) -> None:
 
 
 def _prepare(file: Path) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if file.exists() and not file.is_file():
         raise StoreError(f"{file} cannot be used: it is no file; move it away")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not file.exists():
-        os.close(os.open(file, os.O_CREAT | os.O_WRONLY, 0o600))
-    if file.stat().st_size:
-        _examine(file)
+        _create(file)
+    _examine(file)
+
+
+def _create(file: Path) -> None:
+    """Put an empty database there unless another process was first.
+
+    It has its write-ahead log from the beginning: on the way there SQLite keeps another journal, and one that a killed process left behind
+    can neither be read past nor told from damage.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)  # mode 0600
+    os.close(descriptor)
+    try:
+        connection = _connect(Path(name), "rw")
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        connection.close()  # and the log is gone
+        if mode != "wal":  # another journal is opened for each transaction, which the gateway cannot
+            raise StoreError(f"{file} cannot have a write-ahead log, only {mode}: put it onto another file system")
+        with contextlib.suppress(FileExistsError):
+            os.link(name, file)  # the other one's is as good
+        _sync(file.parent)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            Path(name + suffix).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """The name too is to be on the disk: SQLite sees to that for files that it makes itself."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _examine(file: Path) -> None:
