@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -165,6 +166,7 @@ def test_a_person_gets_through_with_the_pages_alone(person: Asker) -> None:
     fields = Fields(second.text)
     assert fields.ids == fields.labels
     assert "Microsoft Azure CLI" in second.text
+    assert f"from\nthis server&#x27;s own machine (user {os.getuid()})" in second.text
     wrong = person.http.post(
         "/device", data=fields.inputs | {"user_name": "<b>\"'&", "password": "x", "answer": "deny"}
     )

@@ -53,7 +53,7 @@ def ask_person(user_code: str, client: str, asked: Asked, now: float, wrong: str
         f"Let {client} sign in?",
         wrong,
         f"""<p><strong>{_text(client)}</strong> asked {ago} ({time.strftime("%H:%M:%S UTC", time.gmtime(asked.at))}), from
-{_text(asked.peer)}, to act in your name. Approve only what you have started yourself: whoever sent you a code could act as you.</p>
+{_text(_place(asked.peer))}, to act in your name. Approve only what you have started yourself: whoever sent you a code could act as you.</p>
 <form method="post" action="/device">
 <input type="hidden" name="user_code" value="{_text(user_code)}">
 <label for="name">User name</label>
@@ -90,6 +90,12 @@ def _page(title: str, wrong: str, body: str) -> str:
 </body>
 </html>
 """
+
+
+def _place(peer: str) -> str:
+    """A peer of throttle.py's in words."""
+    kind, _, user = peer.partition(" ")
+    return f"this server's own machine (user {user})" if kind == "uid" else peer
 
 
 def _text(value: str) -> str:
