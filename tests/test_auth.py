@@ -140,8 +140,17 @@ def forgeries(state: State) -> dict[str, str]:
         "no end": _signed(state, {name: value for name, value in claims.items() if name != "exp"}),
         "no audience": _signed(state, {name: value for name, value in claims.items() if name != "aud"}),
         "an audience that is no text": _signed(state, claims | {"aud": {"a": 1}}),
+        "an issuer that is no text": ".".join([head, _b64(json.dumps(claims | {"iss": ["a"]}).encode()), signature]),
+        "no issuer": _signed(state, {name: value for name, value in claims.items() if name != "iss"}),
+        "a key that nobody has": _signed(state, claims, header={"kid": "nobody's"}),
+        "nested without end": ".".join([unsigned, _b64(b"[" * 8_000), signature]),
+        "nested in its head": ".".join([_b64(b'{"alg":' + b"[" * 8_000), body, signature]),
         "too long": "a" * 20_000,
     }
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _hs256(secret: bytes, text: str) -> str:

@@ -76,6 +76,30 @@ def test_token_is_signed_with_the_state_folders_key(tmp_path: Path) -> None:
     assert (claims["roles"], claims["carrel_pools"]) == (["Reader"], ["a", "b"])
 
 
+def test_a_token_for_one_session_names_it(tmp_path: Path) -> None:
+    text = carrel("token", "--state", str(tmp_path), "--identifier", "alice", "--pool", "node").stdout.strip()
+
+    claims = jwt.decode(text, options={"verify_signature": False})
+    assert (claims["carrel_identifier"], claims["carrel_pools"]) == ("alice", ["node"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--identifier", "abc"], "--identifier: The session identifier must have 4 to 128"),
+        (["--identifier", "alice", "--role", "Owner"], "leave --role out"),
+        (["--identifier", "alice", "--audience", "https://management.azure.com"], "leave --audience out"),
+        (["--identifier", "alice", "--pool", "a", "--pool", "b"], "name one --pool"),
+        (["--role", "King"], "--role: there is no role 'King'"),
+    ],
+)
+def test_a_token_that_would_open_nothing_is_not_made(tmp_path: Path, options: list[str], words: str) -> None:
+    done = carrel("token", "--state", str(tmp_path), *options)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in " ".join(done.stderr.split())
+
+
 def test_exec_wants_code_from_one_place(tmp_path: Path) -> None:
     file = tmp_path / "code.py"
     file.write_text("1")
