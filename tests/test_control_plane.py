@@ -406,6 +406,8 @@ def test_another_server_wants_rights(server: Server, az: Shell) -> None:
     assert "CARREL_ARM_TOKEN" in az("sessionpool", "list", status=2, **remote).stderr
     az("sessionpool", "list", **{**remote, "CARREL_ARM_TOKEN": server.connection["arm_token"]})
     az("sessionpool", "list", status=1, **{**remote, "CARREL_ARM_TOKEN": server.connection["token"]})
+    clear = az("sessionpool", "list", "--endpoint", "http://192.0.2.1", status=2, **remote)
+    assert "in the clear" in clear.stderr
     assert "no address" in az("sessionpool", "list", "--endpoint", "carrel:80", status=2, **remote).stderr
 
 

@@ -113,10 +113,15 @@ class Target:
 
     def _remote(self, endpoint: str) -> Management:
         from carrel.client import Management
+        from carrel.client.connection import is_local
 
         if not endpoint.startswith(("https://", "http://")):
             raise click.UsageError(f"--endpoint: {endpoint!r} is no address; https://HOST[:PORT]")
         named = self.environment.get
+        if not (endpoint.startswith("https://") or is_local(endpoint) or named("CARREL_INSECURE_HTTP")):
+            raise click.UsageError(
+                f"--endpoint: {endpoint} would be sent tokens in the clear; https://…, or CARREL_INSECURE_HTTP=true"
+            )
         return Management(
             endpoint,
             self._rights(endpoint),
