@@ -98,6 +98,7 @@ def test_keys_do_not_pile_up(kept: SigningFolder, monkeypatch: pytest.MonkeyPatc
     assert len(kept.read().public) == 1
 
 
+@pytest.mark.thorough
 def test_two_that_rotate_at_once_spoil_nothing(kept: SigningFolder) -> None:
     command = [sys.executable, "-c", ROTATOR, str(kept.path)]
     rotators = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
