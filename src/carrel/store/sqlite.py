@@ -118,6 +118,8 @@ def _examine(file: Path) -> None:
             is_empty = not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         finally:
             connection.close()
+    except sqlite3.OperationalError as error:  # locked, unreadable: nothing is said about what is in it
+        raise StoreError(f"{file} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         raise StoreError(f"{file} is damaged ({error}): {advice}") from error
     if problems != ["ok"]:
