@@ -118,4 +118,7 @@ def test_an_operation_is_for_who_began_it(managed: Management, pools: list[str])
     managed.gone(deleted)
 
     assert owner.status("GET", deleted.headers["location"]) == 204
+    managed.make("fleeting")
+    assert owner.status("GET", made.headers["azure-asyncoperation"]) == 200
+    assert eventually(lambda: owner.status("GET", made.headers["location"]) == 403), "another's pool of the same name"
     assert eventually(lambda: owner.status("GET", managed.pool("fleeting")) == 403, 1)

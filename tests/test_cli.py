@@ -100,6 +100,15 @@ def test_a_token_that_would_open_nothing_is_not_made(tmp_path: Path, options: li
     assert words in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("pool", ["", "/", "a/b", " "])
+def test_a_token_for_no_pool_is_not_made(pool: str, tmp_path: Path) -> None:
+    """It would be for all of them."""
+    done = carrel("token", "--state", str(tmp_path), "--pool", pool)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--pool" in done.stderr
+
+
 def test_exec_wants_code_from_one_place(tmp_path: Path) -> None:
     file = tmp_path / "code.py"
     file.write_text("1")

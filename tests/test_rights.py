@@ -222,6 +222,24 @@ def test_decisions_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch)
     assert len(snapshot._decided) <= 5
 
 
+def test_long_scopes_are_not_remembered() -> None:
+    """Anybody with a token may name one, of 64 kB each: twenty thousand of them would be a gigabyte."""
+    snapshot = Snapshot([Given(SUB, OWNER_ID, "a")])
+
+    assert snapshot.allows(frozenset("a"), POOL_READ, POOL + "x" * 60_000, is_data=False)
+    assert not snapshot._decided
+
+
+@pytest.mark.parametrize("name", ["", "/", "//", "/subscriptions", GROUP.lower(), "p/"])
+def test_an_operators_token_for_a_pool_is_never_for_more(name: str) -> None:
+    """An empty variable in a script must not make a token for all pools."""
+    access = access_of([])
+    granted = principal(is_granted=True, granted_roles=frozenset(["owner"]), granted_pools=frozenset([name]))
+
+    assert not access.may(granted, POOL_READ, roles.pool_scope("S", "g", "q"))
+    assert not access.may(granted, POOL_READ, GROUP)
+
+
 async def test_what_was_read_last_counts_for_a_while() -> None:
     """A database that does not answer any more: rights go on for half a minute, then nobody has any but who brings them along."""
     clock = [0.0]

@@ -13,7 +13,7 @@ from carrel import seeds
 from carrel.config import Config, ConfigError, load
 from carrel.models import Level
 from carrel.pool_records import spec_of
-from carrel.store import PoolId, PoolRecord, SeedRecord, Stamp, Store
+from carrel.store import AssignmentRecord, PoolId, PoolRecord, SeedRecord, Stamp, Store
 from kept_pools import store_in
 
 NOW = 1_700_000_000.0
@@ -130,6 +130,31 @@ def test_a_pool_that_outlives_its_table_loses_what_only_a_table_may_say(sown_sto
 
     assert left.properties["carrel"] == {"memory": "2GiB", "packages": {"size": "64MiB"}}
     assert spec_of(left, config_of()).webhook == ""
+
+
+def test_a_pool_that_comes_back_with_its_table_is_another(sown_store: Store) -> None:
+    """Who had a role at the one before has none at it, be that taken out of the file or deleted half-way; keys and secrets are new."""
+
+    def give(name: str) -> None:
+        with sown_store.transaction() as books:
+            scope, stamp = id_of(name).resource_id, Stamp("test", "User", NOW)
+            books.assignments.put(AssignmentRecord(f"at-{name}", scope, "role", "who", "User", stamp))
+
+    sow(sown_store, {"taken": TABLE, "going": TABLE})
+    give("taken")
+    give("going")
+    change(sown_store, "going", state="Deleting", secrets={"a": "b"}, mcp_key="old")
+    sow(sown_store, {"going": TABLE})
+    with sown_store.transaction() as books:
+        assert [each.id for each in books.assignments.list()] == ["at-going"], "it is there until it is gone"
+
+    again = sow(sown_store, {"taken": TABLE, "going": {"carrel": {"pids": 100}}})
+
+    with sown_store.transaction() as books:
+        assert books.assignments.list() == []
+        assert (going := books.pools.get(id_of("going"))) is not None
+    assert (going.state, going.secrets, going.mcp_key == "old") == ("InProgress", {}, False)
+    assert names(again) == ["going", "taken"]
 
 
 def test_a_key_that_lies_in_the_folder_is_taken_over_at_any_start(sown_store: Store) -> None:

@@ -14,7 +14,8 @@ from carrel.config import Config
 from carrel.models import PoolSpec
 from carrel.pool_secrets import PoolSecrets
 from carrel.pool_settings import ConfigError, flatten, parse_pool, table_of
-from carrel.store.records import PoolRecord, Stamp
+from carrel.store import Transaction
+from carrel.store.records import PoolId, PoolRecord, Stamp
 
 MCP_KEY_BYTES = 24
 
@@ -57,6 +58,12 @@ def _check_operators(spec: PoolSpec, known: PoolSpec | None, config: Config) -> 
         )
     if spec.asked is not None and spec.asked.rank < spec.minimum.rank:
         raise ConfigError(f"{where} carrel.isolation: '{spec.asked}' is below the pool's minimum, '{spec.minimum}'")
+
+
+def take_away(books: Transaction, id: PoolId) -> None:
+    """A pool, with the rights that were given at it: another of this name begins without."""
+    books.pools.delete(id)
+    books.assignments.delete_below(id.resource_id)
 
 
 def with_property(record: PoolRecord, name: str, value: object, stamp: Stamp) -> PoolRecord:

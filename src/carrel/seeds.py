@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from carrel.config import DEFAULT_POOLS, Config
-from carrel.pool_records import MCP_KEY_BYTES, spec_of, without_places
+from carrel.pool_records import MCP_KEY_BYTES, spec_of, take_away, without_places
 from carrel.pool_settings import ConfigError
 from carrel.store import GroupRecord, PoolId, PoolRecord, SeedRecord, Stamp, Transaction
 
@@ -71,6 +71,11 @@ def _sow_one(books: Transaction, config: Config, id: PoolId, table: Mapping[str,
     if seed is not None and seed.digest == digest:
         return
     found = books.pools.get(id)
+    if (
+        found is not None and found.state == "Deleting"
+    ):  # the server ended before it was gone: what comes now is another
+        take_away(books, id)
+        found = None
     record = PoolRecord(
         id=id,
         location=config.location,
@@ -96,7 +101,7 @@ def _take_out(books: Transaction, seed: SeedRecord) -> None:
     id = PoolId.of(seed.name)
     found = books.pools.get(id)
     if found is not None and found.etag == seed.digest:
-        books.pools.delete(id)
+        take_away(books, id)
     elif found is not None:
         books.pools.put(without_places(found))
     books.seeds.delete(seed.name)

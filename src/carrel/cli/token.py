@@ -14,6 +14,11 @@ from carrel.storage import SESSION_EXECUTOR, State, StateError
 from carrel.wire.names import decode_identifier
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+# A name, or the resource id of a pool that is in another group than the server's own.
+_POOL = re.compile(
+    r"\*|[A-Za-z0-9-]+|/subscriptions/[^/]+/resourceGroups/[^/]+(/providers/Microsoft\.App)?/sessionPools/[A-Za-z0-9-]+",
+    re.IGNORECASE,
+)
 _DATA = AUDIENCES[Plane.DATA]
 _ALL = [audience for audiences in AUDIENCES.values() for audience in audiences]
 
@@ -40,6 +45,8 @@ def token(
     if roles.role_named(role) is None:
         known = ", ".join(each.name for each in roles.ROLES.values())
         raise click.UsageError(f"--role: there is no role {role!r}; known are {known}")
+    if strange := [pool for pool in pools if not _POOL.fullmatch(pool)]:
+        raise click.UsageError(f"--pool: {strange[0]!r} is no pool's name; leave --pool out for all pools")
     claims: dict[str, object] = {"roles": [role], "carrel_pools": list(pools or ["*"])}
     if identifier is not None:
         claims |= _bound(identifier, role, pools, audience)

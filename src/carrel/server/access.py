@@ -8,6 +8,7 @@ one session of one pool, and that only as long as whom it was made for has it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,9 @@ MCP_KEY = "Key"  # the kind of a caller that has a pool's MCP key and no token: 
 WATCH_S = 0.3  # between two looks whether somebody else has changed anything
 BELIEVED_S = 30.0  # for so long what was read last is believed of a store that does not answer
 _REMEMBERED = 20_000  # decisions
+_SHORT = (
+    512  # characters of a scope that one is remembered of: a path may have 64 kB, and nobody needs a right to name one
+)
 
 _log = logging.getLogger("carrel.access")
 
@@ -91,6 +95,8 @@ class Snapshot:
         self._decided: dict[tuple[frozenset[str], str, str, bool], bool] = {}
 
     def allows(self, ids: frozenset[str], action: str, scope: str, *, is_data: bool) -> bool:
+        if len(scope) > _SHORT:
+            return self._decide(ids, action, scope, is_data)
         key = (ids, action, scope, is_data)
         decided = self._decided.get(key)
         if decided is None:
@@ -186,7 +192,7 @@ class Access:
             return False
         if principal.is_granted:
             has_role = any(roles.role_named(name) is not None for name in principal.granted_roles)
-            pools = [self._scope_of(pool) for pool in principal.granted_pools - {"*"}]
+            pools = self._scopes_of(principal)
             near = any(roles.covers(pool, scope) or roles.covers(scope, pool) for pool in pools)
             return has_role and ("*" in principal.granted_pools or near)
         self._require_fresh()
@@ -196,11 +202,14 @@ class Access:
         named = (roles.role_named(name) for name in principal.granted_roles)
         if not any(role is not None and role.allows(action, is_data=is_data) for role in named):
             return False
-        pools = principal.granted_pools
-        return "*" in pools or any(roles.covers(self._scope_of(pool), scope) for pool in pools)
+        return "*" in principal.granted_pools or any(roles.covers(pool, scope) for pool in self._scopes_of(principal))
 
-    def _scope_of(self, pool: str) -> str:
-        return pool if pool.startswith("/") else PoolId(self._home.subscription, self._home.resource_group, pool).lower
+    def _scopes_of(self, principal: Principal) -> Iterator[str]:
+        """Of the pools that an operator's token names. What is no pool's name or path gives nothing: an empty one would be all of them."""
+        for pool in principal.granted_pools:
+            id = PoolId(self._home.subscription, self._home.resource_group, pool).lower
+            with contextlib.suppress(ValueError):
+                yield PoolId.of(pool if pool.startswith("/") else id).lower
 
     def _require_fresh(self) -> None:
         if self._age() > BELIEVED_S:

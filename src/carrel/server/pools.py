@@ -21,7 +21,7 @@ from carrel.config import Config
 from carrel.errors import ConditionNotMet, PoolNotFound, QuotaExceeded, SandboxStartFailed
 from carrel.host.hostlink import HostLink
 from carrel.models import Level, PoolSpec, PoolStatus
-from carrel.pool_records import MCP_KEY_BYTES, secrets_of, spec_of
+from carrel.pool_records import MCP_KEY_BYTES, secrets_of, spec_of, take_away
 from carrel.pool_secrets import NO_SECRETS, PoolSecrets
 from carrel.pool_settings import ConfigError
 from carrel.server.pool_workers import Workers
@@ -216,7 +216,7 @@ class Pools:
     async def removed(self, pool: Pool) -> None:
         """The host has nothing of it any more."""
         async with self._change(pool.key):
-            await self._store.run(lambda books: _take_away(books, pool.record.id))
+            await self._store.run(lambda books: take_away(books, pool.record.id))
             self._forget(pool.key)
 
     def try_again(self, key: str) -> None:
@@ -291,12 +291,6 @@ def _keep_state(books: Transaction, record: PoolRecord) -> None:
     found = books.pools.get(record.id)
     if found is not None and found.etag == record.etag and found.state != "Deleting":
         books.pools.put(replace(found, state=record.state, error=record.error))
-
-
-def _take_away(books: Transaction, id: PoolId) -> None:
-    """With the rights that were given at it: another pool of this name begins without."""
-    books.pools.delete(id)
-    books.assignments.delete_below(id.resource_id)
 
 
 def _parts(id: PoolId) -> tuple[str, str, str]:

@@ -68,6 +68,9 @@ async def result(call: ArmCall) -> None:
         raise ProvisioningFailed(record.error or f"The operation was {record.state.lower()}.")
     if record.kind == _DELETE or record.pool is None:
         return await call.reply(204 if record.pool else 200)
+    call.require(
+        READ_POOL, record.pool.resource_id
+    )  # who began it may have lost that since, and the pool may be another
     return await call.reply(200, encoded_pool(call, call.services.pools.find(record.pool)))
 
 
