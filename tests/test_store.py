@@ -158,6 +158,20 @@ async def test_the_generation_grows_with_every_change_whoever_made_it(store: Sto
     assert before < after == await store.generation()
 
 
+async def test_the_generation_of_a_table_grows_with_its_own_changes_alone(store: Store) -> None:
+    """Whoever keeps a copy of rights does not read it again for each refresh token."""
+    rights, others = ("assignments", "principals"), ("grants", "pools")
+    before = await store.generation(*rights)
+    await store.run(lambda transaction: transaction.grants.put(RECORDS["grants"]))
+    assert await store.generation(*rights) == before < await store.generation(*others) == await store.generation()
+
+    await store.run(lambda transaction: transaction.principals.put(RECORDS["principals"]))
+    after = await store.generation(*rights)
+    assert before < after == await store.generation()
+    await store.run(lambda transaction: transaction.principals.delete(RECORDS["principals"].id))
+    assert await store.generation(*rights) > after
+
+
 async def test_what_work_raises_reaches_its_caller(store: Store) -> None:
     def work(transaction: Transaction) -> None:
         fill(transaction)

@@ -41,11 +41,12 @@ class Kept:
 
     async def look(self) -> bool:
         """Whether other pools are there than before, or their keys are others. Raises StoreError."""
-        generation = await self._store.generation()
+        generation = await self._store.generation("pools")
         if generation == self._generation:
             return False
-        before, self._generation = self.records, generation
+        before = self.records
         self.records = tuple(await self._store.run(lambda books: books.pools.list()))
+        self._generation = generation  # only now: what could not be read is read the next time
         return [(each.id, each.mcp_key) for each in before] != [(each.id, each.mcp_key) for each in self.records]
 
     def close(self) -> None:

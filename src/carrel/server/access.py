@@ -28,6 +28,7 @@ _REMEMBERED = 20_000  # decisions
 _SHORT = (
     512  # characters of a scope that one is remembered of: a path may have 64 kB, and nobody needs a right to name one
 )
+_TABLES = ("assignments", "principals")  # what a snapshot is made of
 
 _log = logging.getLogger("carrel.access")
 
@@ -152,7 +153,7 @@ class Access:
         while True:
             await asyncio.sleep(WATCH_S)
             try:
-                if await self._store.generation() != self._generation:
+                if await self._store.generation(*_TABLES) != self._generation:
                     await self.refresh()
                 self._read_at = self._clock()
             except Exception as error:  # whatever a database raises: the next look may find it well
@@ -230,7 +231,7 @@ def _is_bound_to(principal: Principal, action: str, scope: str, is_data: bool) -
 
 def _read(transaction: Transaction) -> tuple[int, Snapshot]:
     snapshot = Snapshot(transaction.assignments.list(), transaction.principals.list())
-    return transaction.generation(), snapshot
+    return transaction.generation(*_TABLES), snapshot
 
 
 def _level(age: float) -> int:

@@ -125,6 +125,6 @@ def _insert(connection: sql.Connection, lines: Iterable[str]) -> None:
 def _outgrow(connection: sql.Connection, generation: int) -> None:
     """Whoever keeps a copy of what was there before must see that it is another store now."""
     meta = tables.meta
-    where = meta.c.name == "generation"
-    restored = int(connection.execute(sql.select(meta.c.value).where(where)).scalar_one())
-    connection.execute(sql.update(meta).where(where).values(value=str(max(restored, generation) + 1)))
+    restored = int(connection.execute(sql.select(meta.c.value).where(meta.c.name == "generation")).scalar_one())
+    each = meta.c.name.startswith("generation")  # those of single tables too
+    connection.execute(sql.update(meta).where(each).values(value=str(max(restored, generation) + 1)))

@@ -76,9 +76,9 @@ class Store:
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
 
-    async def generation(self) -> int:
-        """Grows with every committed change, whoever made it."""
-        return await self.run(Transaction.generation)
+    async def generation(self, *tables: str) -> int:
+        """Grows with every committed change, whoever made it; of some tables alone, where they are named."""
+        return await self.run(lambda transaction: transaction.generation(*tables))
 
     def close(self) -> None:
         self._thread.shutdown()

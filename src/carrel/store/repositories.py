@@ -39,7 +39,7 @@ class Books(Protocol):
     connection: sql.Connection
     vault: Vault
 
-    def changed(self) -> None:
+    def changed(self, table: str) -> None:
         """Called after each write that changed a row."""
 
 
@@ -59,7 +59,7 @@ class Repository(Generic[R]):
         found = self._books.connection.execute(sql.update(self.table).where(self._key == key).values(row))
         if not found.rowcount:
             self._books.connection.execute(sql.insert(self.table).values({**row, self._key.name: key}))
-        self._books.changed()
+        self._books.changed(self.table.name)
 
     def _derived(self, record: R) -> dict[str, Any]:
         """The columns that are no field as it is, or are not kept as it is."""
@@ -81,7 +81,7 @@ class Repository(Generic[R]):
     def _delete(self, where: Where) -> int:
         count = self._books.connection.execute(sql.delete(self.table).where(where)).rowcount
         if count:
-            self._books.changed()
+            self._books.changed(self.table.name)
         return count
 
     def _list(self, *where: Where) -> list[R]:

@@ -10,7 +10,8 @@ from carrel.store import repositories, tables
 from carrel.store.vault import Vault
 
 OPERATIONS_KEPT_S = 86_400.0
-_GENERATION = tables.meta.c.name == "generation"
+_ALL = "generation"
+_meta = tables.meta
 
 
 class Transaction:
@@ -19,7 +20,7 @@ class Transaction:
     def __init__(self, connection: sql.Connection, vault: Vault) -> None:
         self.connection = connection
         self.vault = vault
-        self.has_changes = False
+        self.changes: set[str] = set()  # names of tables
         self.groups = repositories.Groups(self)
         self.pools = repositories.Pools(self)
         self.assignments = repositories.Assignments(self)
@@ -37,14 +38,26 @@ class Transaction:
         """Delete grants that have expired and operations that nobody asks about any more; how many there were."""
         return self.grants.prune(now) + self.operations.prune(now - OPERATIONS_KEPT_S)
 
-    def changed(self) -> None:
-        self.has_changes = True
+    def changed(self, table: str) -> None:
+        self.changes.add(table)
 
-    def generation(self) -> int:
-        return int(self.connection.execute(sql.select(tables.meta.c.value).where(_GENERATION)).scalar_one())
+    def generation(self, *tables: str) -> int:
+        """Of everything, or of some tables: whoever keeps a copy of those need not read them again for what changes elsewhere."""
+        names = [_name(table) for table in tables] or [_ALL]
+        values = self.connection.execute(sql.select(_meta.c.value).where(_meta.c.name.in_(names)))
+        return max((int(value) for value in values.scalars()), default=0)
 
     def seal(self) -> None:
         """Called by the store right before it commits: whoever keeps a copy of what is here learns that it is old."""
-        if self.has_changes:
+        if self.changes:
             value = str(self.generation() + 1)
-            self.connection.execute(sql.update(tables.meta).where(_GENERATION).values(value=value))
+            for name in [_ALL, *map(_name, sorted(self.changes))]:
+                if not self.connection.execute(
+                    sql.update(_meta).where(_meta.c.name == name).values(value=value)
+                ).rowcount:
+                    self.connection.execute(sql.insert(_meta).values(name=name, value=value))
+
+
+def _name(table: str) -> str:
+    """Of the row of `meta` that has the generation in which a table was changed last; none of one that never was."""
+    return f"{_ALL} of {table}"
