@@ -169,6 +169,20 @@ async def test_a_pool_that_keeps_none_ready_is_settled_with_its_image(machine: M
     assert machine.alive() == 0
 
 
+@pytest.mark.parametrize("ready", [0, 2])
+async def test_a_pool_that_failed_is_tried_at_once_when_it_is_defined_as_it_was(machine: Machine, ready: int) -> None:
+    """What was in its way may be gone, an image built meanwhile: nobody waits for the next attempt, or gets the last one's answer."""
+    spec = replace(POOL, ready=ready)
+    machine.backends[Level.NAMESPACE].image_failures = ["no such image"]
+    await machine.keeper.apply_pool(spec)
+    assert await machine.keeper.settled("p") == "no such image"
+
+    await machine.keeper.apply_pool(spec)
+
+    assert await asyncio.wait_for(machine.keeper.settled("p"), 0.3) is None
+    assert not machine.keeper.pools()[0].error
+
+
 async def test_a_smaller_maximum_kills_nobody(machine: Machine) -> None:
     await machine.keeper.apply_pool(POOL)
     sessions = [(await machine.keeper.session("p", f"user-{n}"))[0] for n in range(4)]

@@ -335,6 +335,46 @@ async def test_what_another_gateway_writes_is_followed(
         await _until_there(other, is_there=False)
 
 
+async def test_a_pool_that_went_while_no_gateway_was_there_leaves_the_host(
+    config: Config, store: Store, host: HostLink, backend: FakeBackend, hurried: None
+) -> None:
+    """Another server on the same store has deleted it."""
+    async with serving(config, store, host, backend) as first:
+        for name in ("stays", "goes"):
+            await first.pools.put(first.record(name))
+            await first.becomes("Succeeded", name)
+        await host.open("goes", "alice")
+    with store.transaction() as books:
+        books.pools.delete(first.id("goes"))
+
+    async with serving(config, store, host, backend) as second, asyncio.timeout(5):
+        while [status.spec.name for status in await host.pools()] != ["stays"]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert second.pools.find(second.id("stays")).record.state == "Succeeded"
+
+
+async def test_a_name_that_is_somebodys_again_is_not_taken_away_by_an_earlier_deletion(
+    config: Config, store: Store, host: HostLink, backend: FakeBackend
+) -> None:
+    """Two gateways end the sessions of a pool; one is done first, and the pool is made again there before the other one is."""
+    async with serving(config, store, host, backend) as gateway:
+        await gateway.pools.put(gateway.record())
+        await gateway.becomes("Succeeded")
+        backend.kill_s = 0.2
+        await gateway.pools.delete(gateway.id())
+        made_again = replace(gateway.record(), etag="another", state="Succeeded")
+        with store.transaction() as books:
+            books.pools.put(made_again)
+
+        await gateway.pools.settled(gateway.id())
+
+        kept = gateway.kept()
+        assert kept is not None
+        assert (kept.etag, kept.state) == ("another", "Succeeded")
+        assert gateway.pools.find(gateway.id()).record.etag == "another"
+        assert [status.spec.name for status in await host.pools()] == ["p"]
+
+
 async def test_of_two_gateways_that_write_at_once_one_is_told(
     config: Config, store: Store, host: HostLink, backend: FakeBackend
 ) -> None:

@@ -216,8 +216,12 @@ class Pools:
     async def removed(self, pool: Pool) -> None:
         """The host has nothing of it any more."""
         async with self._change(pool.key):
-            await self._store.run(lambda books: take_away(books, pool.record.id))
-            self._forget(pool.key)
+            other = await self._store.run(lambda books: _take_away(books, pool.record))
+            if other is None:
+                self._forget(pool.key)
+                return
+            self._set(other)  # the worker goes on with it
+        self._workers.work(pool.key)
 
     def try_again(self, key: str) -> None:
         """Have the host told of a pool once more: what it had against it seems to be over."""
@@ -291,6 +295,15 @@ def _keep_state(books: Transaction, record: PoolRecord) -> None:
     found = books.pools.get(record.id)
     if found is not None and found.etag == record.etag and found.state != "Deleting":
         books.pools.put(replace(found, state=record.state, error=record.error))
+
+
+def _take_away(books: Transaction, record: PoolRecord) -> PoolRecord | None:
+    """Returns what stands there instead, and was not touched: another gateway has taken this one away, and the name is somebody's again."""
+    there = books.pools.get(record.id)
+    if there is not None and (there.etag, there.state) != (record.etag, "Deleting"):
+        return there
+    take_away(books, record.id)
+    return None
 
 
 def _parts(id: PoolId) -> tuple[str, str, str]:

@@ -37,7 +37,7 @@ class Watch:
                 log.exception("pools could not be looked after")
 
     async def _look_at_store(self) -> None:
-        generation = await self._store.generation()
+        generation = await self._store.generation("pools")
         if generation != self._generation:
             records = await self._store.run(lambda books: books.pools.list())
             self._pools.take(records)
@@ -45,6 +45,11 @@ class Watch:
 
     async def _look_at_host(self) -> None:
         statuses = {status.spec.name: status for status in await self._link.pools()}
+        if any(self._pools.by_key(key) is None for key in statuses):
+            await self._look_at_store()  # whoever had the host know it wrote it there before
+            for key in statuses:
+                if self._pools.by_key(key) is None:  # it went while no gateway of ours was there to see it
+                    self._pools.try_again(key)
         for pool in self._pools.list():
             status = statuses.get(pool.key)
             if status is None or pool.fault or self._pools.is_working(pool.key):

@@ -213,10 +213,14 @@ class Pool:
 
     def apply(self, spec: PoolSpec, now: float) -> list[Action]:
         """Another definition: what is not yet anybody's is made again where it would differ, sessions stay as they are."""
-        if self.makes_others(spec):
+        if self.begins_anew(spec):
             return self.renew(spec, now)
         self.spec = spec
         return self._refill(now)
+
+    def begins_anew(self, spec: PoolSpec) -> bool:
+        """Whether it is to be seen once more if there are sandboxes of it: also of one that failed, for what was in the way may be gone."""
+        return self.makes_others(spec) or (self.error is not None and not self.warm)
 
     def makes_others(self, spec: PoolSpec) -> bool:
         """Whether its sandboxes would be other ones."""

@@ -165,13 +165,16 @@ class Room:
         self._prepare_at_least()
 
     def apply(self, spec: PoolSpec) -> None:
-        """Another definition at the same level. Sessions stay, and so do warm sandboxes that would be made the same again."""
-        is_other = self.pool.makes_others(spec)
-        if is_other:
+        """Another definition at the same level. Sessions stay, and so do warm sandboxes that would be made the same again.
+
+        A pool that has failed is tried at once, also where it is defined as it was.
+        """
+        is_anew = self.pool.begins_anew(spec)
+        if is_anew:
             self._definitions += 1
             self.is_settled.clear()
         self._do(self.pool.apply(spec, time.monotonic()))
-        if is_other:
+        if is_anew:
             self._prepare_at_least()
 
     def _prepare_at_least(self) -> None:
