@@ -261,3 +261,36 @@ def test_a_stream_ends_with_the_right_to_it(server: Server, admin: Arm, endpoint
             assert time.monotonic() - began < 3
             assert "event: error" in rest
             assert f'"code":"{code}"' in rest.replace(" ", "")
+
+
+def test_an_mcp_stream_ends_with_the_right_to_it_too(server: Server, admin: Arm, endpoint: Endpoint) -> None:
+    """It tells what the code prints as it goes, or waits for news; the package that writes it knows nothing of rights."""
+    caller = Arm(server, str(uuid.uuid4()))
+    made = admin.assign(admin.group, EXECUTOR, caller.oid).json()["id"]
+    headers = {
+        "Authorization": f"Bearer {caller.tokens['https://dynamicsessions.io']}",
+        "Accept": "application/json, text/event-stream",
+    }
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}
+    begun = caller.http.post(f"{endpoint.url}/mcp", headers=headers, json=message)
+    headers["Mcp-Session-Id"] = begun.headers["mcp-session-id"]
+    arguments = {
+        "environmentId": endpoint.identifier,
+        "pythonCode": "import time\nfor _ in range(40):\n    print('x', flush=True)\n    time.sleep(0.25)",
+    }
+    call = {"name": "runPythonCodeInRemoteEnvironment", "arguments": arguments, "_meta": {"progressToken": 1}}
+    message = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call}
+
+    with (
+        caller.http.stream("GET", f"{endpoint.url}/mcp", headers=headers) as news,
+        caller.http.stream("POST", f"{endpoint.url}/mcp", headers=headers, json=message) as told,
+    ):
+        assert (news.status_code, told.status_code) == (200, 200)
+        lines = told.iter_lines()
+        assert any("notifications/progress" in line for line in lines)
+        assert admin.send("DELETE", made).status_code == 200
+        began = time.monotonic()
+        assert not any('"result"' in line for line in lines), "the code went on for ten seconds"
+        assert not any(line.startswith("data: {") for line in news.iter_lines())
+        assert time.monotonic() - began < 3

@@ -7,6 +7,7 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jwt
@@ -89,7 +90,8 @@ class Auth:
         target = target_of(exchange.scope["raw_path"]) if key is not None else None
         if key is None or target is None:
             return None
-        self._keys.check(target, key)
+        exchange.check = partial(self._keys.check, target, key)
+        exchange.check()
         return Principal("mcp-key", frozenset(), "mcp-key", MCP_KEY, Plane.DATA, "", expires_at=math.inf)
 
 

@@ -76,7 +76,7 @@ class Exchange:
         self.trace_id = os.urandom(16).hex()
         self.principal: Principal | None = None
         self.access: Access | None = None
-        self.check: Callable[[], None] = (
+        self.check: Callable[[], object] = (
             _nothing  # raises Forbidden, Unauthorized once this call would not be let in any more
         )
         self.status = 0

@@ -169,8 +169,9 @@ class DataPlane:
             )
         principal.require_audience(Plane.DATA)
         route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
-        exchange.check = partial(_require, principal, access, route, target)
-        exchange.check()
+        if principal.kind != MCP_KEY:  # of which Auth has seen to it that it is the pool's, and calls this one route
+            exchange.check = partial(_require, principal, access, route, target)
+            exchange.check()
         pool = self._pools.seek(target.subscription, target.resource_group, target.pool)
         exchange.pool = pool.key
         exchange.isolation = pool.level.encode() if pool.level is not None else b""
@@ -214,10 +215,8 @@ class DataPlane:
 def _require(principal: Principal, access: Access, route: Route | None, target: Target) -> None:
     """Raises Forbidden unless the caller has the route's right on the pool, be there such a pool or not: who has none learns no more.
 
-    Streams that go on ask it again and again. The key of an MCP endpoint opens that one only, which Auth has seen to.
+    Streams that go on ask it again and again.
     """
-    if route is not None and principal.kind == MCP_KEY:
-        return
     action = EXECUTE if route is None else route.action
     scope = pool_scope(target.subscription, target.resource_group, target.pool)
     if not access.may(principal, action, scope, is_data=action == EXECUTE):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from carrel.errors import CarrelError, MethodNotAllowed, RequestInvalid
@@ -23,6 +23,7 @@ from carrel.server.exchange import SEND_IDLE_S, CallerGone, Exchange
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.keys import KEY_HEADER, ROUTE
 from carrel.server.pools import Pools
+from carrel.server.telling import CHECK_S
 from carrel.wire import jsons
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Mcp:
         library = await self._loaded()
         is_stream = _STREAM in headers.get(b"accept", b"").lower()
         transport = await library.transport(call.pool, has_session=has_session, begins=begins, is_stream=is_stream)
-        return await transport(_scope(exchange, headers), _replay(exchange, body), _timed(exchange))
+        answer = transport(_scope(exchange, headers), _replay(exchange, body), _timed(exchange))
+        return await _while_allowed(exchange, answer)
 
     async def _loaded(self) -> Library:
         """The package at work. All first callers wait for the same import; one that failed is tried again by the next."""
@@ -130,6 +132,26 @@ async def _refuse(exchange: Exchange, body: bytes, error: RequestInvalid) -> Non
     fault = (_INVALID_REQUEST, "Send one request at a time.") if is_batch else (_PARSE_ERROR, error.message)
     reply = {"jsonrpc": "2.0", "id": None, "error": {"code": fault[0], "message": fault[1]}}
     await exchange.reply(400, jsons.encode(reply))
+
+
+async def _while_allowed(exchange: Exchange, answer: Awaitable[None]) -> None:
+    """The package's answer. One that is a stream ends with the right to it, as all streams do; the code that it tells of goes on."""
+    answering = asyncio.ensure_future(answer)
+    is_refused = False
+    try:
+        while not (await asyncio.wait([answering], timeout=CHECK_S))[0]:
+            if exchange.is_begun:
+                exchange.check()
+    except CarrelError:
+        is_refused = True
+    finally:
+        answering.cancel()
+        await asyncio.wait([answering])
+    if not is_refused:
+        return answering.result()
+    if not exchange.is_done:
+        await exchange.write(b"", is_last=True)
+    return None
 
 
 def _scope(exchange: Exchange, headers: Mapping[bytes, bytes]) -> Scope:
