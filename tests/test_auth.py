@@ -13,7 +13,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from carrel.server.authorization.owners import seed
 from carrel.server.issuers import OwnIssuer
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
-from carrel.server.peers import is_loopback, uid_of
+from carrel.server.peers import _listed, is_loopback, uid_of
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State
 from carrel.store import Store
 from kept_pools import pools_of
@@ -331,10 +331,34 @@ async def test_no_other_resource_is_served(state: State, caller: Caller, resourc
 async def test_only_this_machine_is_served(state: State, caller: Caller, path: str) -> None:
     """Neither another machine nor a proxy on this one."""
     headers = {"X-IDENTITY-HEADER": state.identity_header, "Metadata": "true"}
+    marks = ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP")
+    passed_on = [("127.0.0.1", {mark: "for=127.0.0.1"}) for mark in marks]
 
-    for address, more in (("192.0.2.1", {}), ("2001:db8::1", {}), ("127.0.0.1", {"X-Forwarded-For": "127.0.0.1"})):
+    for address, more in (("192.0.2.1", {}), ("2001:db8::1", {}), *passed_on):
         reply = await caller.get(path, address=address, params=RESOURCE, headers=headers | more)
         assert reply.status_code == 403, (address, more)
+
+
+@pytest.mark.parametrize("path", [MSI, IMDS])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""]
+)
+async def test_a_page_whose_name_leads_here_has_no_token(state: State, caller: Caller, path: str, host: str) -> None:
+    """DNS rebinding: a browser of the server's user sends whatever a page wants, under the name of the page."""
+    headers = {"X-IDENTITY-HEADER": state.identity_header, "Metadata": "true", "Host": host}
+
+    reply = await caller.get(path, params=RESOURCE, headers=headers)
+
+    assert (reply.status_code, reply.json()["error"]["target"]) == (403, "Host")
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080", "169.254.169.254", socket.gethostname()]
+)
+async def test_this_server_has_addresses_and_names(state: State, caller: Caller, host: str) -> None:
+    reply = await caller.get(MSI, params=RESOURCE, headers={"X-IDENTITY-HEADER": state.identity_header, "Host": host})
+
+    assert reply.status_code == 200
 
 
 async def test_the_metadata_endpoint_wants_its_header_and_a_known_peer(caller: Caller) -> None:
@@ -352,6 +376,29 @@ def test_the_kernel_knows_whose_connection_it_is() -> None:
         with server, socket.create_connection(server.getsockname()[:2]) as client, server.accept()[0]:
             assert uid_of(client.getsockname()[:2], server.getsockname()[:2]) == os.getuid()
             assert uid_of((address, 1), server.getsockname()[:2]) is None
+
+
+@pytest.mark.parametrize("ask", [uid_of, _listed])
+def test_a_connection_that_was_closed_is_nobodys(ask: Callable[..., int | None]) -> None:
+    """The kernel says of what nobody holds any more that it is root's: nobody may pass for root by going away."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        peer = client.getsockname()
+        with server.accept()[0]:
+            assert ask(peer, server.getsockname()) == os.getuid()
+            client.close()
+            assert ask(peer, server.getsockname()) is None
+
+
+def test_who_it_is_takes_no_longer_where_thousands_went_before() -> None:
+    """Else whoever leaves connections behind stops the event loop for everybody."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        for _ in range(2000):
+            with socket.create_connection(server.getsockname()), server.accept()[0]:
+                pass
+        with socket.create_connection(server.getsockname()) as client, server.accept()[0]:
+            began = time.process_time()
+            assert {uid_of(client.getsockname(), server.getsockname()) for _ in range(20)} == {os.getuid()}
+            assert time.process_time() - began < 0.1  # by the list it is half a second
 
 
 def test_loopback_is_told_from_the_rest() -> None:

@@ -132,6 +132,8 @@ def test_no_page_of_others_may_answer_or_frame_ours(person: Asker) -> None:
     assert "<script" not in page.text and "http" not in re.sub(r"<!doctype.*?<body>", "", page.text, flags=re.S)
     for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
         assert person.http.post("/device", data={"user_code": "BCDF-GHJK"}, headers=headers).status_code == 403
+    # With "no-referrer" a browser says "null" of our own page too (Fetch, "append a request Origin header").
+    assert page.headers["referrer-policy"] == "same-origin"
     ours = {"Origin": person.connection["https"], "Sec-Fetch-Site": "same-origin"}
     assert person.http.post("/device", data={"user_code": "BCDF-GHJK"}, headers=ours).status_code == 404
 

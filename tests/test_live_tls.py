@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import ssl
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ from cryptography.hazmat.primitives import serialization
 from carrel.certificates import Authority
 from carrel.cli import banner
 from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
-from carrel.cli.changes import LOOK_S
+from carrel.cli.changes import LOOK_S, Changes
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
 from carrel.cli.signs import Signs
 from carrel.config import Config, load
-from carrel.signing import PUBLISHED_S, SigningFolder
+from carrel.signing import MOST, PUBLISHED_S, SigningFolder, SigningKeys
 from carrel.storage import State, StateError
 from carrel.tls import LiveCertificate, context
 from conftest import Server, SlimServer
@@ -123,8 +125,28 @@ def broken(operators_root: Authority) -> dict[str, tuple[bytes, str]]:
         "a locked key": (encrypted(whole), "encrypted"),
         "ended": (issued(operators_root, now=time.time() - 500 * DAY), "ended on"),
         "no text": (b"\xff\x00" * 1000, "no key"),
-        "huge": (whole + b"#" * 1024 * 1024, "mebibyte"),
+        "huge": (whole + b"#" * 64 * 1024, "64 KiB"),
     }
+
+
+def test_the_largest_certificate_and_the_most_keys_are_handed_over(tmp_path: Path, operators_root: Authority) -> None:
+    """A message that is too long for its socket is not sent at all: a revoked key would go on in the gateway, and nobody be told."""
+    good, files = issued(operators_root), (tmp_path / "chain.pem", tmp_path / "key.pem")
+    cut = good.index(b"-----BEGIN CERT")
+    for file, part in zip(files, (good[cut:], good[:cut]), strict=True):
+        file.write_bytes(part.ljust(64 * 1024, b"\n"))
+    state = State(tmp_path / "state")
+    changes = Changes(config(state.path, tls_cert=files[0], tls_key=files[1]), state)
+    state.adopt(SigningKeys(replace(state.keys.newest, number=number) for number in range(1, MOST + 1)))
+
+    with changes.connect() as theirs:
+        changes.send()
+        theirs.setblocking(False)
+        message = json.loads(theirs.recv(1024 * 1024))
+    changes.close()
+
+    assert len(message["keys"]["keys"]) == MOST
+    assert message["certificate"] == changes.pem.decode()
 
 
 def test_what_cannot_be_served_does_not_start_a_server_and_stops_none(

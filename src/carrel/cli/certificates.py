@@ -19,6 +19,7 @@ from carrel.storage import State, StateError
 
 _DAY_S = 86_400.0
 _WARN_S = 7 * _DAY_S
+_MOST_BYTES = 64 * 1024  # of a file; both are in one message to the gateway, with all keys (cli/changes.py)
 _AGAIN_S = 3600.0  # between two looks at how long ours still lives, and at this machine's addresses
 
 log = logging.getLogger(__name__)
@@ -121,9 +122,9 @@ def _bounded(file: Path) -> bytes:
     if not file.is_file() and file.exists():
         raise ValueError("it is no regular file")
     with file.open("rb") as stream:
-        content = stream.read(1024 * 1024 + 1)
-    if len(content) > 1024 * 1024:
-        raise ValueError("it has more than a mebibyte")
+        content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError("it has more than 64 KiB: it is to hold this server's key and chain, not every CA there is")
     return content
 
 

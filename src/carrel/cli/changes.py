@@ -20,6 +20,9 @@ from carrel.storage import State, StateError
 LOOK_S = 0.4  # well within the second that a change may take
 
 _HOUR_S = 3600.0
+_BUFFER_BYTES = (
+    256 * 1024
+)  # a message is whole or not sent at all: the largest certificates and the most keys have 165 KiB
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,7 @@ class Changes:
         self.close()
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._ours.setblocking(False)
+        self._ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         return theirs
 
     def send(self) -> None:
@@ -92,10 +96,10 @@ class Changes:
         try:
             self._ours.send(json.dumps(message).encode())
             self._is_sent = True
-        except BlockingIOError:
-            self._is_sent = False
-        except OSError:  # it has ended: the next one reads the files itself, and gets a message beside
+        except ConnectionError:  # it has ended: the next one reads the files itself, and gets a message beside
             self._is_sent = True
+        except OSError:  # no room in the socket, or in the kernel
+            self._is_sent = False
 
     def resend(self) -> None:
         if not self._is_sent:

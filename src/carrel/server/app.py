@@ -71,7 +71,7 @@ def build(
     hasher, throttle = Hasher(), Throttle()
     graph = GraphPlane(GraphServices(config, state.tenant, store, access, state.object_id, hasher, throttle))
     directory = Directory(state, store, hasher)
-    identity = Identity(state, resources, directory)
+    identity = Identity(state, resources, directory, hosts)
     handlers: dict[str, OpenHandler] = {
         "/health": Health(link),
         "/openapi.json": openapi.show,

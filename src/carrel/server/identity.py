@@ -2,17 +2,20 @@
 
 Both hand out tokens of the server's own principal, or of a managed identity made here, so both answer to this machine only, and never
 to a request that a proxy passed on (X-Forwarded-For: the mark that cloud metadata services refuse too, since it betrays a forged request
-made through somebody's server). The App Service form asks for a secret header besides. The IMDS form has none, as its clients can send
-none but `Metadata: true`; there the kernel is asked whose socket it is, and other users of the machine are refused. Sandboxes have no way
-here: their loopback is their own.
+made through somebody's server). Nor to one for a name that is not ours: a web page whose name is made to lead here (DNS rebinding) may
+send any header, from the browser of the very user that is let in, and read the reply.
+
+The App Service form asks for a secret header besides. The IMDS form has none, as its clients can send none but `Metadata: true`; there
+the kernel is asked whose socket it is, and other users of the machine are refused. Sandboxes have no way here: their loopback is their own.
 """
 
 from __future__ import annotations
 
 import hmac
+import ipaddress
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from carrel.audiences import AUDIENCES
 from carrel.errors import Forbidden, RequestInvalid, Unauthorized
@@ -39,17 +42,20 @@ _RESOURCE = re.compile(
     r"/subscriptions/[^/]+/resourcegroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/([^/]+)",
     re.IGNORECASE,
 )
+_MARKS = (b"x-forwarded-for", b"forwarded", b"via", b"x-real-ip")  # what proxies leave on what they pass on
 
 
 class Identity:
-    def __init__(self, state: State, resources: Resources, directory: Directory) -> None:
+    def __init__(self, state: State, resources: Resources, directory: Directory, hosts: Collection[str]) -> None:
+        """`hosts` are the server's own names."""
+        self._hosts = {name.lower() for name in hosts}
         self._state = state
         self._resources = resources
         self._directory = directory
 
     async def app_service(self, exchange: Exchange) -> None:
         """`GET /msi/token` with X-IDENTITY-HEADER, as App Service has it (IDENTITY_ENDPOINT, IDENTITY_HEADER)."""
-        _require_local(exchange)
+        self._require_local(exchange)
         given = exchange.header(b"x-identity-header") or ""
         if not hmac.compare_digest(given.encode("latin-1"), self._state.identity_header.encode()):
             raise Unauthorized("X-IDENTITY-HEADER is missing or wrong.", target="X-IDENTITY-HEADER")
@@ -57,7 +63,7 @@ class Identity:
 
     async def instance_metadata(self, exchange: Exchange) -> None:
         """`GET /metadata/identity/oauth2/token` with `Metadata: true`, as virtual machines have it."""
-        _require_local(exchange)
+        self._require_local(exchange)
         if (exchange.header(b"metadata") or "").lower() != "true":
             raise RequestInvalid("The header 'Metadata: true' is required.", target="Metadata")
         owner = uid_of(exchange.scope["client"], exchange.scope["server"])
@@ -66,6 +72,18 @@ class Identity:
         now = int(time.time())
         more = {"expires_in": str(TOKEN_TTL_S), "ext_expires_in": str(TOKEN_TTL_S), "not_before": str(now)}
         await exchange.reply(200, jsons.encode(await self._token(exchange) | more))
+
+    def _require_local(self, exchange: Exchange) -> None:
+        is_passed_on = any(exchange.header(mark) is not None for mark in _MARKS)
+        if is_passed_on or not is_loopback(exchange.scope["client"]):
+            raise Forbidden("Tokens are given to callers on this machine only.")
+        host = _host_of(exchange)
+        if not (
+            _is_address(host) or host in self._hosts
+        ):  # no page of somebody else's has an address of ours for a name
+            raise Forbidden(
+                "Tokens are given at this server's own addresses and names only, such as localhost.", target="Host"
+            )
 
     async def _token(self, exchange: Exchange) -> dict[str, str]:
         query = decode_query(exchange.scope["query_string"])
@@ -110,6 +128,15 @@ def _name_of(resource_id: str) -> str:
     return match[1]
 
 
-def _require_local(exchange: Exchange) -> None:
-    if not is_loopback(exchange.scope["client"]) or exchange.header(b"x-forwarded-for") is not None:
-        raise Forbidden("Tokens are given to callers on this machine only.")
+def _host_of(exchange: Exchange) -> str:
+    """The Host header without its port."""
+    host = (exchange.header(b"host") or "").strip().lower()
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from carrel.store import PrincipalRecord
 from carrel.wire import jsons
 from carrel.wire.oauth import MAX_FORM, OAuthError, decode_fields
 
-_CODES = "user codes"  # guesses at codes are about all of them
+_CODES = "codes"  # guesses at codes are about all of them
 _NO_CODE = "There is no such code. It may have expired: begin again on the device."
 _NO_PERSON = "User name and password do not belong together."
 

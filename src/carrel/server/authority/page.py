@@ -30,7 +30,8 @@ HEADERS: Headers = [
         f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'".encode(),
     ),
     (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
+    # Not "no-referrer": with that, browsers send `Origin: null` with the page's own form (Fetch, "append a request Origin header").
+    (b"referrer-policy", b"same-origin"),
 ]
 
 
