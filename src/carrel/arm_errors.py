@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, tree
 
 
 class ArmError(CarrelError):
@@ -194,8 +194,4 @@ class PreconditionFailed(ArmError):
     code, status = "PreconditionFailed", 412
 
 
-def _tree(base: type[ArmError]) -> list[type[ArmError]]:
-    return [base, *(leaf for child in base.__subclasses__() for leaf in _tree(child))]
-
-
-ALL = tuple(_tree(ArmError))
+ALL = tuple(tree(ArmError))

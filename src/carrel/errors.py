@@ -1,12 +1,14 @@
 """Every error of ours, in one tree: raised in the depth, answered at the edge.
 
-Each class knows its wire code and its HTTP status (wire.md §1.10, DESIGN.md "Defaults"). User code that fails is a
+Each class knows its wire code and its HTTP status (docs/reference/errors.md). User code that fails is a
 result and never appears here. A message must be fit for the caller to read: no paths, no secrets, no stack traces.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound="CarrelError")
 
 
 class CarrelError(Exception):
@@ -199,11 +201,12 @@ class DiskFull(CarrelError):
     code, status = "SessionStorageExceeded", 507
 
 
-def _tree(base: type[CarrelError]) -> list[type[CarrelError]]:
-    return [base, *(leaf for child in base.__subclasses__() for leaf in _tree(child))]
+def tree(base: type[E]) -> list[type[E]]:
+    """A class of errors with all that are kinds of it."""
+    return [base, *(leaf for child in base.__subclasses__() for leaf in tree(child))]
 
 
-BY_CODE: dict[str, type[CarrelError]] = {cls.code: cls for cls in _tree(CarrelError)}
+BY_CODE: dict[str, type[CarrelError]] = {cls.code: cls for cls in tree(CarrelError)}
 
 
 def to_dict(error: CarrelError) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from carrel.errors import CarrelError
+from carrel.errors import CarrelError, tree
 
 
 class GraphError(CarrelError):
@@ -31,8 +31,4 @@ class ObjectConflict(GraphError):
     code, status = "Request_MultipleObjectsWithSameKeyValue", 409
 
 
-def _tree(base: type[GraphError]) -> list[type[GraphError]]:
-    return [base, *(leaf for child in base.__subclasses__() for leaf in _tree(child))]
-
-
-ALL = tuple(_tree(GraphError))
+ALL = tuple(tree(GraphError))

@@ -50,7 +50,7 @@ class Network(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
-    """What an operator defines. Defaults are DESIGN.md's."""
+    """What an operator defines. Defaults are in docs/reference/settings.md."""
 
     name: str
     container_type: ContainerType = ContainerType.PYTHON
@@ -194,7 +194,7 @@ class Notice:
 
 
 class Status(StrEnum):
-    """An execution's state (wire.md §2.1)."""
+    """An execution's state, in Azure's words."""
 
     NOT_STARTED = "NotStarted"
     RUNNING = "Running"

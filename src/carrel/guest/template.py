@@ -1,6 +1,6 @@
 """A template: a warm process that makes others by fork, and does nothing else.
 
-Two kinds run in the cell block (DESIGN.md, "How a sandbox is made"). *bare* makes agents, each as pid 1 of a new pid
+Two kinds run in the cell block (docs/concepts/architecture.md). *bare* makes agents, each as pid 1 of a new pid
 namespace. *image* has an image's libraries imported and makes interpreters inside sandboxes that an agent has
 enclosed. Both take requests from the host over a SEQPACKET socket, a JSON object each with its descriptors, and
 answer in order; the end of a child is reported when it comes. A template is single-threaded (asserted before every
