@@ -17,7 +17,7 @@ from typing import Any, Self
 from carrel import setting_values as takes
 from carrel.issuer_settings import IssuerSpec, parse_issuers
 from carrel.logs import LogFormat
-from carrel.models import ContainerType, Level, PoolSpec, pool_from_json
+from carrel.models import GUID, ContainerType, Level, PoolSpec, pool_from_json
 from carrel.pool_settings import ConfigError, minimum, parse_pool, refused, whole
 from carrel.setting_values import Isolation
 
@@ -185,8 +185,6 @@ def _read(path: Path) -> dict[str, Any]:
     return table
 
 
-_GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-
 SETTINGS: tuple[Setting, ...] = (
     Setting(
         "state",
@@ -226,7 +224,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("key-days", takes.days, "90", "N", "Replace the key that signs tokens after so many days; 0: never."),
     Setting(
         "subscription",
-        takes.word(_GUID, "a GUID"),
+        takes.word(GUID.pattern, "a GUID"),
         "00000000-0000-0000-0000-000000000000",
         "GUID",
         "Subscription in the pools' paths.",

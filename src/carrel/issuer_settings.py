@@ -15,13 +15,12 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from carrel.audiences import Plane, plane_of
+from carrel.models import GUID
 from carrel.pool_settings import ConfigError, refused
 
 TENANT = "{tenantid}"  # in an issuer's name: each of the tenants, as in the configuration that Entra publishes for all of them
 GIVEN, DERIVED = "given", "derived"
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
-
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def _guids(where: str, value: Any) -> tuple[str, ...]:
 
 
 def _guid(where: str, value: Any) -> str:
-    if not isinstance(value, str) or not _GUID.fullmatch(value.lower()):
+    if not isinstance(value, str) or not GUID.fullmatch(value):
         raise refused(where, value, "a GUID")
     return value.lower()
 

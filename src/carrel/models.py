@@ -6,12 +6,14 @@ durations seconds unless the name says otherwise, sizes bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 MIB = 1024 * 1024
+GUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")  # a subscription, a principal, a role
 
 
 class ContainerType(StrEnum):

@@ -1,10 +1,11 @@
 """Building one sandbox around the calling process, step by step; run by the agent (namespaces, mounts) and by each
 interpreter (joining).
 
-Both are forked from templates in the cell block, as its root: powerful there, nobody outside (decision 0008). The agent makes every namespace but the user one while it still has the cell block's capabilities,
-so all of them belong to the cell block; the user namespace comes last and owns nothing. Whoever gets all capabilities
-in it again has gained no power over a mount or a network. What is mounted and masked is data from
-`backends/policy.py`; here is only the order of things.
+Both are forked from templates in the cell block, as its root: powerful there, nobody outside (decision 0008). The
+agent makes every namespace but the user one while it still has the cell block's capabilities, so all of them belong
+to the cell block; the user namespace comes last and owns nothing. Whoever gets all capabilities in it again has
+gained no power over a mount or a network. What is mounted and masked is data from `backends/policy.py`; here is only
+the order of things.
 """
 
 from __future__ import annotations

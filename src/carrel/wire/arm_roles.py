@@ -9,6 +9,7 @@ from typing import Any
 
 from carrel import roles
 from carrel.arm_errors import AssignmentIdInvalid, ParameterInvalid, PropertyInvalid, RoleDefinitionNotFound
+from carrel.models import GUID
 from carrel.roles import RoleDefinition
 from carrel.store import AssignmentRecord
 from carrel.wire import jsons
@@ -24,7 +25,6 @@ VERSIONS = (
 PROVIDER = "/providers/Microsoft.Authorization"
 PRINCIPAL_TYPES = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device")
 
-_GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _PRINCIPAL = re.compile(
     r"[!-.0-~]{1,128}"
 )  # printable ASCII without space and slash: other issuers' are not GUIDs always
@@ -55,7 +55,7 @@ class Selection:
 
 def decode_name(text: str) -> str:
     """The name of an assignment, which is a GUID."""
-    if not _GUID.fullmatch(text):
+    if not GUID.fullmatch(text):
         raise AssignmentIdInvalid("The name of a role assignment is a GUID.", target="roleAssignmentName")
     return text
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from carrel.errors import RequestInvalid
 from carrel.graph_errors import GraphError
+from carrel.models import GUID
 from carrel.store import CredentialRecord
 from carrel.wire import fields
 
 MIN_PASSWORD, MAX_PASSWORD = 8, 1024
-GUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 _USER_NAME = re.compile(r"[^\s/\\?#%'\"<>&;,()\x00-\x1f\x7f]{1,256}")
 _MAX_NAME = 256

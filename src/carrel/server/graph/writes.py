@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from carrel.graph_errors import GraphError, ObjectConflict, ObjectNotFound, RequestDenied
+from carrel.models import GUID
 from carrel.server.authority.directory import PUBLIC_CLIENTS
 from carrel.server.authorization.owners import require_owner
 from carrel.server.graph.call import GraphCall
@@ -20,7 +21,6 @@ from carrel.store import CredentialRecord, PrincipalRecord, Transaction
 from carrel.wire import jsons
 from carrel.wire.graph import encode_application, encode_one, encode_principal
 from carrel.wire.graph_writes import (
-    GUID,
     PrincipalChange,
     decode_expiry,
     decode_member,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import ssl
 import time
 import uuid
@@ -16,6 +15,7 @@ import jwt
 
 from carrel.audiences import Plane
 from carrel.issuer_settings import GIVEN, IssuerSpec
+from carrel.models import GUID
 from carrel.server import outgoing
 from carrel.server.access import Principal, refused
 from carrel.server.oidc.jwks import PublicKey
@@ -26,7 +26,6 @@ _MOST_GROUPS = 200  # as many as Entra puts into a token
 _MOST_TEXT = 256
 _REMEMBERED_S = 600.0  # then a token is verified anew, in case its key is too old by then
 _TYPES = (None, "jwt", "at+jwt", "application/at+jwt")
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FAULTS = (jwt.PyJWTError, ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
 IsOurs = Callable[[str], bool]
@@ -108,7 +107,7 @@ class ExternalIssuer:
     def _id(self, value: str, tenant: str) -> str | None:
         """The id that assignments name: the issuer's own, or one made of it that no other issuer's can be."""
         if self.spec.principal_ids == GIVEN:
-            return value.lower() if _GUID.fullmatch(value.lower()) else None
+            return value.lower() if GUID.fullmatch(value) else None
         return derived(self.spec.issuer, tenant if self.spec.tenants else "", value)
 
     def _groups(self, claims: Mapping[str, Any], tenant: str) -> Iterable[str]:
