@@ -22,7 +22,7 @@ from carrel.server import routes
 from carrel.server.arm import routes as arm_routes
 from carrel.server.graph import routes as graph_routes
 from carrel.storage import APPLICATION, ARM_AUDIENCE, AUDIENCES, GRAPH_AUDIENCE, State
-from carrel.store import AssignmentRecord, PrincipalRecord, Stamp, Store
+from carrel.store import AssignmentRecord, PoolId, PrincipalRecord, Stamp, Store
 from conftest import Server
 
 DATA, ARM, GRAPH = AUDIENCES[0], ARM_AUDIENCE, GRAPH_AUDIENCE
@@ -202,7 +202,7 @@ class Matrix:
         return Row(row.plane, row.method, row.pattern, f"{row.path}?identifier={identifier}", row.hidden, row.body)
 
     def _bound(self, audience: str) -> str:
-        scope = roles.pool_scope(self.connection["subscription"], self.connection["resource_group"], "python")
+        scope = PoolId(self.connection["subscription"], self.connection["resource_group"], "python").resource_id
         claims = {**APPLICATION, "carrel_identifier": OWN, "carrel_scope": scope}
         return self.state.issue_token(audience, claims=claims)
 

@@ -19,14 +19,14 @@ from carrel.audiences import AUDIENCES, Plane, plane_of
 from carrel.errors import StoreUnavailable
 from carrel.roles import EXECUTE, EXECUTOR_ID, OWNER_ID, POOL_DELETE, POOL_READ, POOL_WRITE, ROLES, Given
 from carrel.server.access import BELIEVED_S, WATCH_S, Access, Principal, Snapshot
-from carrel.store import AssignmentRecord, PrincipalRecord, Stamp, Store
+from carrel.store import AssignmentRecord, PoolId, PrincipalRecord, Stamp, Store
 from carrel.wire.odata import FilterError, decode_filter
 
 pytestmark = pytest.mark.anyio
 
 SUB = "/subscriptions/S"
 GROUP = f"{SUB}/resourceGroups/g"
-POOL = roles.pool_scope("S", "g", "p")
+POOL = PoolId("S", "g", "p").resource_id
 ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 READER_ID, CONTRIBUTOR_ID = (roles.role_named(name).id for name in ("Reader", "Contributor"))  # type: ignore[union-attr]
 
@@ -193,9 +193,9 @@ def test_granted_rights_are_all_there_are() -> None:
     assert access.may(granted, POOL_READ, POOL.upper())
     assert not access.may(granted, POOL_WRITE, POOL)
     assert not access.may(granted, POOL_READ, GROUP)
-    assert not access.may(granted, POOL_READ, roles.pool_scope("S", "other", "p"))
+    assert not access.may(granted, POOL_READ, PoolId("S", "other", "p").resource_id)
     assert not access.may(principal(is_granted=True), POOL_READ, POOL)
-    elsewhere = roles.pool_scope("T", "h", "q")
+    elsewhere = PoolId("T", "h", "q").resource_id
     assert access.may(
         principal(is_granted=True, granted_roles=frozenset(["READER"]), granted_pools=frozenset([elsewhere.lower()])),
         POOL_READ,
@@ -208,7 +208,7 @@ def test_a_bound_token_has_one_right() -> None:
     bound = principal(identifier="alice", bound_scope=POOL)
 
     assert access.may(bound, EXECUTE, POOL.lower(), is_data=True)
-    assert not access.may(bound, EXECUTE, roles.pool_scope("S", "g", "q"), is_data=True)
+    assert not access.may(bound, EXECUTE, PoolId("S", "g", "q").resource_id, is_data=True)
     assert not access.may(bound, POOL_READ, POOL)
     assert not access.may(bound, EXECUTE, POOL)
     assert not access.may(principal("b", identifier="alice", bound_scope=POOL), EXECUTE, POOL, is_data=True)
@@ -236,7 +236,7 @@ def test_an_operators_token_for_a_pool_is_never_for_more(name: str) -> None:
     access = access_of([])
     granted = principal(is_granted=True, granted_roles=frozenset(["owner"]), granted_pools=frozenset([name]))
 
-    assert not access.may(granted, POOL_READ, roles.pool_scope("S", "g", "q"))
+    assert not access.may(granted, POOL_READ, PoolId("S", "g", "q").resource_id)
     assert not access.may(granted, POOL_READ, GROUP)
 
 

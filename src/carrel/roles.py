@@ -161,11 +161,6 @@ def covers(scope: str, below: str) -> bool:
     return where == above or where.startswith(f"{above}/")
 
 
-def pool_scope(subscription: str, resource_group: str, name: str) -> str:
-    """A pool's resource id."""
-    return f"/subscriptions/{subscription}/resourceGroups/{resource_group}/providers/Microsoft.App/sessionPools/{name}"
-
-
 def _covers(patterns: tuple[str, ...], action: str) -> bool:
     return _pattern(patterns).fullmatch(action) is not None if patterns else False
 

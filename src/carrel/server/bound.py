@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 
-from carrel import roles
 from carrel.errors import Unauthorized
 from carrel.server.access import Principal
 from carrel.server.call import Call
 from carrel.storage import State
+from carrel.store import PoolId
 from carrel.wire import bound_tokens as wire
 from carrel.wire.bound_tokens import BoundRequest
 
@@ -38,7 +38,7 @@ async def issue(call: Call) -> None:
     """`POST .carrel/token`, for those who may use every session of the pool."""
     request = wire.decode_bound_request(await call.exchange.body(wire.MAX_BODY))
     target = call.target
-    scope = roles.pool_scope(target.subscription, target.resource_group, target.pool)
+    scope = PoolId(target.subscription, target.resource_group, target.pool).resource_id
     await call.exchange.reply(201, call.tokens.issue(call.exchange.caller()[0], scope, request))
 
 

@@ -14,7 +14,7 @@ from carrel.audiences import Plane
 from carrel.errors import Forbidden, PoolNotFound, RouteNotFound, SandboxStartFailed
 from carrel.host.hostlink import HostLink
 from carrel.pool_secrets import NO_SECRETS
-from carrel.roles import EXECUTE, POOL_WRITE, pool_scope
+from carrel.roles import EXECUTE, POOL_WRITE
 from carrel.server import bound, egress, execute, files, image, life, management, sessions, variables
 from carrel.server.access import MCP_KEY, Access, Principal, refused
 from carrel.server.asgi import Receive, Scope, Send
@@ -23,6 +23,7 @@ from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.pools import Pools
 from carrel.server.request import Target, decode_query, decode_target, unquote
+from carrel.store import PoolId
 from carrel.wire.versions import NEWEST, decode_version
 
 Methods = dict[str, Handler]
@@ -218,7 +219,7 @@ def _require(principal: Principal, access: Access, route: Route | None, target: 
     Streams that go on ask it again and again.
     """
     action = EXECUTE if route is None else route.action
-    scope = pool_scope(target.subscription, target.resource_group, target.pool)
+    scope = PoolId(target.subscription, target.resource_group, target.pool).resource_id
     if not access.may(principal, action, scope, is_data=action == EXECUTE):
         raise Forbidden(f"The token of '{principal.id}' gives no right to '{action}' on this session pool.")
     if principal.identifier is not None and principal.expires_at <= time.time():

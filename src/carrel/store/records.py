@@ -35,6 +35,11 @@ class Home(Protocol):
     def resource_group(self) -> str: ...
 
 
+def group_id(subscription: str, name: str) -> str:
+    """The ARM path of a resource group."""
+    return f"/subscriptions/{subscription}/resourceGroups/{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class PoolId:
     """Which pool: the parts of its ARM path, as written. Compare `lower`, never the parts."""
@@ -52,7 +57,7 @@ class PoolId:
 
     @property
     def group_id(self) -> str:
-        return f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+        return group_id(self.subscription, self.resource_group)
 
     @property
     def resource_id(self) -> str:
@@ -93,7 +98,7 @@ class GroupRecord:
 
     @property
     def id(self) -> str:
-        return f"/subscriptions/{self.subscription}/resourceGroups/{self.name}"
+        return group_id(self.subscription, self.name)
 
 
 @dataclass(frozen=True, slots=True)

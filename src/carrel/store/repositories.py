@@ -25,6 +25,7 @@ from carrel.store.records import (
     Record,
     SeedRecord,
     Stamp,
+    group_id,
 )
 from carrel.store.vault import Vault
 
@@ -107,11 +108,11 @@ class Groups(Repository[GroupRecord]):
     record = GroupRecord
 
     def get(self, subscription: str, name: str) -> GroupRecord | None:
-        return self._get(_group_key(subscription, name))
+        return self._get(group_id(subscription, name).lower())
 
     def delete(self, subscription: str, name: str) -> bool:
         """Its pools and assignments are the caller's to delete."""
-        return self._delete(self._key == _group_key(subscription, name)) > 0
+        return self._delete(self._key == group_id(subscription, name).lower()) > 0
 
     def list(self, subscription: str | None = None) -> list[GroupRecord]:
         return self._list(*([] if subscription is None else [_below(self._key, f"/subscriptions/{subscription}")]))
@@ -284,10 +285,6 @@ def _field(row: Row, name: str) -> Any:
     if name in row:
         return row[name]
     return Stamp(*(row[f"{name}_{part.name}"] for part in dataclasses.fields(Stamp)))
-
-
-def _group_key(subscription: str, name: str) -> str:
-    return f"/subscriptions/{subscription}/resourceGroups/{name}".lower()
 
 
 def _scope(path: str) -> str:

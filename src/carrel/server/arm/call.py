@@ -14,6 +14,7 @@ from carrel.server.arm.group_deletion import Deletions
 from carrel.server.exchange import Exchange, Headers
 from carrel.server.pools import Pools
 from carrel.store import GroupRecord, PoolId, Stamp, Store
+from carrel.store.records import group_id
 from carrel.wire import jsons
 from carrel.wire.arm_resources import shown
 from carrel.wire.locations import normal
@@ -81,7 +82,7 @@ class ArmCall:
     @property
     def group_id(self) -> str:
         """Of the group in the path."""
-        return f"{self.subscription_id}/resourceGroups/{self.names['group']}"
+        return group_id(self.subscription, self.names["group"])
 
     @property
     def location(self) -> str:

@@ -18,7 +18,7 @@ from carrel.arm_errors import GroupBeingDeleted, GroupNotFound
 from carrel.errors import CarrelError
 from carrel.server.pools import Pools
 from carrel.store import Store
-from carrel.store.records import GroupRecord, OperationRecord
+from carrel.store.records import GroupRecord, OperationRecord, group_id
 from carrel.store.transaction import Transaction
 
 _AGAIN_S, _AGAIN_AT_MOST_S = 1.0, 30.0  # between two attempts
@@ -131,4 +131,4 @@ def _finish(books: Transaction, key: str, now: float) -> bool:
 
 
 def _key(subscription: str, name: str) -> str:
-    return f"/subscriptions/{subscription}/resourceGroups/{name}".lower()
+    return group_id(subscription, name).lower()
