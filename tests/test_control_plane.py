@@ -361,6 +361,7 @@ def test_role_definitions_are_azures(az: Shell) -> None:
     (found,) = az.json("role", "definition", "list", "--name", EXECUTOR)
 
     assert (found["name"], found["roleName"]) == ("0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0", EXECUTOR)
+    assert az.json("role", "definition", "list", "--name", found["name"].upper()) == [found]
     assert "Owner" in az("role", "definition", "list", "-o", "table").stdout
     assert (
         "--role"

@@ -34,7 +34,7 @@ def definition() -> None:
 
 
 @definition.command("list", cls=AzCommand)
-@click.option("-n", "--name", callback=given, metavar="ROLE", help="This one alone.")
+@click.option("-n", "--name", callback=given, metavar="ROLE", help="This one alone, by its name or id.")
 @click.option(
     "--scope", callback=given, metavar="ID", help="Roles that can be given there; by default in the subscription."
 )

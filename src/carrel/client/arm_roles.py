@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -24,8 +24,14 @@ _AUTHORIZATION = "providers/Microsoft.Authorization"
 
 
 def role_definitions(scope: str, name: str | None) -> Call[Page[RoleDefinition]]:
-    query = {"$filter": f"roleName eq '{_quoted(name)}'"} if name else {}
+    query = {"$filter": f"roleName eq '{_quoted(name)}'"} if name and not GUID.fullmatch(name) else {}
     return Call("GET", _at(scope, "roleDefinitions"), page(RoleDefinition.parse), query, version=DEFINITIONS)
+
+
+def of_guid(found: Iterable[RoleDefinition], name: str | None) -> list[RoleDefinition]:
+    """Those that are meant: a role can be asked for by its name, but not by its GUID."""
+    is_guid = name is not None and GUID.fullmatch(name)
+    return [each for each in found if not is_guid or each.name.lower() == str(name).lower()]
 
 
 def role_assignments(scope: str, condition: str | None) -> Call[Page[RoleAssignment]]:

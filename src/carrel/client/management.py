@@ -138,7 +138,7 @@ class Management(Sending):
     # ---- rights ----------------------------------------------------------------------------------------------------------------
 
     def role_definitions(self, *, scope: str | None = None, role: str | None = None) -> list[RoleDefinition]:
-        return list(self._pages(arm_roles.role_definitions(scope or self.scope(), role)))
+        return arm_roles.of_guid(self._pages(arm_roles.role_definitions(scope or self.scope(), role)), role)
 
     def role_assignments(
         self, *, scope: str | None = None, is_inherited: bool = False, principal: str | None = None

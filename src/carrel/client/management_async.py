@@ -140,7 +140,8 @@ class AsyncManagement(AsyncSending):
     # ---- rights ----------------------------------------------------------------------------------------------------------------
 
     async def role_definitions(self, *, scope: str | None = None, role: str | None = None) -> list[RoleDefinition]:
-        return [each async for each in self._pages(arm_roles.role_definitions(scope or self.scope(), role))]
+        found = [each async for each in self._pages(arm_roles.role_definitions(scope or self.scope(), role))]
+        return arm_roles.of_guid(found, role)
 
     async def role_assignments(
         self, *, scope: str | None = None, is_inherited: bool = False, principal: str | None = None
