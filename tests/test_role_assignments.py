@@ -277,7 +277,7 @@ def test_the_same_assignment_by_many_at_once_is_made_once(admin: Arm, somebody: 
 def test_ownership_by_way_of_a_group_is_not_lost_either(admin: Arm, server: Server) -> None:
     """The last owner is a member of a group: neither its membership nor it nor the group can go, nor be disabled.
 
-    An operator's token leads back.
+    Nor does an owner count that has no secret to sign in with, or its last secret go. An operator's token leads back.
     """
     state, base = State(server.state), server.connection["http"]
     claims = {"roles": ["Owner"], "carrel_pools": ["*"]}
@@ -290,9 +290,9 @@ def test_ownership_by_way_of_a_group_is_not_lost_either(admin: Arm, server: Serv
         return admin.http.request(method, base + path, params=query, headers=headers, json=body)
 
     group = send("POST", "/v1.0/groups", {"displayName": "owners"}).json()["id"]
-    user = send(
-        "POST", "/v1.0/users", {"userPrincipalName": f"{uuid.uuid4().hex}@example.org", "displayName": "U"}
-    ).json()["id"]
+    person: dict[str, Any] = {"userPrincipalName": f"{uuid.uuid4().hex}@example.org", "displayName": "U"}
+    person["passwordProfile"] = {"password": "correct horse"}
+    user = send("POST", "/v1.0/users", person).json()["id"]
     added = send("POST", f"/v1.0/groups/{group}/members/$ref", {"@odata.id": f"{base}/v1.0/directoryObjects/{user}"})
     assert added.status_code == 204, added.text
     assert admin.assign(admin.subscription, "Owner", group, principalType="Group").status_code == 201
@@ -301,6 +301,8 @@ def test_ownership_by_way_of_a_group_is_not_lost_either(admin: Arm, server: Serv
         for each in admin.listed(admin.subscription, filter=f"atScope() and principalId eq '{admin.oid}'")
         if each["properties"]["roleDefinitionId"].endswith(roles.OWNER_ID)
     )
+    mute = send("POST", "/v1.0/servicePrincipals", {"displayName": "mute"}).json()["id"]
+    assert admin.assign(admin.subscription, "Owner", mute).status_code == 201
     try:
         assert send("DELETE", own["id"]).status_code == 200
         for method, path, body in (
@@ -314,7 +316,12 @@ def test_ownership_by_way_of_a_group_is_not_lost_either(admin: Arm, server: Serv
         assert admin.send("GET", f"{admin.subscription}{PROVIDER}/roleAssignments").status_code == 403, (
             "it was taken away"
         )
+        secret = send("POST", f"/v1.0/servicePrincipals/{mute}/addPassword", {}).json()
+        assert send("DELETE", f"/v1.0/groups/{group}").status_code == 204, "somebody else can sign in now"
+        last = send("POST", f"/v1.0/servicePrincipals/{mute}/removePassword", {"keyId": secret["keyId"]})
+        assert (last.status_code, last.json()["error"]["code"]) == (409, "LastOwnerCannotBeRemoved")
     finally:
         assert send("PUT", own["id"], {"properties": own["properties"]}).status_code in (200, 201)
-        assert send("DELETE", f"/v1.0/groups/{group}").status_code == 204
+        assert send("DELETE", f"/v1.0/groups/{group}").status_code in (204, 404)
         assert send("DELETE", f"/v1.0/users/{user}").status_code == 204
+        assert send("DELETE", f"/v1.0/servicePrincipals/{mute}").status_code == 204

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 
 from carrel import roles
 from carrel.arm_errors import LastOwner
@@ -35,13 +36,13 @@ def seed(transaction: Transaction, object_id: str, client_id: str, subscription:
 
 
 def require_owner(transaction: Transaction, subscription: str) -> None:
-    """Called at the end of every transaction that takes assignments, principals or members of groups away, or disables a principal.
+    """Called at the end of every transaction that takes assignments, principals, members or secrets away, or disables a principal.
 
     Raises LastOwner, which undoes the transaction, unless somebody that can sign in is still Owner of the whole subscription. Principals of
     other issuers do not count: nobody here knows whether there is such a one.
     """
     people = {each.id.lower(): each for each in transaction.principals.list() if each.is_enabled}
-    able = {id for id, each in people.items() if each.kind != "Group"}
+    able = _able(transaction, people) & people.keys()
     groups = {group.lower() for id in able for group in people[id].groups} & people.keys()
     scope = f"/subscriptions/{subscription}"
     for each in transaction.assignments.list():
@@ -49,6 +50,18 @@ def require_owner(transaction: Transaction, subscription: str) -> None:
         if is_owner and each.principal_id.lower() in able | groups:
             return
     raise LastOwner(
-        "This would leave nobody who is Owner of the subscription and known here. Make somebody else Owner first "
+        "This would leave nobody who is Owner of the subscription, known here and able to sign in. Make somebody else Owner first "
         "(carrel role assignment create --role Owner)."
     )
+
+
+def _able(transaction: Transaction, people: Mapping[str, PrincipalRecord]) -> set[str]:
+    """Who can sign in: managed identities, whoever has a password or secret that is good still, and the server's own, whose is a file."""
+    now = time.time()
+    able = {id for id, each in people.items() if each.kind == "ManagedIdentity"}
+    for each in transaction.credentials.list():
+        if each.expires_at is None or each.expires_at > now:
+            able.add(each.principal_id.lower())
+    if own := transaction.seeds.get(_SEED):
+        able.add(own.digest.split()[0].lower())
+    return able

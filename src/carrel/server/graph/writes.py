@@ -181,6 +181,7 @@ async def remove_password(call: GraphCall) -> None:
         if credential is None or credential.principal_id.lower() != found.id.lower():
             raise ObjectNotFound("No password credential found with this keyId.", target="keyId")
         books.credentials.delete(credential.id)
+        require_owner(books, call.services.config.subscription)
 
     await _changed(call, work)
     await call.reply(204)
