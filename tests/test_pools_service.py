@@ -375,6 +375,21 @@ async def test_a_name_that_is_somebodys_again_is_not_taken_away_by_an_earlier_de
         assert [status.spec.name for status in await host.pools()] == ["p"]
 
 
+async def test_two_servers_of_which_one_cannot_serve_a_pool_do_not_contradict_each_other_for_ever(
+    config: Config, store: Store, host: HostLink, backend: FakeBackend, hurried: None
+) -> None:
+    stricter = replace(config, minimum=Level.GVISOR)
+    async with serving(config, store, host, backend) as able, serving(stricter, store, host, backend) as unable:
+        await able.pools.put(able.record(carrel={"isolation": "namespace"}))
+        await _until_there(unable, is_there=True)
+        await asyncio.sleep(0.3)  # fifteen looks
+        before = await store.generation("pools")
+        await asyncio.sleep(0.2)
+
+        assert await store.generation("pools") == before
+        assert able.pools.find(able.id()).record == unable.pools.find(unable.id()).record
+
+
 async def test_of_two_gateways_that_write_at_once_one_is_told(
     config: Config, store: Store, host: HostLink, backend: FakeBackend
 ) -> None:

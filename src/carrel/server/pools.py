@@ -179,8 +179,11 @@ class Pools:
         records = list(records)
         for record in records:
             found = self._by_key.get(record.id.key(self._config))
-            if found is None or found.record != record:
-                self._workers.work(self._set(record).key)
+            if found is not None and found.record == record:
+                continue
+            key = self._set(record).key
+            if found is None or record.state in ("InProgress", "Deleting") or _is_other(found.record, record):
+                self._workers.work(key)  # else another gateway has only said what its host thinks of it
         gone = self._by_key.keys() - {record.id.key(self._config) for record in records}
         for key in gone:
             self._forget(key)
@@ -304,6 +307,11 @@ def _take_away(books: Transaction, record: PoolRecord) -> PoolRecord | None:
         return there
     take_away(books, record.id)
     return None
+
+
+def _is_other(one: PoolRecord, record: PoolRecord) -> bool:
+    """Whether they differ in more than in what became of them."""
+    return replace(one, state=record.state, error=record.error) != record
 
 
 def _parts(id: PoolId) -> tuple[str, str, str]:
