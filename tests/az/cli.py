@@ -6,7 +6,8 @@ import json
 import os
 import pty
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,15 @@ class Az:
         finally:
             os.close(ours)
             os.close(theirs)
+
+
+@contextmanager
+def own_principal(server: Server, home: Path) -> Iterator[Az]:
+    """Signed in as the server's own service principal."""
+    az = Az(server, home)
+    connection = server.connection
+    az.register()
+    who = ("-u", connection["client_id"], "-p", connection["client_secret"], "--tenant", connection["tenant"])
+    az.text("login", "--service-principal", *who)
+    yield az
+    az.text("logout")

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from az.cli import Az
-from az.people import calls
+from authority_client import Asker
+from az.cli import Az, own_principal
 from clients import environments
 from conftest import Server
 
@@ -22,14 +22,8 @@ READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
 
 @pytest.fixture(scope="module")
 def signed_in(managed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Az]:
-    """As the server's own service principal."""
-    az = Az(managed_server, tmp_path_factory.mktemp("az"))
-    connection = managed_server.connection
-    az.register()
-    who = ("-u", connection["client_id"], "-p", connection["client_secret"], "--tenant", connection["tenant"])
-    az.text("login", "--service-principal", *who)
-    yield az
-    az.text("logout")
+    with own_principal(managed_server, tmp_path_factory.mktemp("az")) as az:
+        yield az
 
 
 def test_a_wrong_secret_is_told_as_one(managed_server: Server, tmp_path: Path) -> None:
@@ -83,12 +77,7 @@ def test_the_provider(signed_in: Az) -> None:
 def test_roles_by_name(signed_in: Az) -> None:
     """`--assignee` by a service principal's id; listed with the names of role and principal; deleted again."""
     connection = signed_in.server.connection
-    with calls(signed_in.server) as http:
-        form = {"grant_type": "client_credentials", "scope": "https://graph.microsoft.com/.default"}
-        form |= {"client_id": connection["client_id"], "client_secret": connection["client_secret"]}
-        token = http.post(f"/{connection['tenant']}/oauth2/v2.0/token", data=form).json()["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        robot = http.post("/v1.0/servicePrincipals", json={"displayName": "az-robot"}, headers=headers).json()
+    robot = Asker(signed_in.server).application()
     scope = f"/subscriptions/{connection['subscription']}"
     given = signed_in.json(
         "role", "assignment", "create", "--assignee", robot["appId"], "--role", "Reader", "--scope", scope

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from az.cli import Az
+from az.cli import Az, own_principal
 from conftest import Server
 
 pytestmark = [pytest.mark.thorough, pytest.mark.clients]
@@ -16,14 +16,8 @@ pytestmark = [pytest.mark.thorough, pytest.mark.clients]
 
 @pytest.fixture(scope="module")
 def owner(managed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Az]:
-    """As the server's own service principal."""
-    az = Az(managed_server, tmp_path_factory.mktemp("az"))
-    connection = managed_server.connection
-    az.register()
-    who = ("-u", connection["client_id"], "-p", connection["client_secret"], "--tenant", connection["tenant"])
-    az.text("login", "--service-principal", *who)
-    yield az
-    az.text("logout")
+    with own_principal(managed_server, tmp_path_factory.mktemp("az")) as az:
+        yield az
 
 
 def test_a_user_is_made_changed_and_deleted(owner: Az) -> None:
