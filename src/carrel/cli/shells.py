@@ -15,13 +15,12 @@ _POWERSHELL_QUOTES = re.compile("(['\u2018\u2019\u201a\u201b])")
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """How a shell is told. `use` is the line that takes what `carrel env` prints."""
+    """How a shell is told."""
 
     name: str
     quote: Callable[[str], str]
     setting: str
     unsetting: str
-    use: str
 
     def set(self, name: str, value: str) -> str:
         return self.setting.format(name=name, value=self.quote(value))
@@ -43,15 +42,9 @@ def _powershell(value: str) -> str:
 SHELLS = {
     shell.name: shell
     for shell in (
-        Shell("bash", shlex.quote, "export {name}={value}", "unset {name}", 'eval "$(carrel env)"'),
-        Shell("fish", _fish, "set -gx {name} {value}", "set -e {name}", "carrel env | source"),
-        Shell(
-            "powershell",
-            _powershell,
-            "$env:{name} = {value}",
-            "Remove-Item -ErrorAction Ignore Env:{name}",
-            "carrel env | Out-String | Invoke-Expression",
-        ),
+        Shell("bash", shlex.quote, "export {name}={value}", "unset {name}"),
+        Shell("fish", _fish, "set -gx {name} {value}", "set -e {name}"),
+        Shell("powershell", _powershell, "$env:{name} = {value}", "Remove-Item -ErrorAction Ignore Env:{name}"),
     )
 }
 _ALIASES = {"sh": "bash", "zsh": "bash", "dash": "bash", "ksh": "bash", "pwsh": "powershell"}

@@ -224,11 +224,8 @@ class Grants(Repository[GrantRecord]):
         """Every grant of a principal; how many there were."""
         return self._delete(self.table.c.principal_key == principal_id.lower())
 
-    def list(self, kind: str | None = None, principal_id: str | None = None) -> list[GrantRecord]:
-        columns = self.table.c
-        by_kind = [] if kind is None else [columns.kind == kind]
-        by_principal = [] if principal_id is None else [columns.principal_key == principal_id.lower()]
-        return self._list(*by_kind, *by_principal)
+    def list(self) -> list[GrantRecord]:
+        return self._list()
 
     def prune(self, now: float) -> int:
         """Delete those that have expired."""
@@ -242,8 +239,8 @@ class Operations(ById[OperationRecord]):
     table = tables.operations
     record = OperationRecord
 
-    def list(self, pool: PoolId | None = None) -> list[OperationRecord]:
-        return self._list(*([] if pool is None else [self.table.c.pool_key == pool.lower]))
+    def list(self) -> list[OperationRecord]:
+        return self._list()
 
     def prune(self, before: float) -> int:
         """Delete those that ended before then, and those that began before then and never will."""

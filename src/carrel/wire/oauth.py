@@ -52,7 +52,6 @@ class Form:
     device_code: str = field(default="", repr=False)
     refresh_token: str = field(default="", repr=False)
     client_info: str = ""
-    has_header: bool = False  # the client authenticated by the Authorization header
 
 
 def decode_form(body: bytes, content_type: str, authorization: str | None) -> Form:
@@ -63,8 +62,8 @@ def decode_form(body: bytes, content_type: str, authorization: str | None) -> Fo
             raise invalid_request(90014, f"The parameter '{shown(name)}' is given twice.")
         fields[name] = value
     fields.setdefault("device_code", fields.get("code", ""))  # what the v1 endpoint calls it; MSAL sends both
-    known = {name: fields[name] for name in Form.__dataclass_fields__ if name in fields and name != "has_header"}
-    return Form(**known, has_header=False) if authorization is None else _with_header(known, authorization)
+    known = {name: fields[name] for name in Form.__dataclass_fields__ if name in fields}
+    return Form(**known) if authorization is None else _with_header(known, authorization)
 
 
 def decode_fields(body: bytes, content_type: str) -> list[tuple[str, str]]:
@@ -95,7 +94,7 @@ def _with_header(fields: dict[str, str], authorization: str) -> Form:
         raise invalid_client(900144, "The client id is not text.")
     if not colon or "client_secret" in fields or fields.get("client_id", client_id) != client_id:
         raise invalid_request(90014, "The client authenticates in two ways at once, or as two clients.")
-    return Form(**(fields | {"client_id": client_id, "client_secret": client_secret}), has_header=True)
+    return Form(**(fields | {"client_id": client_id, "client_secret": client_secret}))
 
 
 def shown(text: str) -> str:
