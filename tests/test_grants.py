@@ -205,13 +205,20 @@ async def test_a_device_code_is_redeemed_once(gateways: tuple[Store, Store]) -> 
 
 
 async def test_whoever_was_signed_in_when_all_tokens_were_ended_is_so_no_more(tmp_path: Path) -> None:
-    """`carrel identity rotate-keys --revoke`: a refresh token would bring new ones. Who signs in afterwards is."""
+    """`carrel identity rotate-keys --revoke`: a refresh token would bring new ones, a device code too. Who signs in after it is."""
     store, ended = Store.open(f"sqlite:///{tmp_path}/store/carrel.db", [KEY]), [0.0]
-    desk = Refreshing(store, revoked_at=lambda: ended[0])
+    desk, codes = Refreshing(store, revoked_at=lambda: ended[0]), Devices(store, revoked_at=lambda: ended[0])
     before = await desk.begin("client", USER.id, "scope")
+    approved, waiting = [await codes.begin("client", "scope", "peer") for _ in range(2)]
+    assert await codes.settle(approved.user_code, USER, is_approved=True)
     assert await desk.present(before, "client")
     ended[0] = time.time()
     await asyncio.sleep(0.01)
+
+    for each in (approved, waiting):
+        found = await codes.poll(each.device_code, "client")
+        assert found and found.state == "expired_token"
+    assert not await codes.settle(waiting.user_code, USER, is_approved=True)
 
     assert await desk.present(before, "client") is None
     assert await desk.present(await desk.begin("client", USER.id, "scope"), "client")

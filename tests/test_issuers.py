@@ -418,7 +418,7 @@ async def test_an_issuer_of_many_tenants_speaks_for_those_that_are_let_in(local_
 
 @pytest.mark.anyio
 async def test_derived_ids_are_an_issuers_own(local_issuer: LocalIssuer) -> None:
-    """Whatever it calls somebody, groups as well, nobody else's id can come of it."""
+    """Whatever it calls somebody, groups as well, nobody else's id can come of it: no user has a group's rights by taking its name."""
     spec = spec_of(local_issuer, **{"principal-claim": "sub"})
     async with kept(spec) as keys:
         principal = await issuer_of(local_issuer, spec, keys).verify(
@@ -426,7 +426,8 @@ async def test_derived_ids_are_an_issuers_own(local_issuer: LocalIssuer) -> None
         )
 
     assert principal.id == derived(local_issuer.issuer, "", OURS) != OURS
-    assert principal.ids == {principal.id, derived(local_issuer.issuer, "", "admins")}
+    groups = {derived(local_issuer.issuer, "", name, is_group=True) for name in (OURS, "admins")}
+    assert principal.ids == {principal.id} | groups and len(principal.ids) == 3
     assert derived("https://other.example", "", OURS) != principal.id
 
 

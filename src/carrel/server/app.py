@@ -81,10 +81,9 @@ def build(
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
     inside = Auth(Planes(data, arm, graph), Verifier([*issuers, own]), Keys(pools), access)
-    devices = Devices(store)
-    tokens = Tokens(
-        state, directory, resources, devices, Refreshing(store, revoked_at=lambda: state.keys.revoked_at), throttle
-    )
+    devices = Devices(store, revoked_at=lambda: state.keys.revoked_at)
+    refreshing = Refreshing(store, revoked_at=lambda: state.keys.revoked_at)
+    tokens = Tokens(state, directory, resources, devices, refreshing, throttle)
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
     return Edge(OpenPaths(handlers, authority))

@@ -51,9 +51,13 @@ class Asked:
 
 
 class Devices:
-    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], float] = time.time, revoked_at: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """`revoked_at` is when an operator last ended all tokens that were out: what was begun or approved before is over."""
         self._store = store
         self._clock = clock
+        self._revoked_at = revoked_at
         self._polls: OrderedDict[str, float] = OrderedDict()
         self._by_peer = Rate(_BY_PEER, clock)
         self._by_all = Rate(_BY_ALL, clock)
@@ -97,8 +101,11 @@ class Devices:
     def _pending(self, books: Transaction, user_code: str) -> GrantRecord | None:
         pointer = books.grants.get(_user_digest(user_code))
         record = books.grants.get(str(pointer.fields["device"])) if pointer and pointer.state == "code" else None
-        is_waiting = record is not None and record.state == PENDING and record.expires_at > self._clock()
+        is_waiting = record is not None and record.state == PENDING and not self._is_over(record)
         return record if is_waiting else None
+
+    def _is_over(self, record: GrantRecord) -> bool:
+        return record.expires_at <= self._clock() or record.created_at <= self._revoked_at()
 
     async def poll(self, device_code: str, client_id: str) -> GrantRecord | None:
         """How it stands, for the device that asks; its `state` is one of those above. None: no such code of this client's."""
@@ -106,7 +113,7 @@ class Devices:
         record = await self._store.run(lambda books: books.grants.get(digest))
         if record is None or record.kind != "device" or record.state == "code" or record.client_id != client_id:
             return None
-        if record.expires_at <= now:
+        if self._is_over(record):
             return replace(record, state=EXPIRED)
         last = self._polls.get(digest, 0.0)
         self._polls[digest] = now

@@ -104,17 +104,17 @@ class ExternalIssuer:
             raise refused("the token's audience is not one that this issuer's tokens may have here")
         return next(iter(found.items()))
 
-    def _id(self, value: str, tenant: str) -> str | None:
+    def _id(self, value: str, tenant: str, *, is_group: bool = False) -> str | None:
         """The id that assignments name: the issuer's own, or one made of it that no other issuer's can be."""
         if self.spec.principal_ids == GIVEN:
             return value.lower() if GUID.fullmatch(value) else None
-        return derived(self.spec.issuer, tenant if self.spec.tenants else "", value)
+        return derived(self.spec.issuer, tenant if self.spec.tenants else "", value, is_group=is_group)
 
     def _groups(self, claims: Mapping[str, Any], tenant: str) -> Iterable[str]:
         names = _texts(claims.get(self.spec.groups_claim)) if self.spec.groups_claim else []
         if len(names) > _MOST_GROUPS:
             raise refused(f"the token names more than {_MOST_GROUPS} groups")
-        found = (self._id(name, tenant) for name in names)
+        found = (self._id(name, tenant, is_group=True) for name in names)
         return [each for each in found if each is not None and not self.is_ours(each)]
 
     def _mapped(self, claims: Mapping[str, Any]) -> Iterable[str]:
@@ -123,9 +123,10 @@ class ExternalIssuer:
         return [principal for role, principal in self.spec.roles if role in given]
 
 
-def derived(issuer: str, tenant: str, value: str) -> str:
-    """A GUID (of version 5, by name) for whom an issuer calls so."""
-    return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, issuer), f"{tenant}\n{value}"))
+def derived(issuer: str, tenant: str, value: str, *, is_group: bool = False) -> str:
+    """A GUID (of version 5, by name) for whom an issuer calls so; another one for a group, or a user could take a group's name."""
+    names = uuid.uuid5(uuid.NAMESPACE_URL, issuer)
+    return str(uuid.uuid5(uuid.uuid5(names, "groups") if is_group else names, f"{tenant}\n{value}"))
 
 
 class ExternalIssuers:
