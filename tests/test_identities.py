@@ -112,6 +112,16 @@ def test_a_secret_ends_when_it_was_said_to(manager: Asker) -> None:
     assert refusal(sign_in(manager, application, secret["secretText"] + "x")) == (401, "invalid_client", 7000215)
 
 
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59-14:00"])
+def test_a_secret_may_end_at_the_last_moment_there_is(manager: Asker, end: str) -> None:
+    """What .NET calls the last is rounded beyond it; the secret would be made and never told, and its application not be shown any more."""
+    application = manager.application()
+    secret = add_secret(manager, application, {"passwordCredential": {"endDateTime": end}})
+
+    assert secret["endDateTime"] == "9999-12-31T23:59:59Z"
+    assert manager.graph("GET", f"/servicePrincipals/{application['id']}").status_code == 200
+
+
 def test_no_secret_is_kept_or_listed(manager: Asker, server: Server) -> None:
     """Not in the files of the state folder, not in what Graph shows."""
     application, user = manager.application(), manager.user("Tr0ub4dor & 3")

@@ -27,7 +27,7 @@ _CREATED = "shown this once: keep it now"
 @click.option("--password-stdin", is_flag=True, help="Take a user's password from stdin; otherwise one is made.")
 @click.option(
     "--days",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 36_500, min_open=True),
     metavar="N",
     help="How long an application's secret is good; by default for ever.",
 )
@@ -104,7 +104,7 @@ def delete(name: str, is_sure: bool, target: Target) -> None:
 @click.option("--append", is_flag=True, help="Keep an application's other secrets, so that there is no gap.")
 @click.option(
     "--days",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 36_500, min_open=True),
     metavar="N",
     help="How long the new one is good; by default for ever.",
 )

@@ -18,6 +18,9 @@ MIN_PASSWORD, MAX_PASSWORD = 8, 1024
 
 _USER_NAME = re.compile(r"[^\s/\\?#%'\"<>&;,()\x00-\x1f\x7f]{1,256}")
 _MAX_NAME = 256
+_LAST = datetime(
+    9999, 12, 31, 23, 59, 59, tzinfo=UTC
+).timestamp()  # .NET's last moment is rounded to a second that has no date
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def decode_expiry(body: Mapping[str, Any], now: float) -> tuple[str, float | Non
         return _name(credential, "displayName") or "", None
     try:
         moment = datetime.fromisoformat(end)
-        at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        at = min((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp(), _LAST)
     except (ValueError, OverflowError) as error:
         raise GraphError("'endDateTime' must be a time such as 2030-01-31T12:00:00Z.", target="endDateTime") from error
     if at <= now:
