@@ -268,6 +268,7 @@ def test_env_is_what_a_shell_takes(server: Server) -> None:
     assert done.stdout == f"{server.endpoint} {server.connection['identity_endpoint']}"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_exec_without_a_server_starts_one_and_stops_it(tmp_path: Path, server: Server) -> None:
     """`carrel exec` works on its own; nothing of it is left (the run's own check sees to that)."""
@@ -276,6 +277,7 @@ def test_exec_without_a_server_starts_one_and_stops_it(tmp_path: Path, server: S
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_doctor_says_what_works(server: Server) -> None:
     """The level that a server is running at works, says the doctor."""

@@ -109,6 +109,7 @@ def test_a_command_past_its_deadline_fails(server: Server) -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.thorough
 def test_sessions_are_listed_shown_restarted_and_stopped(server: Server) -> None:
     identifier = fresh_identifier()
 

@@ -114,6 +114,7 @@ def test_it_tries_the_network_too(kind: str, here: dict[str, Any]) -> None:
     assert kind == "open" or found.get("namespace", (True, "")) == (True, "")
 
 
+@pytest.mark.thorough
 def test_json_is_the_same_in_both_spellings(here: dict[str, Any]) -> None:
     def shape(report: dict[str, Any]) -> list[tuple[str, bool]]:
         return [(each["level"], each["works"]) for each in report["levels"]]
@@ -121,6 +122,7 @@ def test_json_is_the_same_in_both_spellings(here: dict[str, Any]) -> None:
     assert shape(here) == shape(diagnosis(command=[*DOCTOR[:-1], "-o", "json"]))
 
 
+@pytest.mark.thorough
 def test_its_text_says_what_is_stopped_and_what_is_not() -> None:
     done = subprocess.run(DOCTOR[:-1], capture_output=True, text=True, check=False)
 
@@ -131,7 +133,7 @@ def test_its_text_says_what_is_stopped_and_what_is_not() -> None:
 @pytest.mark.parametrize(
     ("options", "level"),
     [
-        (("--isolation", "process"), "process"),
+        pytest.param(("--isolation", "process"), "process", marks=pytest.mark.thorough),
         (("--isolation", "process", "--minimum", "restricted"), None),
     ],
 )  # fmt: skip
@@ -166,6 +168,7 @@ def test_as_an_ordinary_user(ordinary: str) -> None:
     assert gvisor["works"] or "root" in gvisor["reason"] + gvisor["advice"]
 
 
+@pytest.mark.thorough
 def test_without_delegated_control_groups() -> None:
     """It works, and the weaker limits are named."""
     if os.geteuid() != 0:
@@ -235,6 +238,7 @@ def test_without_runsc(path_without_runsc: Path) -> None:
     assert finding(report, Level.PROCESS)["works"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "script",
     ["echo 'no such platform' >&2; exit 1", "exit 0", "kill -SEGV $$"],

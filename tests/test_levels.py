@@ -183,6 +183,7 @@ def test_a_server_with_nothing_to_serve_says_why(tmp_path: Path) -> None:
     assert "What to do" in done.stderr
 
 
+@pytest.mark.thorough
 @IN_JAIL
 @pytest.mark.slow
 def test_a_weaker_level_is_taken_in_capitals(tmp_path: Path) -> None:

@@ -234,6 +234,7 @@ def test_pools_are_moved_by_operators_alone(pools: Pools) -> None:
     assert caught.value.status == 403
 
 
+@pytest.mark.thorough
 def test_moves_at_the_same_time_leave_one_whole_image(pools: Pools) -> None:
     """Whichever comes last; sessions that are asked for meanwhile work."""
     images = ["ruby", "bash-only"] * 3

@@ -55,6 +55,7 @@ def test_a_dead_gateway_is_replaced_and_sessions_live_on(slim_server: SlimServer
         client.end()
 
 
+@pytest.mark.thorough
 def test_a_gateway_that_cannot_be_started_for_a_while_is_no_end(slim_server: SlimServer) -> None:
     """No descriptors, no processes to be had: it is tried again, and the sessions live on."""
     with slim_server() as server, server.client() as client:

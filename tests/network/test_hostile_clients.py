@@ -113,6 +113,7 @@ def test_bodies_pass_both_ways(visitor: Session, site: int) -> None:
     assert answer.endswith("got 5: hello")
 
 
+@pytest.mark.thorough
 def test_a_hundred_connections_at_once(visitor: Session, site: int) -> None:
     """Each gets its own answer; a session's limit is beyond them, and one over the limit is told so."""
     code = f"""

@@ -315,6 +315,7 @@ def test_the_host_forgets_connections_that_nobody_uses(world: World, inside: Cli
     assert max(left.values()) <= links.IDLE_S
 
 
+@pytest.mark.thorough
 def test_an_operator_may_open_a_private_range(world: World, slim_server: SlimServer) -> None:
     """That one, and of the host's own addresses only one that is named alone."""
     config = 'egress-allow-private = ["10.20.0.0/16", "172.16.0.0/12", "172.17.0.1"]\n' + POOLS
@@ -351,6 +352,7 @@ def test_a_stop_takes_everything_back(world: World, slim_server: SlimServer, ser
 # ---- the doctor -------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("world")
 def test_the_doctor_tries_raw_egress() -> None:
     """Made, attacked from inside and taken back, in a world where it works."""

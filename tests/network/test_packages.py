@@ -159,6 +159,7 @@ def test_installs_from_the_pools_index_and_from_nowhere_else(packaged: Server) -
         client.end()
 
 
+@pytest.mark.thorough
 def test_a_broken_wheel_is_the_operators_error(slim_server: SlimServer, tmp_path: Path, index: int) -> None:
     """Before anybody is served: the pool is not ready, and the reason names the file."""
     tmp_path.chmod(0o755)
@@ -173,6 +174,7 @@ def test_a_broken_wheel_is_the_operators_error(slim_server: SlimServer, tmp_path
     assert whole.exists()
 
 
+@pytest.mark.thorough
 def test_packages_install_at_level_process_too(slim_server: SlimServer, wheels: Path, index: int) -> None:
     """Into the session's own folder: the interpreter's copy that all servers share stays as it was."""
     config = POOLS.format(wheels=wheels, port=index).partition("[pools.indexed]")[0]

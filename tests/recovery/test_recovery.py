@@ -274,7 +274,7 @@ def test_a_killed_part_that_all_depend_on_leaves_nothing(slim_server: SlimServer
     assert before.left() == []
 
 
-@pytest.mark.parametrize("victim", ["spawner", "cell block"])
+@pytest.mark.parametrize("victim", [pytest.param("spawner", marks=pytest.mark.thorough), "cell block"])
 def test_a_killed_spawner_or_cell_block_ends_all_sandboxes(slim_server: SlimServer, victim: str) -> None:
     """No process of any sandbox is left. The server ends, or makes another: it never goes on as if all were well and serves nobody."""
     before = Before()
@@ -364,6 +364,7 @@ def test_a_second_server_on_the_same_state_is_refused(sturdy: Server) -> None:
         assert client.execute("kept").result == 1
 
 
+@pytest.mark.thorough
 def test_two_servers_beside_each_other_do_not_touch(sturdy: Server, slim_server: SlimServer) -> None:
     """Another state folder, the same machine: the one's death and the other's start sweep nothing that lives."""
     with visit(sturdy) as client:
@@ -472,6 +473,7 @@ carrel = {image = "python-slim", memory = "128MiB", disk = "16MiB", tmp = "4MiB"
 """
 
 
+@pytest.mark.thorough
 def test_sessions_come_and_go_without_a_trace(slim_server: SlimServer) -> None:
     """After thirty sessions, some of them restarted, the server has the descriptors, processes and control groups that it had before."""
     with slim_server(

@@ -98,6 +98,7 @@ def call(server: Server, method: str, path: str, identifier: str, **options: Any
     return httpx.request(method, f"{server.endpoint}/{path}", params=params, headers=headers, **options)
 
 
+@pytest.mark.thorough
 def test_a_webhook_is_told_before_the_end_and_at_it(
     slim_server: SlimServer, receiver: Receiver, tmp_path: Path
 ) -> None:

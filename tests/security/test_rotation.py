@@ -114,6 +114,7 @@ def test_a_template_is_replaced_after_its_time(slim_server: SlimServer) -> None:
         assert len(templates(server, "image")) == 2
 
 
+@pytest.mark.thorough
 def test_nothing_rotates_where_it_is_turned_off(slim_server: SlimServer) -> None:
     with slim_server("--rotate-forks", "0", "--rotate-minutes", "0") as server:
         first = templates(server, "image")
