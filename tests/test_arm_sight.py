@@ -11,7 +11,6 @@ import pytest
 from carrel.roles import EXECUTOR_ID, OWNER_ID
 from carrel.storage import APPLICATION, ARM_AUDIENCE, State
 from management import APP, RESOURCES, SMALL, Management, error_of
-from processes import eventually
 
 pytestmark = pytest.mark.one_level
 
@@ -116,9 +115,9 @@ def test_an_operation_is_for_who_began_it(managed: Management, pools: list[str])
         assert managed.send("GET", address).status_code in (200, 202)
     deleted = owner.send("DELETE", managed.pool("fleeting"))
     managed.gone(deleted)
+    assert owner.status("GET", managed.pool("fleeting")) == 403, "and 404 with a right that goes on for a moment"
 
     assert owner.status("GET", deleted.headers["location"]) == 204
     managed.make("fleeting")
     assert owner.status("GET", made.headers["azure-asyncoperation"]) == 200
-    assert eventually(lambda: owner.status("GET", made.headers["location"]) == 403), "another's pool of the same name"
-    assert eventually(lambda: owner.status("GET", managed.pool("fleeting")) == 403, 1)
+    assert owner.status("GET", made.headers["location"]) == 403, "another's pool of the same name"

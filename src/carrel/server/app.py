@@ -64,6 +64,7 @@ def build(
 
     `issuers` are others whose tokens are good here.
     """
+    pools.on_rights_gone.append(access.refresh)
     data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])

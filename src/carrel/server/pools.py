@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
@@ -80,6 +80,7 @@ class Pools:
         self._changing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._coming: set[str] = set()  # keys of pools that are being put
         self._workers = Workers(self, link)
+        self.on_rights_gone: list[Callable[[], Awaitable[None]]] = []  # waited for before a name is free for another
         self.on_changed: list[Changed] = []  # told of each pool by its key, with None once it is gone
 
     def load(self, levels: Mapping[str, Level | None]) -> None:
@@ -221,10 +222,16 @@ class Pools:
         async with self._change(pool.key):
             other = await self._store.run(lambda books: _take_away(books, pool.record))
             if other is None:
+                await self.rights_gone()
                 self._forget(pool.key)
                 return
             self._set(other)  # the worker goes on with it
         self._workers.work(pool.key)
+
+    async def rights_gone(self) -> None:
+        """Have it known that the rights at what was deleted are no more: they would be rights at what is made there next."""
+        for told in self.on_rights_gone:
+            await told()
 
     def try_again(self, key: str) -> None:
         """Have the host told of a pool once more: what it had against it seems to be over."""

@@ -105,6 +105,7 @@ class Deletions:
                 await self._pools.settled(pool.record.id)
             async with self._lock(key):  # whoever asks for it again from now on finds a group that is there, or none
                 if is_done := await self._store.run(lambda books: _finish(books, key, time.time())):
+                    await self._pools.rights_gone()
                     del self._going[key]
                 return is_done
         except CarrelError as error:
