@@ -15,6 +15,8 @@ from typing import Protocol
 
 EXECUTE = "Microsoft.App/sessionPools/interpreters/execute/action"  # the data action behind every call in a session
 POOL_READ, POOL_WRITE, POOL_DELETE = (f"Microsoft.App/sessionPools/{verb}" for verb in ("read", "write", "delete"))
+_GROUPS = "Microsoft.Resources/subscriptions/resourceGroups"
+GROUP_READ, GROUP_WRITE, GROUP_DELETE = (f"{_GROUPS}/{verb}" for verb in ("read", "write", "delete"))
 
 OWNER_ID = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 EXECUTOR_ID = "0fb8eba5-a2bb-4abe-b1c1-49dfad359bb0"
@@ -38,7 +40,7 @@ class RoleDefinition:
 # Of Azure's lists (public role definitions) the parts about what is here; what they say of other providers is left out.
 _EVERYDAY = (
     "Microsoft.Authorization/*/read",
-    "Microsoft.Resources/subscriptions/resourceGroups/read",
+    GROUP_READ,
     "Microsoft.Resources/deployments/*",
     "Microsoft.Insights/alertRules/*",
 )

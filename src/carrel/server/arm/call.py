@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from carrel.arm_errors import ContentInvalid, GroupNotFound, ParameterInvalid
@@ -16,12 +17,16 @@ from carrel.server.pools import Pools
 from carrel.store import GroupRecord, PoolId, Stamp, Store
 from carrel.store.records import group_id
 from carrel.wire import jsons
+from carrel.wire.arm_lists import encode_list, page_of
 from carrel.wire.arm_resources import shown
 from carrel.wire.locations import normal
 
 _OF_A_PAGE = ("api-version", "$skiptoken")
 MAX_BODY = 4 * 1024 * 1024  # ARM's own
-_MOST = 1000  # items of a page
+_MOST = 1000  # items of a page, as many as there can be in most places: az does not ask for a second page of a group
+
+T = TypeVar("T")
+Resource = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +110,18 @@ class ArmCall:
         parameters = "&".join(f"{name}={value}" for name, value in {"api-version": self.version, **query}.items())
         return f"{self.exchange.origin()}{path}?{parameters}"
 
-    def next_link(self, token: str | None) -> str | None:
+    def _next_link(self, token: str | None) -> str | None:
         """Where a list goes on: the same request, with a token."""
         if token is None:
             return None
         kept = {name: quote(value, safe="") for name, value in self.query.items() if name not in _OF_A_PAGE}
         return self.link(self.path, **kept, **{"%24skipToken": token})
 
-    def whole(self, name: str, default: int, most: int = _MOST) -> int:
-        """A number of the query, at least 1. More than `most` is `most`, as ARM does."""
+    def _whole(self, name: str, most: int) -> int:
+        """A number of the query, at least 1. More than `most` is `most`, as ARM does; so is none."""
         text = self.query.get(name)
         if text is None:
-            return default
+            return most
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
             raise ParameterInvalid(f"{name} must be a whole number of at least 1.", target=name)
         return min(int(text), most)
@@ -133,6 +138,11 @@ class ArmCall:
                 "A text of the request holds a null character or half of a surrogate pair.", target="$"
             )
         return body
+
+    async def reply_page(self, items: Iterable[T], key: Callable[[T], str], encode: Callable[[T], Resource]) -> None:
+        """A page of a list, with where it goes on. Raises ParameterInvalid."""
+        page, token = page_of(items, key, self.query.get("$skiptoken"), self._whole("$top", _MOST))
+        await self.reply(200, encode_list([encode(each) for each in page], self._next_link(token)))
 
     async def reply(self, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
         await self.exchange.reply(status, body, headers)

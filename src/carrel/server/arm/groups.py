@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import replace
 
+from carrel.roles import GROUP_DELETE, GROUP_READ, GROUP_WRITE
 from carrel.server.arm import operations
 from carrel.server.arm.call import ArmCall, no_group
 from carrel.server.arm.conditions import check, condition_of
@@ -19,36 +20,30 @@ from carrel.wire.arm_groups import (
     encode_group,
     group_resource,
 )
-from carrel.wire.arm_lists import encode_list, page_of
 from carrel.wire.arm_resources import decode_resource_filter
 from carrel.wire.conditions import etag_header
-
-_KIND = "Microsoft.Resources/subscriptions/resourceGroups"
-READ, WRITE, DELETE = (f"{_KIND}/{verb}" for verb in ("read", "write", "delete"))
-_PAGE = 1000
 
 
 async def listing(call: ArmCall) -> None:
     """Those that the caller may read."""
     principal, access = call.exchange.caller()
     groups = await call.services.store.run(lambda books: books.groups.list(call.subscription))
-    seen = [each for each in groups if access.may(principal, READ, each.id)]
-    token = call.query.get("$skiptoken")
+    seen = [each for each in groups if access.may(principal, GROUP_READ, each.id)]
     wanted = decode_resource_filter(call.query.get("$filter"))
     seen = [each for each in seen if wanted.takes(group_resource(each, ""))]
-    page, following = page_of(seen, lambda group: group.id.lower(), token, call.whole("$top", _PAGE))
-    values = [group_resource(each, _state(call, each)) for each in page]
-    await call.reply(200, encode_list(values, call.next_link(following)))
+    await call.reply_page(
+        seen, lambda group: group.id.lower(), lambda group: group_resource(group, _state(call, group))
+    )
 
 
 async def show(call: ArmCall) -> None:
-    call.require(READ, call.group_id)
+    call.require(GROUP_READ, call.group_id)
     await _reply(call, 200, await call.group(call.names["group"]))
 
 
 async def exists(call: ArmCall) -> None:
     """204, or 404: there is no body to tell more."""
-    call.require(READ, call.group_id)
+    call.require(GROUP_READ, call.group_id)
     await call.group(call.names["group"])
     await call.reply(204)
 
@@ -56,7 +51,7 @@ async def exists(call: ArmCall) -> None:
 async def put(call: ArmCall) -> None:
     """201 for one that is made, 200 for one that was there."""
     name = call.names["group"]
-    call.require(WRITE, call.group_id)
+    call.require(GROUP_WRITE, call.group_id)
     check_name(name)
     body = await call.body()
     call.services.deletions.check(call.subscription, name)
@@ -74,7 +69,7 @@ async def put(call: ArmCall) -> None:
 
 async def patch(call: ArmCall) -> None:
     name = call.names["group"]
-    call.require(WRITE, call.group_id)
+    call.require(GROUP_WRITE, call.group_id)
     body = await call.body()
     call.services.deletions.check(call.subscription, name)
 
@@ -92,7 +87,7 @@ async def patch(call: ArmCall) -> None:
 
 async def delete(call: ArmCall) -> None:
     """202: its pools, with their sessions, and the rights given at it or below go with it."""
-    call.require(DELETE, call.group_id)
+    call.require(GROUP_DELETE, call.group_id)
     record = await call.group(call.names["group"])
     check(condition_of(call), record.etag)
     operation = operations.started(call, "delete", target=record.id)

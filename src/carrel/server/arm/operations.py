@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from carrel.arm_errors import OperationNotFound, ProvisioningFailed
 from carrel.errors import PoolNotFound
+from carrel.roles import GROUP_READ, POOL_READ
 from carrel.server.arm.call import ArmCall
 from carrel.server.arm.encoding import encoded_pool
 from carrel.server.exchange import Headers
@@ -20,8 +21,6 @@ from carrel.server.pools import Pool, Pools
 from carrel.store.records import OperationRecord, PoolId
 from carrel.wire.arm_operations import encode_operation
 
-READ_POOL = "Microsoft.App/sessionPools/read"
-READ_GROUP = "Microsoft.Resources/subscriptions/resourceGroups/read"
 _DELETE = "delete"
 _RETRY: tuple[bytes, bytes] = (b"retry-after", b"1")  # without it, Azure's SDKs wait for 30 seconds
 
@@ -69,7 +68,7 @@ async def result(call: ArmCall) -> None:
     if record.kind == _DELETE or record.pool is None:
         return await call.reply(204 if record.pool else 200)
     call.require(
-        READ_POOL, record.pool.resource_id
+        POOL_READ, record.pool.resource_id
     )  # who began it may have lost that since, and the pool may be another
     return await call.reply(200, encoded_pool(call, call.services.pools.find(record.pool)))
 
@@ -81,8 +80,8 @@ async def _found(call: ArmCall) -> OperationRecord:
     principal, access = call.exchange.caller()
     if record is None or not (
         record.by.lower() == principal.id.lower()
-        or (record.pool and access.may(principal, READ_POOL, record.pool.resource_id))
-        or (record.target and access.may(principal, READ_GROUP, record.target))
+        or (record.pool and access.may(principal, POOL_READ, record.pool.resource_id))
+        or (record.target and access.may(principal, GROUP_READ, record.target))
     ):
         raise OperationNotFound("There is no such operation, or it was over long ago.", target="operation")
     settled = settle(record, call.services.pools, time.time())

@@ -23,22 +23,20 @@ from carrel.arm_errors import (
 from carrel.errors import ConditionNotMet, PoolNotFound
 from carrel.models import Condition
 from carrel.pool_settings import ConfigError
+from carrel.roles import POOL_DELETE, POOL_READ, POOL_WRITE
 from carrel.server.arm import operations
 from carrel.server.arm.call import ArmCall
 from carrel.server.arm.conditions import check, condition_of
 from carrel.server.arm.encoding import described, encoded_pool
 from carrel.server.pools import Pool
 from carrel.store.records import PoolId, PoolRecord
-from carrel.wire.arm_lists import encode_list, page_of
 from carrel.wire.arm_pools import Definition, decode_patch, decode_put
 from carrel.wire.conditions import etag_header
 
 _KIND = "Microsoft.App/sessionPools"
-READ, WRITE, DELETE = (f"{_KIND}/{verb}" for verb in ("read", "write", "delete"))
 _NAME = re.compile(r"[a-z](?!.*--)[a-z0-9-]{1,61}[a-z0-9]")
 _WHERE = re.compile(r"\[pools\.[^]]*\] ([\w.]+):? ?")  # how the configuration's messages begin
 _TRIES = 20
-_PAGE = 1000  # as many as there can be in most places: az does not ask for a second page of a group
 
 _TOO_MANY = "The session pool is changed by too many at once: try again."
 
@@ -56,14 +54,14 @@ Decode = Callable[[PoolRecord | None], Definition]
 
 
 async def show(call: ArmCall) -> None:
-    pool = await found(call, READ)
+    pool = await found(call, POOL_READ)
     await call.reply(200, encoded_pool(call, pool), [_etag(pool)])
 
 
 async def put(call: ArmCall) -> None:
     """201 for a pool that is made, 200 for one that was there; what is there already, unchanged, starts nothing."""
     id = call.pool_id()
-    call.require(WRITE, id.resource_id)
+    call.require(POOL_WRITE, id.resource_id)
     body = await call.body()
     async with call.services.deletions.keep_group(call.config.subscription, id.resource_group) as group:
         id = PoolId(group.subscription, group.name, id.name)
@@ -73,7 +71,7 @@ async def put(call: ArmCall) -> None:
 
 async def patch(call: ArmCall) -> None:
     """202 for a change, 200 for none."""
-    id = (await found(call, WRITE)).record.id
+    id = (await found(call, POOL_WRITE)).record.id
     body = await call.body()
 
     def decode(current: PoolRecord | None) -> Definition:
@@ -87,7 +85,7 @@ async def patch(call: ArmCall) -> None:
 async def delete(call: ArmCall) -> None:
     """202, or 204 where there is none: 200 is an error to Azure's clients."""
     id = call.pool_id()
-    call.require(DELETE, id.resource_id)
+    call.require(POOL_DELETE, id.resource_id)
     condition = condition_of(call)
     for _ in range(_TRIES):
         pool = _sought(call, id)
@@ -102,16 +100,23 @@ async def delete(call: ArmCall) -> None:
     raise PreconditionFailed(_TOO_MANY)
 
 
-async def of_group(call: ArmCall) -> None:
-    """Those of the group that the caller may read."""
-    call.require_sight(call.group_id)
-    name = (await call.group(call.names["group"])).name.lower()
-    await _listing(call, lambda id: id.resource_group.lower() == name)
+async def listing(call: ArmCall) -> None:
+    await call.reply_page(await seen(call), lambda pool: pool.record.id.lower, lambda pool: described(call, pool))
 
 
-async def of_subscription(call: ArmCall) -> None:
-    call.require_sight(call.subscription_id)
-    await _listing(call, lambda id: True)
+async def seen(call: ArmCall) -> list[Pool]:
+    """Those that the caller may read, of the path's group or of the subscription. Raises AuthorizationFailed, GroupNotFound."""
+    name = call.names.get("group")
+    call.require_sight(call.subscription_id if name is None else call.group_id)
+    if name is not None:
+        name = (await call.group(name)).name.lower()
+    principal, access = call.exchange.caller()
+    return [
+        pool
+        for pool in call.services.pools.list()
+        if name in (None, pool.record.id.resource_group.lower())
+        and access.may(principal, POOL_READ, pool.record.id.resource_id)
+    ]
 
 
 async def found(call: ArmCall, action: str) -> Pool:
@@ -129,18 +134,6 @@ def missing(id: PoolId) -> ResourceNotFound:
     return ResourceNotFound(
         f"The Resource '{_KIND}/{id.name}' under resource group '{id.resource_group}' was not found.", target=id.name
     )
-
-
-async def _listing(call: ArmCall, is_wanted: Callable[[PoolId], bool]) -> None:
-    principal, access = call.exchange.caller()
-    seen = [
-        pool
-        for pool in call.services.pools.list()
-        if is_wanted(pool.record.id) and access.may(principal, READ, pool.record.id.resource_id)
-    ]
-    token = call.query.get("$skiptoken")
-    page, following = page_of(seen, lambda pool: pool.record.id.lower, token, call.whole("$top", _PAGE))
-    await call.reply(200, encode_list([described(call, pool) for pool in page], call.next_link(following)))
 
 
 async def _written(call: ArmCall, id: PoolId, decode: Decode) -> Written:
