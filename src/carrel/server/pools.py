@@ -95,6 +95,10 @@ class Pools:
 
     # -- looking up --------------------------------------------------------------------------------------------------
 
+    def get(self, id: PoolId) -> Pool | None:
+        """In any case."""
+        return self._by_id.get((id.subscription.lower(), id.resource_group.lower(), id.name.lower()))
+
     def find(self, id: PoolId) -> Pool:
         """In any case. Raises PoolNotFound; one that is being deleted is still there."""
         return self.seek(id.subscription, id.resource_group, id.name)

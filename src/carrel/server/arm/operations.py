@@ -12,7 +12,6 @@ import uuid
 from dataclasses import replace
 
 from carrel.arm_errors import OperationNotFound, ProvisioningFailed
-from carrel.errors import PoolNotFound
 from carrel.roles import GROUP_READ, POOL_READ
 from carrel.server.arm.call import ArmCall
 from carrel.server.arm.encoding import encoded_pool
@@ -94,7 +93,7 @@ def settle(record: OperationRecord, pools: Pools, now: float) -> OperationRecord
     """With its end, where the pool says that it is over."""
     if record.ended_at is not None or record.pool is None:
         return record
-    state, error = _outcome(record, _pool(pools, record.pool))
+    state, error = _outcome(record, pools.get(record.pool))
     return record if state == "InProgress" else replace(record, state=state, error=error, ended_at=now)
 
 
@@ -105,10 +104,3 @@ def _outcome(record: OperationRecord, pool: Pool | None) -> tuple[str, str]:
     if pool is None or pool.record.state == "Deleting":
         return "Canceled", "The session pool was deleted meanwhile."
     return pool.record.state, pool.record.error
-
-
-def _pool(pools: Pools, id: PoolId) -> Pool | None:
-    try:
-        return pools.find(id)
-    except PoolNotFound:
-        return None

@@ -20,7 +20,7 @@ from carrel.arm_errors import (
     ReadyInvalid,
     ResourceNotFound,
 )
-from carrel.errors import ConditionNotMet, PoolNotFound
+from carrel.errors import ConditionNotMet
 from carrel.models import Condition
 from carrel.pool_settings import ConfigError
 from carrel.roles import POOL_DELETE, POOL_READ, POOL_WRITE
@@ -88,7 +88,7 @@ async def delete(call: ArmCall) -> None:
     call.require(POOL_DELETE, id.resource_id)
     condition = condition_of(call)
     for _ in range(_TRIES):
-        pool = _sought(call, id)
+        pool = call.services.pools.get(id)
         check(condition, pool.record.etag if pool else None)
         try:
             is_there = await call.services.pools.delete(id, if_etag=_demanded(condition, pool))
@@ -123,7 +123,7 @@ async def found(call: ArmCall, action: str) -> Pool:
     """The pool of the path. Raises AuthorizationFailed first, so that nobody learns of what it may not see."""
     id = call.pool_id()
     call.require(action, id.resource_id)
-    pool = _sought(call, id)
+    pool = call.services.pools.get(id)
     if pool is None:
         await call.group(id.resource_group)
         raise missing(id)
@@ -140,7 +140,7 @@ async def _written(call: ArmCall, id: PoolId, decode: Decode) -> Written:
     """The pool after the change, or as it is where nothing changes."""
     condition = condition_of(call)
     for _ in range(_TRIES):
-        pool = _sought(call, id)
+        pool = call.services.pools.get(id)
         check(condition, pool.record.etag if pool else None)
         _check_changeable(id, pool)
         definition = decode(pool.record if pool else None)
@@ -195,13 +195,6 @@ def _record(call: ArmCall, id: PoolId, pool: Pool | None, definition: Definition
         etag=etag,
         secrets=definition.secrets,
     )
-
-
-def _sought(call: ArmCall, id: PoolId) -> Pool | None:
-    try:
-        return call.services.pools.find(id)
-    except PoolNotFound:
-        return None
 
 
 def _fault(error: ConfigError) -> PropertyInvalid | ReadyInvalid:
