@@ -21,6 +21,7 @@ from carrel.certificates import Authority
 from carrel.cli import banner
 from carrel.cli.certificates import GivenCertificate, OwnCertificate, certificate
 from carrel.cli.changes import LOOK_S, Changes
+from carrel.cli.endpoints import connection
 from carrel.cli.listeners import exposed_http, http_hosts, https_hosts
 from carrel.cli.signs import Signs
 from carrel.config import Config, load
@@ -101,6 +102,19 @@ def test_our_certificate_is_made_again_in_time_by_itself(tmp_path: Path) -> None
     x509.load_pem_x509_certificate(own.pem).verify_directly_issued_by(x509.load_pem_x509_certificate(trusted))
     assert renewed.not_valid_after_utc.timestamp() > now + 18 * 365 * DAY
     assert State(tmp_path).ca.read_bytes() == state.ca.read_bytes() != trusted
+
+
+@pytest.mark.parametrize(
+    ("host", "where"),
+    [(("192.0.2.7",), "127.0.0.1"), (("192.0.2.7", "::1"), "[::1]"), ((ALL,), "127.0.0.1"), (("::",), "[::1]")],
+)
+def test_who_may_have_a_token_by_being_here_is_told_an_address_of_here(
+    tmp_path: Path, host: tuple[str, ...], where: str
+) -> None:
+    """The managed-identity endpoint answers on loopback only, also where HTTP is served elsewhere first."""
+    given = config(tmp_path, host=host, insecure_http=True)
+
+    assert connection(given, State(tmp_path), [], 80, 443, {})["identity_endpoint"] == f"http://{where}:80/msi/token"
 
 
 # ---- the operator's -------------------------------------------------------------------------------------------------------

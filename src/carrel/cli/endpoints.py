@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from carrel.cli.listeners import http_hosts, https_hosts
+from carrel.cli.listeners import http_hosts, https_hosts, loopback_of
 from carrel.config import Config
 from carrel.storage import APPLICATION, ARM_AUDIENCE, GRAPH_AUDIENCE, State
 from carrel.store import PoolRecord
@@ -39,7 +39,7 @@ def connection(
         "arm_token": _arm_token(config, state),
         # Asked for where there is an authority; where there is none nobody could get one.
         "graph_token": None if authority else state.issue_token(GRAPH_AUDIENCE, roles=("Owner",)),
-        "identity_endpoint": authority and f"{http}/msi/token",
+        "identity_endpoint": authority and f"http://{_authority(loopback_of(config), port)}/msi/token",
         "identity_header": authority and state.identity_header,
         "subscription": config.subscription,
         "resource_group": config.resource_group,
