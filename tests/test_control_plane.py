@@ -409,6 +409,9 @@ def test_another_server_wants_rights(server: Server, az: Shell) -> None:
     az("sessionpool", "list", status=1, **{**remote, "CARREL_ARM_TOKEN": server.connection["token"]})
     clear = az("sessionpool", "list", "--endpoint", "http://192.0.2.1", status=2, **remote)
     assert "in the clear" in clear.stderr
+    secret = dict.fromkeys(("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"), "x")
+    clear = az("sessionpool", "list", status=2, **{**remote, **secret, "AZURE_AUTHORITY_HOST": "http://192.0.2.1"})
+    assert "AZURE_AUTHORITY_HOST" in clear.stderr
     assert "no address" in az("sessionpool", "list", "--endpoint", "carrel:80", status=2, **remote).stderr
 
 

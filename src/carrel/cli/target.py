@@ -113,15 +113,11 @@ class Target:
 
     def _remote(self, endpoint: str) -> Management:
         from carrel.client import Management
-        from carrel.client.connection import is_local
 
         if not endpoint.startswith(("https://", "http://")):
             raise click.UsageError(f"--endpoint: {endpoint!r} is no address; https://HOST[:PORT]")
         named = self.environment.get
-        if not (endpoint.startswith("https://") or is_local(endpoint) or named("CARREL_INSECURE_HTTP")):
-            raise click.UsageError(
-                f"--endpoint: {endpoint} would be sent tokens in the clear; https://…, or CARREL_INSECURE_HTTP=true"
-            )
+        self._require_private("--endpoint", endpoint, "tokens")
         return Management(
             endpoint,
             self._rights(endpoint),
@@ -165,7 +161,19 @@ class Target:
     def _authority(self, endpoint: str) -> str:
         """As azure-identity takes it from the environment, with or without https://; a Carrel is its own."""
         host = self.environment.get("AZURE_AUTHORITY_HOST") or (_ENTRA if endpoint.rstrip("/") == _AZURE else endpoint)
-        return host if "://" in host else f"https://{host}"
+        address = host if "://" in host else f"https://{host}"
+        self._require_private("AZURE_AUTHORITY_HOST", address, "the client secret")
+        return address
+
+    def _require_private(self, name: str, address: str, what: str) -> None:
+        """Refuse an address where secrets could be read on the way, unless that was asked for."""
+        from carrel.client.connection import is_local
+
+        is_https = address.lower().startswith("https://")
+        if not (is_https or is_local(address) or self.environment.get("CARREL_INSECURE_HTTP")):
+            raise click.UsageError(
+                f"{name}: {address} would be sent {what} in the clear; https://…, or CARREL_INSECURE_HTTP=true"
+            )
 
     def _ca_bundle(self) -> str | None:
         return self.environment.get("SSL_CERT_FILE") or self.environment.get("REQUESTS_CA_BUNDLE") or None
