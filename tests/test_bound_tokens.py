@@ -144,6 +144,24 @@ def test_mcp_has_one_environment(bound: Bound, endpoint: Endpoint) -> None:
         assert "another environment" in refused["content"][0]["text"], name
 
 
+def test_one_bearer_cannot_take_all_of_a_pools_mcp_sessions(bound: Bound, endpoint: Endpoint) -> None:
+    """Sixteen are open to it; then it is told to wait, and whoever else comes begins one."""
+    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}
+    accept = {"Accept": "application/json, text/event-stream"}
+
+    def begin(headers: dict[str, str]) -> httpx.Response:
+        return endpoint.http.post(f"{endpoint.url}/mcp", headers={**accept, **headers}, json=message)
+
+    mine = {"Authorization": bound.http.headers["Authorization"]}
+    begun = [begin(mine) for _ in range(17)]
+    assert [each.status_code for each in begun] == [200] * 16 + [503]
+    ended = {**mine, "Mcp-Session-Id": begun[0].headers["mcp-session-id"]}
+    assert begin({"Authorization": f"Bearer {endpoint.token}"}).status_code == 200
+    assert endpoint.http.delete(f"{endpoint.url}/mcp", headers=ended).status_code == 200
+    assert begin(mine).status_code == 200
+
+
 def test_the_other_planes_do_not_know_it(bound: Bound, server: Server) -> None:
     base = server.connection["http"]
     served = [(each.pattern.text, method) for each in arm_routes.ROUTES for method in each.methods]

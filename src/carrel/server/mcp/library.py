@@ -17,10 +17,11 @@ from typing import Any, Self
 
 import anyio._backends._asyncio  # noqa: F401 - anyio would look for it with the first call, when it may be out of reach
 import mcp_types
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext
 from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -39,6 +40,7 @@ from carrel.wire import jsons
 
 NAME = "Carrel MCP Server"
 MAX_SESSIONS = 1000  # of a pool's MCP, some 40 kB each; more are refused with 503
+BOUND_SESSIONS = 16  # of these, for each identifier-bound token's bearer: a stranger to the others of the pool
 IDLE_S = 1800.0  # an MCP session without a request or an open stream; the environments have their own clock
 _MAX_BODY = 2 * jsons.MAX_BODY  # ours is checked before; completing `initialize` may lengthen it
 _FINISH_S = 2.0  # what calls get to end when the gateway is stopped, within its three seconds
@@ -142,8 +144,7 @@ class Transports:
         """The manager's application, told who calls: an MCP session is for the caller that began it."""
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            principal = scope[KEY].principal
-            user = AuthenticatedUser(AccessToken(token="", client_id=_name_of(principal), scopes=[]))
+            user = AuthenticatedUser(_caller_of(scope[KEY].principal))
             with self._counted() if scope["method"] == "POST" else contextlib.nullcontext():
                 await manager.asgi_app({**scope, "user": user}, receive, send)
 
@@ -185,13 +186,25 @@ class Transports:
         return Caller(_reporter(context), seen, lambda: asks and not self._stopping.is_set(), bound)
 
 
-def _name_of(principal: Principal | None) -> str:
+def _caller_of(principal: Principal | None) -> AccessToken:
     """Of whom an MCP session is. Each identifier-bound token's bearer is somebody else than whom the token was made for."""
-    return "" if principal is None else f"{principal.id} {principal.identifier or ''}"
+    id, identifier = ("", None) if principal is None else (principal.id, principal.identifier)
+    return AccessToken(token="", client_id=id, subject=identifier, scopes=[])
+
+
+class _Manager(StreamableHTTPSessionManager):
+    """With an end to what one bearer of an identifier-bound token may begin, who could take all of the pool's MCP sessions otherwise."""
+
+    def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
+        """Called by the package for each that begins, one after the other; None refuses it."""
+        is_bound = requestor is not None and requestor["subject"] is not None
+        if is_bound and sum(each == requestor for each in self._session_owners.values()) >= BOUND_SESSIONS:
+            return None
+        return super()._admit_session(requestor)
 
 
 def _manager(server: Server[Any], *, stateless: bool, json_response: bool) -> StreamableHTTPSessionManager:
-    return StreamableHTTPSessionManager(
+    return _Manager(
         server,
         stateless=stateless,
         json_response=json_response,
