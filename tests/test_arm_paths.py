@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from carrel import arm_errors
 from carrel.server.arm.plane import is_arm
-from carrel.server.arm.routes import find
+from carrel.server.arm.routes import ROUTES
 from carrel.server.request import decode_target
+from carrel.server.route_table import find
 from carrel.wire.arm_paths import Pattern, split
 from carrel.wire.arm_versions import RESOURCES, SESSION_POOLS, decode_version
 
@@ -81,4 +82,4 @@ def test_a_version_is_required(version: str | None) -> None:
 def test_no_path_breaks_the_search(path: bytes) -> None:
     """Anything but a clean error would be a 500."""
     with contextlib.suppress(arm_errors.ParameterInvalid):
-        find(split(b"/subscriptions/" + path))
+        find(ROUTES, split(b"/subscriptions/" + path))

@@ -12,10 +12,11 @@ from carrel.arm_errors import SubscriptionNotFound
 from carrel.audiences import Plane
 from carrel.errors import RouteNotFound
 from carrel.server.arm.call import ArmCall, Services
-from carrel.server.arm.routes import find
+from carrel.server.arm.routes import ROUTES
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.exchange import KEY, Exchange
 from carrel.server.request import decode_query
+from carrel.server.route_table import begins_with, find
 from carrel.wire import arm_paths
 from carrel.wire.arm_versions import decode_version
 
@@ -25,7 +26,7 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")  # what we repeat of the caller's: nothi
 
 def is_arm(raw_path: bytes) -> bool:
     """Whether a path, which is no pool's endpoint, is the control plane's."""
-    return raw_path.lstrip(b"/").split(b"/", 1)[0].lower() in _FIRST
+    return begins_with(_FIRST, raw_path)
 
 
 class ArmPlane:
@@ -37,7 +38,7 @@ class ArmPlane:
         exchange.extra = _ids(exchange)
         exchange.caller()[0].require_audience(Plane.ARM)
         segments = arm_paths.split(scope["raw_path"])
-        found = find(segments)
+        found = find(ROUTES, segments)
         if found is None:
             raise RouteNotFound(
                 "There is nothing at this path of the control plane. The reference lists what is served."

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from carrel.server.arm import credentials, groups, operations, pools, providers, resources, subscriptions
 from carrel.server.arm.call import Handler
 from carrel.server.authorization import assignments, definitions
-from carrel.server.exchange import method_not_allowed
+from carrel.server.route_table import Route
 from carrel.wire.arm_paths import Pattern
 from carrel.wire.arm_roles import VERSIONS as ROLE_VERSIONS
 from carrel.wire.arm_versions import RESOURCES, SESSION_POOLS, Versions
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A pattern, its handlers by method, and the api-versions it knows."""
-
-    pattern: Pattern
-    methods: Mapping[str, Handler]
-    versions: Versions = RESOURCES
-
-    def handler(self, method: str) -> Handler:
-        """Raises MethodNotAllowed. HEAD is GET, the server leaves the body away, but where HEAD has a handler of its own."""
-        handler = self.methods.get(method) or (self.methods.get("GET") if method == "HEAD" else None)
-        if handler is None:
-            allowed = {*self.methods, *({"HEAD"} if "GET" in self.methods else ())}
-            raise method_not_allowed(self.pattern.text, method, allowed)
-        return handler
-
-
-def _route(text: str, methods: Mapping[str, Handler], versions: Versions = RESOURCES) -> Route:
+def _route(text: str, methods: Mapping[str, Handler], versions: Versions = RESOURCES) -> Route[Handler]:
     return Route(Pattern(text), methods, versions)
 
 
@@ -50,7 +32,7 @@ _GROUP_METHODS = {
     "DELETE": groups.delete,
 }
 
-ROUTES: tuple[Route, ...] = (
+ROUTES: tuple[Route[Handler], ...] = (
     _route("/subscriptions", {"GET": subscriptions.listing}),
     _route(_SUBSCRIPTION, {"GET": subscriptions.show}),
     _route(f"{_SUBSCRIPTION}/locations", {"GET": subscriptions.locations}),
@@ -81,13 +63,3 @@ ROUTES: tuple[Route, ...] = (
     _route(f"{_PLACE}/operationStatuses/{{operation}}", {"GET": operations.status}, SESSION_POOLS),
     _route(f"{_PLACE}/operationResults/{{operation}}", {"GET": operations.result}, SESSION_POOLS),
 )
-
-
-def find(segments: list[str]) -> tuple[Route, Mapping[str, str]] | None:
-    """The route of a path and the names in it."""
-    lower = [each.lower() for each in segments]
-    for route in ROUTES:
-        names = route.pattern.match(segments, lower)
-        if names is not None:
-            return route, names
-    return None

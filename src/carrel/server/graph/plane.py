@@ -10,13 +10,14 @@ from carrel.server.exchange import KEY, Exchange
 from carrel.server.graph.call import GraphCall, GraphServices
 from carrel.server.graph.routes import find
 from carrel.server.request import decode_query
+from carrel.server.route_table import begins_with
 from carrel.wire import arm_paths, graph
 
 _FIRST = (b"graph", b"v1.0")
 
 
 def is_graph(raw_path: bytes) -> bool:
-    return raw_path.lstrip(b"/").split(b"/", 1)[0].lower() in _FIRST
+    return begins_with(_FIRST, raw_path)
 
 
 class GraphPlane:

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
-from carrel.server.exchange import method_not_allowed
+from carrel.server import route_table
 from carrel.server.graph import lookups, writes
 from carrel.server.graph.call import Handler
+from carrel.server.route_table import Route
 from carrel.wire.arm_paths import Pattern
 
 _BY_APP = re.compile(r"(\w+)\(appId='([^']*)'\)", re.IGNORECASE)  # OData's alternate key
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A pattern below `/v1.0`, and its handlers by method."""
-
-    pattern: Pattern
-    methods: Mapping[str, Handler]
-
-    def handler(self, method: str) -> Handler:
-        """Raises MethodNotAllowed. HEAD is GET: the server leaves the body away."""
-        handler = self.methods.get("GET" if method == "HEAD" else method)
-        if handler is None:
-            raise method_not_allowed(
-                self.pattern.text, method, {*self.methods, *({"HEAD"} if "GET" in self.methods else ())}
-            )
-        return handler
-
-
-def _route(text: str, methods: Mapping[str, Handler]) -> Route:
+def _route(text: str, methods: Mapping[str, Handler]) -> Route[Handler]:
     return Route(Pattern(text), methods)
 
 
@@ -41,7 +24,7 @@ def _object(show: Handler, kinds: tuple[str, ...]) -> dict[str, Handler]:
     return {"GET": show, "PATCH": change, "DELETE": remove}
 
 
-ROUTES: tuple[Route, ...] = (
+ROUTES: tuple[Route[Handler], ...] = (
     _route("/v1.0/me", {"GET": lookups.me}),
     _route("/v1.0/me/changePassword", {"POST": writes.change_password}),
     _route("/v1.0/users", {"GET": lookups.users, "POST": writes.create_user}),
@@ -67,15 +50,10 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def find(segments: list[str]) -> tuple[Route, Mapping[str, str]] | None:
+def find(segments: list[str]) -> tuple[Route[Handler], Mapping[str, str]] | None:
     """The route of a path and the names in it. `servicePrincipals(appId='…')` is `servicePrincipals/…`."""
     spelled: list[str] = []
     for each in segments:
         match = _BY_APP.fullmatch(each)
         spelled += [match[1], match[2]] if match else [each]
-    lower = [each.lower() for each in spelled]
-    for route in ROUTES:
-        names = route.pattern.match(spelled, lower)
-        if names is not None:
-            return route, names
-    return None
+    return route_table.find(ROUTES, spelled)
