@@ -432,6 +432,20 @@ async def test_derived_ids_are_an_issuers_own(local_issuer: LocalIssuer) -> None
 
 
 @pytest.mark.anyio
+async def test_an_address_that_nobody_has_verified_is_nobodys(local_issuer: LocalIssuer) -> None:
+    """At many issuers people write it themselves: whoever writes another's would be that person here."""
+    spec = spec_of(local_issuer, **{"principal-claim": "email"})
+    async with kept(spec) as keys:
+        issuer = issuer_of(local_issuer, spec, keys)
+        for verified in (False, "false", 0):
+            with pytest.raises(Unauthorized):
+                await issuer.verify(local_issuer.token(email="ann@example.org", email_verified=verified))
+        for more in ({}, {"email_verified": True}, {"email_verified": "true"}):
+            found = await issuer.verify(local_issuer.token(email="ann@example.org", **more))
+            assert found.id == derived(local_issuer.issuer, "", "ann@example.org")
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("alg", ["RS512", "PS256", "ES256", "ES384", "ES512"])
 async def test_algorithms_are_the_keys(local_issuer: LocalIssuer, alg: str) -> None:
     curves = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}

@@ -80,6 +80,8 @@ class ExternalIssuer:
             raise refused("the token is of a tenant that is not let in")
         if not (who := _text(claims, spec.principal_claim)):
             raise refused(f"the token has no claim '{spec.principal_claim}'")
+        if spec.principal_claim == "email" and claims.get("email_verified", True) not in (True, "true"):
+            raise refused("the token's e-mail address is one that its issuer has not verified")
         principal = self._id(who, tenant)
         if principal is None or self.is_ours(principal):
             raise refused(f"the token's claim '{spec.principal_claim}' is no id that this issuer may give")
