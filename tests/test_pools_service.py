@@ -23,7 +23,7 @@ from carrel.pool_settings import ConfigError
 from carrel.server import watch
 from carrel.server.pools import Pool, Pools
 from carrel.server.watch import Watch
-from carrel.sessions import room
+from carrel.sessions import pool, room
 from carrel.sessions.keeper import Keeper
 from carrel.store import PoolId, PoolRecord, Store
 from fake_sandboxes import FakeBackend
@@ -170,6 +170,26 @@ async def test_a_pool_that_fails_later_shows_it(gateway: Gateway, hurried: None)
 
     assert (await gateway.becomes("Failed")).record.error
     gateway.backend.failures = []
+
+
+async def test_a_pool_that_is_well_again_before_anybody_looks_again_is_shown_well(
+    config: Config, store: Store, host: HostLink, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "EVERY_S", 0.15)
+    monkeypatch.setattr(pool, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(pool, "BACKOFF_MAX_S", 0.01)
+    async with serving(config, store, host, backend) as gateway:
+        await gateway.pools.put(gateway.record())
+        await gateway.becomes("Succeeded")
+        await asyncio.sleep(0.4)  # it was seen well
+
+        backend.failures = ["no memory"] * 1000
+        for sandbox in list(backend.alive.values()):
+            sandbox.channel.shutdown(2)
+        await gateway.becomes("Failed")
+        backend.failures = []
+
+        await gateway.becomes("Succeeded")
 
 
 async def test_what_cannot_be_is_refused_before_anything_is_kept(gateway: Gateway) -> None:

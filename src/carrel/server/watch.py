@@ -58,7 +58,10 @@ class Watch:
         self._agreed = {key: here for key, here in self._agreed.items() if self._pools.by_key(key) is not None}
         for pool in self._pools.list():
             status = statuses.get(pool.key)
-            if status is None or pool.fault or self._pools.is_working(pool.key):
+            if status is None or pool.fault:
+                continue
+            if self._pools.is_working(pool.key):
+                self._agreed.pop(pool.key, None)  # what our own worker writes is no other server's word
                 continue
             is_failing = bool(status.error) and not status.warm
             if (status.error and not is_failing) or (not status.error and status.preparing is not None):
@@ -66,7 +69,9 @@ class Watch:
             here = (pool.record.etag, is_failing)
             if pool.record.state == ("Failed" if is_failing else "Succeeded") or self._agreed.get(pool.key) == here:
                 self._agreed[pool.key] = here
-            elif pool.record.state == "Succeeded":
+                continue
+            self._agreed.pop(pool.key, None)
+            if pool.record.state == "Succeeded":
                 await self._pools.conclude(pool, status.error or "", status.isolation)
             elif pool.record.state == "Failed":
                 self._pools.try_again(pool.key)
