@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,11 +96,3 @@ def failures() -> Iterator[None]:
 
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=1, default=str))
-
-
-def print_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> None:
-    """Columns as wide as their widest value, two spaces apart."""
-    lines = [[str(cell) for cell in row] for row in [header, *rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

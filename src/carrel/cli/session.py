@@ -11,7 +11,7 @@ import click
 
 from carrel.cli.clients import reach
 from carrel.cli.code_interpreter import code_interpreter
-from carrel.cli.options import failures, print_table, state_option
+from carrel.cli.options import failures, state_option
 from carrel.cli.output import Printer, output_options
 from carrel.cli.target import group_option
 
@@ -83,8 +83,7 @@ def show(
     out({**fields, "executions": [asdict(each) for each in executions]}, _named)
     if executions and out.is_table:
         click.echo()
-        rows = [[each.id, each.status, each.outcome or "-", f"{each.duration_ms} ms"] for each in executions]
-        print_table(rows, ["EXECUTION", "STATUS", "OUTCOME", "TIME"])
+        out([asdict(each) for each in executions], _executions)
 
 
 @session.command()
@@ -165,6 +164,18 @@ def events(identifier: str, pool: str, state: str | None) -> None:
         for event in client.session_events():
             expiry = f"expires {event.session.expires_at.isoformat(timespec='seconds')}"
             click.echo(f"{event.kind} {event.reason or expiry}")
+
+
+def _executions(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "Execution": each["id"],
+            "Status": each["status"],
+            "Outcome": each["outcome"] or "-",
+            "Time": f"{each['duration_ms']} ms",
+        }
+        for each in found
+    ]
 
 
 def _named(found: Any) -> Any:
