@@ -219,7 +219,7 @@ class Pools:
             await self._store.run(lambda books: _keep_state(books, record))
             self._set(record, level)
         kind = logging.WARNING if error else logging.INFO
-        log.log(kind, "session pool", extra={"pool": pool.key, "state": state, "why": error})
+        log.log(kind, "session pool", extra={"pool": pool.key, "state": state} | ({"why": error} if error else {}))
 
     async def removed(self, pool: Pool) -> None:
         """The host has nothing of it any more."""
