@@ -135,7 +135,7 @@ async def _refuse(exchange: Exchange, body: bytes, error: RequestInvalid) -> Non
 
 
 async def _while_allowed(exchange: Exchange, answer: Awaitable[None]) -> None:
-    """The package's answer. One that is a stream ends with the right to it, as all streams do; for the code it is as if the caller had left."""
+    """The package's answer. A stream of it ends with the right to it, as all streams do; for the code it is as if the caller had left."""
     answering = asyncio.ensure_future(answer)
     is_refused = False
     try:
