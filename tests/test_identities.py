@@ -246,6 +246,8 @@ def test_a_user_name_is_one_persons(manager: Asker) -> None:
         ("/users", {"userPrincipalName": "nul\x00"}),
         ("/users", {"userPrincipalName": 7}),
         ("/users", {"userPrincipalName": "half\ud800"}),
+        ("/users", {"userPrincipalName": "ecila\u202e"}),
+        ("/users", {"userPrincipalName": "ali\u200bce"}),
         ("/users", {"userPrincipalName": "ok", "passwordProfile": {"password": "short"}}),
         ("/users", {"userPrincipalName": "ok", "passwordProfile": {"password": "x" * 1025}}),
         ("/users", {"userPrincipalName": "ok", "passwordProfile": "x"}),

@@ -122,7 +122,7 @@ def _name(body: Mapping[str, Any], name: str) -> str | None:
 
 def _user_name(body: Mapping[str, Any]) -> str | None:
     value = _text(body, "userPrincipalName")
-    if value is not None and not _USER_NAME.fullmatch(value):
+    if value is not None and not (_USER_NAME.fullmatch(value) and value.isprintable()):
         raise GraphError(
             "'userPrincipalName' is a name such as alice or alice@example.com, without spaces or slashes.",
             target="userPrincipalName",
