@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from carrel.store import Store
+from carrel.store import PoolId, PoolRecord, Stamp, Store, StoreError
 
 KEY = Fernet.generate_key()
 
@@ -89,3 +90,20 @@ def test_serve_ends_with_what_to_do_and_leaves_a_damaged_store_alone(
     assert "carrel restore" in done.stderr
     assert "Traceback" not in done.stderr
     assert file.read_bytes() == before
+
+
+def test_a_row_that_another_program_has_spoilt_is_the_stores_fault(tmp_path: Path) -> None:
+    """And no error that would end whoever only looks: the supervisor does, and every session with it."""
+    stamp = Stamp("somebody", "User", 1.0)
+    record = PoolRecord(PoolId("s", "g", "p"), "local", {}, {}, stamp, stamp, etag="1")
+    store = Store.open(f"sqlite:///{tmp_path}/carrel.db", [KEY])
+    with store.transaction() as books:
+        books.pools.put(record)
+    with sqlite3.connect(tmp_path / "carrel.db") as other:
+        other.execute("UPDATE pools SET properties = '{'")
+
+    with pytest.raises(StoreError, match="the table pools cannot be read"), store.transaction() as books:
+        books.pools.list()
+    with pytest.raises(StoreError, match="the table pools cannot be read"), store.transaction() as books:
+        books.pools.get(record.id)
+    store.close()

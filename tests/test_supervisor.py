@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -51,6 +52,20 @@ def test_a_dead_gateway_is_replaced_and_sessions_live_on(slim_server: SlimServer
         os.kill(before, signal.SIGKILL)
 
         assert eventually(lambda: server.pids["gateway"] != before, 10)
+        assert client.execute("x + 1").result == 42
+        client.end()
+
+
+@pytest.mark.thorough
+def test_a_store_that_another_program_has_spoilt_ends_no_session(slim_server: SlimServer) -> None:
+    """The supervisor looks at it twice a second, for connection.json."""
+    with slim_server() as server, server.client() as client:
+        client.execute("x = 41")
+        with sqlite3.connect(server.state / "store" / "carrel.db", timeout=10) as other:
+            other.execute("UPDATE pools SET properties = '{'")
+            other.execute("UPDATE meta SET value = value + 1 WHERE name LIKE 'generation%'")
+        time.sleep(2)
+
         assert client.execute("x + 1").result == 42
         client.end()
 

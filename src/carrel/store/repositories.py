@@ -6,8 +6,9 @@ same name (a stamp three columns); what is compared or encrypted is said in `_de
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import sqlalchemy as sql
@@ -27,6 +28,7 @@ from carrel.store.records import (
     Stamp,
     group_id,
 )
+from carrel.store.troubles import StoreError
 from carrel.store.vault import Vault
 
 R = TypeVar("R", bound=Record)
@@ -76,8 +78,9 @@ class Repository(Generic[R]):
         return self.record(**given, **{name: _field(row, name) for name in names})
 
     def _get(self, key: str) -> R | None:
-        row = self._books.connection.execute(sql.select(self.table).where(self._key == key)).mappings().first()
-        return None if row is None else self._made(row)
+        with self._readable():
+            row = self._books.connection.execute(sql.select(self.table).where(self._key == key)).mappings().first()
+            return None if row is None else self._made(row)
 
     def _delete(self, where: Where) -> int:
         count = self._books.connection.execute(sql.delete(self.table).where(where)).rowcount
@@ -86,8 +89,20 @@ class Repository(Generic[R]):
         return count
 
     def _list(self, *where: Where) -> list[R]:
-        rows = self._books.connection.execute(sql.select(self.table).where(*where).order_by(self._key)).mappings()
-        return [self._made(row) for row in rows]
+        with self._readable():
+            rows = self._books.connection.execute(sql.select(self.table).where(*where).order_by(self._key)).mappings()
+            return [self._made(row) for row in rows]
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What another program has written into a row is the store's fault, which is waited out, and not one of ours."""
+        try:
+            yield
+        except (ValueError, TypeError, LookupError) as error:
+            raise StoreError(
+                f"a row of the table {self.table.name} cannot be read ({type(error).__name__}): another program has changed it; "
+                "restore the store from a backup (carrel restore)"
+            ) from error
 
     def list(self) -> list[R]:
         return self._list()
