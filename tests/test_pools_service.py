@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -21,11 +22,12 @@ from carrel.models import Level, PoolSpec
 from carrel.pool_secrets import PoolSecrets
 from carrel.pool_settings import ConfigError
 from carrel.server import watch
+from carrel.server.arm.group_deletion import Deletions
 from carrel.server.pools import Pool, Pools
 from carrel.server.watch import Watch
 from carrel.sessions import pool, room
 from carrel.sessions.keeper import Keeper
-from carrel.store import PoolId, PoolRecord, Store
+from carrel.store import OperationRecord, PoolId, PoolRecord, Store
 from fake_sandboxes import FakeBackend
 from kept_pools import record_of, store_in
 
@@ -440,6 +442,21 @@ async def test_a_record_that_this_server_may_not_serve_is_shown_with_the_reason(
         assert "below the pool's minimum" in pool.record.error
         with pytest.raises(errors.SandboxStartFailed, match="minimum"):
             pool.check()
+
+
+async def test_an_operation_that_cannot_be_read_ends_no_gateway(gateway: Gateway, tmp_path: Path) -> None:
+    """Another program has spoilt it; what was to be gone on with waits until that is mended."""
+    operation = OperationRecord("1", gateway.id(), "put", "InProgress", 1.0)
+    await gateway.store.run(lambda books: books.operations.put(operation))
+    with sqlite3.connect(tmp_path / "store" / "carrel.db") as other:
+        other.execute("UPDATE operations SET pool = 'nowhere'")
+    deletions = asyncio.ensure_future(Deletions(gateway.store, gateway.pools).run())
+    await asyncio.sleep(0.1)
+
+    assert not deletions.done()
+
+    deletions.cancel()
+    await asyncio.wait([deletions])
 
 
 async def _until_there(gateway: Gateway, *, is_there: bool) -> None:

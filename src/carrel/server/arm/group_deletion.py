@@ -17,7 +17,7 @@ from dataclasses import replace
 from carrel.arm_errors import GroupBeingDeleted, GroupNotFound
 from carrel.errors import CarrelError
 from carrel.server.pools import Pools
-from carrel.store import Store
+from carrel.store import Store, StoreError
 from carrel.store.records import GroupRecord, OperationRecord, group_id
 from carrel.store.transaction import Transaction
 
@@ -78,8 +78,8 @@ class Deletions:
         while True:
             try:
                 known = await self._store.run(lambda books: books.operations.list())
-            except CarrelError as error:
-                _log.warning("unfinished deletions cannot be read", extra={"why": error.message})
+            except (CarrelError, StoreError) as error:
+                _log.warning("unfinished deletions cannot be read", extra={"why": str(error)})
                 await asyncio.sleep(_AGAIN_S)
             else:
                 return [each for each in known if each.kind == _KIND and each.target and each.ended_at is None]
