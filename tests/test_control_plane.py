@@ -383,6 +383,7 @@ def test_another_server_is_reached_as_a_service_principal(server: Server, az: Sh
         "AZURE_TENANT_ID": fields["tenant"],
         "AZURE_CLIENT_ID": fields["client_id"],
         "AZURE_CLIENT_SECRET": fields["client_secret"],
+        "AZURE_AUTHORITY_HOST": fields["authority"],
         "CARREL_STATE": "/nonexistent",
     }
     assert "python" in [each["name"] for each in az.json("sessionpool", "list", **remote)]
@@ -412,6 +413,8 @@ def test_another_server_wants_rights(server: Server, az: Shell) -> None:
     secret = dict.fromkeys(("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"), "x")
     clear = az("sessionpool", "list", status=2, **{**remote, **secret, "AZURE_AUTHORITY_HOST": "http://192.0.2.1"})
     assert "AZURE_AUTHORITY_HOST" in clear.stderr
+    whose = az("sessionpool", "list", status=2, **{**remote, **secret, "AZURE_AUTHORITY_HOST": ""})
+    assert "whose secret is AZURE_CLIENT_SECRET" in whose.stderr
     assert "no address" in az("sessionpool", "list", "--endpoint", "carrel:80", status=2, **remote).stderr
 
 

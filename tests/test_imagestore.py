@@ -16,6 +16,7 @@ import pytest
 
 from carrel.backends import debian, definitions, images, imagestore
 from carrel.errors import SandboxStartFailed
+from processes import alive, children, eventually
 
 COMMAND = [sys.executable, "-P", "-m", "carrel.cli", "image"]
 
@@ -251,3 +252,14 @@ def test_an_archive_that_was_damaged_is_not_unpacked(folder: Path, source: Path)
         imagestore.register(source, "my-shell", folder, print)
     imagestore.register(source, "my-shell", folder, print)  # fetched again
     imagestore.remove("my-shell", folder, print)
+
+
+def test_a_tool_of_a_build_ends_with_its_builder() -> None:
+    """A server that is stopped while npm, uv or apt fetch for it leaves none of them behind."""
+    program = "from carrel.backends import debian; debian._output(['sleep', '86399'])"
+    with subprocess.Popen([sys.executable, "-P", "-c", program]) as builder:
+        assert eventually(lambda: bool(children(builder.pid)), 10)
+        (tool,) = children(builder.pid)
+        builder.kill()
+
+    assert eventually(lambda: not alive(tool), 5)

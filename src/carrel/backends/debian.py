@@ -28,6 +28,7 @@ from pathlib import Path
 from carrel.backends.definitions import Definition
 from carrel.backends.interpreters import Progress
 from carrel.errors import SandboxStartFailed
+from carrel.guest import linux
 
 STATUS = Path("/var/lib/dpkg/status")
 _RELEASE = Path("/etc/os-release")
@@ -236,6 +237,7 @@ def _output(command: Sequence[str]) -> str:
             check=False,
             stdin=subprocess.DEVNULL,
             timeout=_APT_TIMEOUT_S,
+            preexec_fn=linux.die_with_parent,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _AptFailed(str(error)) from error

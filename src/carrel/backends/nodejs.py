@@ -10,6 +10,7 @@ from pathlib import Path
 
 from carrel.backends.definitions import NODE_LOCK, NODE_MANIFEST, Definition
 from carrel.errors import SandboxStartFailed
+from carrel.guest import linux
 
 MODULES = Path("lib/node_modules")  # in an image; NODE_PATH names it, and it is what npm calls global
 _LAST_LINES = 12
@@ -91,6 +92,7 @@ def _npm(place: Path, work: Path, arguments: list[str], purpose: str) -> None:
             errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,
+            preexec_fn=linux.die_with_parent,
         )
     except OSError as error:
         raise SandboxStartFailed(f"{purpose}: cannot run npm: {error}") from error

@@ -13,6 +13,7 @@ from uv import find_uv_bin
 
 import carrel
 from carrel.errors import SandboxStartFailed
+from carrel.guest import linux
 from carrel.registry import uv_environment
 
 DEFINITIONS = Path(carrel.__file__).parent / "images"  # locks and image.toml files, which come with Carrel
@@ -34,7 +35,13 @@ def run(arguments: list[str | Path], *, purpose: str) -> None:
     command = [find_uv_bin(), *map(str, arguments)]
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=linux.die_with_parent,
         )
     except OSError as error:
         raise SandboxStartFailed(f"{purpose}: cannot run uv: {error}") from error

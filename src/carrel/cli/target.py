@@ -159,8 +159,13 @@ class Target:
         return FixedCredential(*tokens)
 
     def _authority(self, endpoint: str) -> str:
-        """As azure-identity takes it from the environment, with or without https://; a Carrel is its own."""
-        host = self.environment.get("AZURE_AUTHORITY_HOST") or (_ENTRA if endpoint.rstrip("/") == _AZURE else endpoint)
+        """As azure-identity takes it from the environment, with or without https://. A secret in the environment may be Entra's: it is
+        sent to no other authority that is not named."""
+        host = self.environment.get("AZURE_AUTHORITY_HOST") or (_ENTRA if endpoint.rstrip("/") == _AZURE else "")
+        if not host:
+            raise click.UsageError(
+                f"--endpoint: whose secret is AZURE_CLIENT_SECRET? set AZURE_AUTHORITY_HOST, to {endpoint} if it is that server's"
+            )
         address = host if "://" in host else f"https://{host}"
         self._require_private("AZURE_AUTHORITY_HOST", address, "the client secret")
         return address
