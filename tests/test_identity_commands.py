@@ -35,6 +35,9 @@ def test_an_application_and_its_secrets(server: Server) -> None:
     made = told(server, "create", name)
     first = {"client_id": made["appId"], "client_secret": made["password"]}
     assert asker.token(**asker.secret(**first)).status_code == 200
+    assert all(
+        identity(server, "reset-secret", name, "--days", no).exit_code == 2 for no in ("nan", "0", "0.5", "36501")
+    )
     second = told(server, "reset-secret", name, "--days", "1")["password"]
     assert refusal(asker.token(**asker.secret(**first)))[2] == 7000215
     assert asker.token(**asker.secret(client_id=made["appId"], client_secret=second)).status_code == 200

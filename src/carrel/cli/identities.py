@@ -27,7 +27,7 @@ _CREATED = "shown this once: keep it now"
 @click.option("--password-stdin", is_flag=True, help="Take a user's password from stdin; otherwise one is made.")
 @click.option(
     "--days",
-    type=click.FloatRange(0, 36_500, min_open=True),
+    type=click.IntRange(1, 36_500),
     metavar="N",
     help="How long an application's secret is good; by default for ever.",
 )
@@ -38,7 +38,7 @@ def create(
     kind: str | None,
     display_name: str | None,
     password_stdin: bool,
-    days: float | None,
+    days: int | None,
     out: Printer,
     target: Target,
 ) -> None:
@@ -104,16 +104,14 @@ def delete(name: str, is_sure: bool, target: Target) -> None:
 @click.option("--append", is_flag=True, help="Keep an application's other secrets, so that there is no gap.")
 @click.option(
     "--days",
-    type=click.FloatRange(0, 36_500, min_open=True),
+    type=click.IntRange(1, 36_500),
     metavar="N",
     help="How long the new one is good; by default for ever.",
 )
 @click.option("--password-stdin", is_flag=True, help="Take a user's new password from stdin; otherwise one is made.")
 @output_options()
 @target_options
-def reset_secret(
-    name: str, append: bool, days: float | None, password_stdin: bool, out: Printer, target: Target
-) -> None:
+def reset_secret(name: str, append: bool, days: int | None, password_stdin: bool, out: Printer, target: Target) -> None:
     """Make a new secret of an application, or a new password of a user. A user's sign-ins of before end."""
     with az_failures(), target.management() as management:
         known = management.identities
