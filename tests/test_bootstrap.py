@@ -56,6 +56,18 @@ def test_pips_settings_are_translated_for_uv(home: dict[str, str]) -> None:
     assert environment["UV_PYTHON_DOWNLOADS"] == "never"
 
 
+def test_npm_knows_the_machines_certificates(tmp_path: Path) -> None:
+    """Node has a list of its own: behind a company's proxy nothing could be fetched that pip and curl can."""
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n")
+
+    assert registry.node_environment({"SSL_CERT_FILE": str(bundle)})["NODE_EXTRA_CA_CERTS"] == str(bundle)
+    own = {"SSL_CERT_FILE": str(bundle), "NODE_EXTRA_CA_CERTS": "/own"}
+    assert registry.node_environment(own)["NODE_EXTRA_CA_CERTS"] == "/own"
+    found = registry.node_environment({}).get("NODE_EXTRA_CA_CERTS")
+    assert found is None or Path(found).is_file()
+
+
 def test_environment_beats_file(home: dict[str, str]) -> None:
     Path(home["PIP_CONFIG_FILE"]).write_text("[global]\nindex-url = https://file.test/simple\n")
 

@@ -21,6 +21,9 @@ from typing import Any
 # The default that pip and uv both have built in. It stands here, and only here, because a machine without either has nobody to ask.
 PUBLIC_INDEX = "https://pypi.org/simple"
 
+_SYSTEM_BUNDLE = (
+    "/etc/ssl/certs/ca-certificates.crt"  # Debian's, where Python's own OpenSSL was built to look elsewhere
+)
 _UV_INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS")
 
 
@@ -54,6 +57,16 @@ def uv_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         # uv brings its own list of CAs; the machine's also holds a company's own, as pip and curl would find there.
         result.setdefault("UV_SYSTEM_CERTS", "true")
     return result if _has_uv_settings(environ) else result | _translated(found)
+
+
+def node_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`environ` for Node and npm, which bring their own list of CAs as uv does, and take one file with more (NODE_EXTRA_CA_CERTS)."""
+    result = dict(environ)
+    known = (environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, _SYSTEM_BUNDLE)
+    file = next((each for each in known if each and Path(each).is_file()), None)
+    if file is not None:
+        result.setdefault("NODE_EXTRA_CA_CERTS", file)
+    return result
 
 
 def has_system_certificates() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from carrel.backends.definitions import NODE_LOCK, NODE_MANIFEST, Definition
 from carrel.errors import SandboxStartFailed
 from carrel.guest import linux
+from carrel.registry import node_environment
 
 MODULES = Path("lib/node_modules")  # in an image; NODE_PATH names it, and it is what npm calls global
 _LAST_LINES = 12
@@ -77,7 +78,7 @@ def check_lock(lock: Path) -> None:
 
 
 def _npm(place: Path, work: Path, arguments: list[str], purpose: str) -> None:
-    environment = dict(os.environ) | {
+    environment = node_environment() | {
         "PATH": f"{place / 'bin'}:{os.environ.get('PATH', '/usr/bin:/bin')}",
         "NO_COLOR": "1",
     }
