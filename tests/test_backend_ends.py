@@ -62,6 +62,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(os.geteuid() != 0, reason="hides the control groups by a mount")
 def test_a_cell_block_that_comes_back_weaker_does_not_serve(tmp_path: Path) -> None:
     """Its spawner died, and another finds no control groups: what was said at the start would not hold. Once they are back, it does."""
@@ -120,6 +121,7 @@ def test_who_waits_for_a_template_is_told_of_its_end() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(landlock.version() == 0, reason="no Landlock here")
 def test_a_restricted_sandbox_ends_where_the_spawner_can_make_no_child(tmp_path: Path) -> None:
     """Its warden hangs, and who could clear up has no descriptor left: its number is not used again, and the level goes on and closes."""

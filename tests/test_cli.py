@@ -290,6 +290,7 @@ def test_doctor_says_what_works(server: Server) -> None:
     assert pools == dict.fromkeys(("python", "node", "shell"), server.level)
 
 
+@pytest.mark.thorough
 def test_json_logs_are_json(server: Server, tmp_path: Path) -> None:
     """Every line on stderr is an object with time, level, part and event."""
     script = [

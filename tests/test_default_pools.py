@@ -33,6 +33,7 @@ def _is_said(client: Client, code: str) -> bool:
     return False
 
 
+@pytest.mark.thorough
 def test_a_pool_without_an_image_says_so_and_the_others_serve(slim_server: SlimServer) -> None:
     """Whichever comes first in the file."""
     config = '[pools.broken]\ncarrel.image = "nothing"\n[pools.python]\ncarrel.image = "python-slim"\n'

@@ -196,6 +196,7 @@ def test_in_a_default_container(is_root: bool, request: pytest.FixtureRequest) -
     assert {pool["isolation"] for pool in report["pools"]} == {"restricted"}
 
 
+@pytest.mark.thorough
 @IN_JAIL
 def test_a_minimum_that_a_container_cannot_hold() -> None:
     report = diagnosis("--minimum", "namespace", command=Jail().command(*DOCTOR), status=1)
@@ -226,6 +227,7 @@ def with_runsc(folder: Path, script: str) -> dict[str, Any]:
     return finding(diagnosis(environment={"PATH": str(folder)}), Level.GVISOR)
 
 
+@pytest.mark.thorough
 def test_without_runsc(path_without_runsc: Path) -> None:
     """It says what to install; the other levels are as they were."""
     report = diagnosis(environment={"PATH": str(path_without_runsc)})

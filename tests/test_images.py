@@ -265,6 +265,7 @@ USERLAND = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("command", USERLAND.values(), ids=USERLAND)
 def test_debians_programs_run_from_the_image(shell: images.Image, tmp_path: Path, command: str) -> None:
     """From where the image lies, with nothing on PATH but it: here by its place on the host."""

@@ -120,6 +120,7 @@ def test_what_cannot_be_is_refused_in_a_line(
     assert sorted(folder.iterdir()) == before
 
 
+@pytest.mark.thorough
 def test_a_build_that_fails_leaves_the_name_as_it_was(folder: Path, source: Path) -> None:
     """And nothing else of it."""
     good = json.loads(run(folder, "build", source, "-o", "json").stdout)
@@ -200,6 +201,7 @@ def test_only_what_belongs_to_a_definition_is_copied(folder: Path, source: Path)
     imagestore.remove("my-shell", folder, print)
 
 
+@pytest.mark.thorough
 def test_upgrading_chooses_debians_packages_anew(folder: Path, source: Path) -> None:
     """Without it the same list gives the same image, whatever the mirror has by now."""
     if not debian.STATUS.is_file():

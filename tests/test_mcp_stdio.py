@@ -231,7 +231,8 @@ def test_the_line_in_the_guide_is_all_it_takes() -> None:
     assert private_folders() == []
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGKILL])
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_server_of_its_own_ends_however_its_agent_does(slim: Path, number: signal.Signals) -> None:
     """Killed, it leaves an empty-handed folder, which the next one removes."""
     with desktop("--config", str(slim)) as agent:

@@ -132,6 +132,7 @@ def test_the_last_expression_is_the_value(node: Interpreter, code: str, value: d
     assert (ran.outcome, ran.stderr, ran.value) == ("ok", "", value)
 
 
+@pytest.mark.thorough
 def test_values_are_bounded(node: Interpreter) -> None:
     """A huge value is cut or shown in short; it costs seconds at the most, and no memory of the agent's."""
     assert node.run("'x'.repeat(3e6)").value["json"].endswith("… (cut)")

@@ -21,6 +21,8 @@ from carrel.client import ApiError, Client
 from carrel.models import Level
 from conftest import LEVELS, Server, SlimServer, fresh_identifier
 
+pytestmark = pytest.mark.thorough  # two images are built first, and test_any_image has a guest of nobody's in check
+
 EXAMPLES = Path(__file__).parent.parent / "examples" / "images"
 _SIZES = 'memory = "256MiB", disk = "64MiB", tmp = "16MiB"'
 _ONE = "scaleConfiguration = {maxConcurrentSessions = 10, readySessionInstances = 1}"

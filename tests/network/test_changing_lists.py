@@ -107,6 +107,7 @@ def test_the_command_line_shows_tests_and_sets(listed: Server, visitor: Session,
     assert egress(listed, "show", "nowhere").returncode == 1
 
 
+@pytest.mark.thorough
 def test_a_pool_without_a_list_says_so(slim_server: SlimServer) -> None:
     """Its sessions reach nothing, which the route tells; a list cannot be given to sandboxes that have no proxy."""
     with slim_server() as server:

@@ -333,6 +333,7 @@ def test_a_range_does_not_open_the_host(world: World, slim_server: SlimServer) -
         assert value(client, f"reach('172.17.0.1', {HOST_PORT})") in REFUSALS
 
 
+@pytest.mark.thorough
 def test_a_stop_takes_everything_back(world: World, slim_server: SlimServer, served: Server) -> None:
     """Link, rules, forwarding; what another server beside it needs stays, and that one goes on."""
     if not world.is_root:

@@ -38,6 +38,7 @@ def begun(mcp: httpx.Client) -> dict[str, str]:
     return {"mcp-session-id": reply.headers["mcp-session-id"], "accept": BOTH}
 
 
+@pytest.mark.thorough
 def test_a_gateway_that_dies_takes_sessions_of_mcp_with_it_and_nothing_else(
     slim_server: SlimServer, capfd: pytest.CaptureFixture[str]
 ) -> None:

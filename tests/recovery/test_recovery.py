@@ -157,6 +157,7 @@ def test_a_stream_goes_on_over_a_killed_gateway(sturdy: Server) -> None:
         assert sturdy.pids["gateway"] != before
 
 
+@pytest.mark.thorough
 def test_readers_go_on_where_a_killed_gateway_left_them(sturdy: Server) -> None:
     """Whoever follows an execution: nothing is lost and nothing comes twice, though two gateways die meanwhile."""
     loop = "for n in range(60): print(n, '€', flush=True); time.sleep(0.05)"
@@ -201,6 +202,7 @@ def test_a_cancel_whose_gateway_dies_has_happened(sturdy: Server) -> None:
         assert eventually(lambda: sturdy.pids["gateway"] != before, 10)
 
 
+@pytest.mark.thorough
 def test_an_upload_that_a_killed_gateway_cut_short_leaves_nothing(sturdy: Server) -> None:
     server = sturdy
     with visit(server) as client:
@@ -312,6 +314,7 @@ def test_a_killed_host_is_reported_to_callers_under_way(slim_server: SlimServer)
         assert time.monotonic() - began < 8
 
 
+@pytest.mark.thorough
 def test_a_signal_stops_everything_in_order(slim_server: SlimServer) -> None:
     """Status 0 with calls under way, which are told; no process, no control group, no mount, no connection file, no socket is left."""
     before = Before()
@@ -337,6 +340,7 @@ def test_a_signal_stops_everything_in_order(slim_server: SlimServer) -> None:
     assert before.left() == []
 
 
+@pytest.mark.thorough
 def test_a_second_signal_stops_at_once(slim_server: SlimServer) -> None:
     with slim_server() as server, server.client() as client:
         client.start("while True: pass")
@@ -434,6 +438,7 @@ def test_a_killed_template_is_replaced(sturdy: Server, kind: str) -> None:
         assert eventually(works(client), 15), "no restart"
 
 
+@pytest.mark.thorough
 def test_killed_warm_sandboxes_are_replaced(slim_server: SlimServer) -> None:
     """All that are ready, several after a burst, die at one blow: nobody is given a dead one, and new ones come within seconds."""
     with slim_server() as server:

@@ -187,6 +187,7 @@ def test_a_receiver_that_is_not_there_hurts_nobody(slim_server: SlimServer, tmp_
         assert httpx.get(f"{server.connection['http']}/health").status_code == 200
 
 
+@pytest.mark.thorough
 def test_no_log_and_no_listing_has_a_secret_or_an_identifier(
     slim_server: SlimServer, receiver: Receiver, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ PROGRAM = (Path(__file__).parent / "fuzz.py").read_text()
 TAINTED = Path("/proc/sys/kernel/tainted")  # set by the kernel's own oopses and warnings
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_random_system_calls_harm_nobody_else(attacker: Attacker, accomplice: Attacker) -> None:
     """Server and kernel stay as they were, another session works meanwhile and after, and this one can be made to work again."""

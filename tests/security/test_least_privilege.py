@@ -224,6 +224,7 @@ def test_the_host_serves_nobody_but_its_gateway(running: Server, is_root: bool) 
     assert "PermissionError" in done.stderr
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_gateway_and_a_spawner_that_are_replaced_have_no_more(slim_server: SlimServer) -> None:
     """What is started later is who its predecessor was."""

@@ -295,6 +295,7 @@ def test_image_code_is_never_root(jailed: Server, intruder: Attacker, situation:
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
+@pytest.mark.thorough
 def test_a_killed_server_leaves_nothing_for_long(situation: Jail) -> None:
     """Not even with daemons running: its processes die with the container, its files with the next start."""
     with tempfile.TemporaryDirectory(prefix="carrel-state-") as state, _config() as config:
