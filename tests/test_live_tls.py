@@ -30,6 +30,7 @@ from carrel.storage import State, StateError
 from carrel.tls import LiveCertificate, context
 from conftest import Server, SlimServer
 from edged import issued
+from handshakes import handshake
 from processes import eventually
 
 DAY = 86_400
@@ -263,16 +264,7 @@ def shown(live: LiveCertificate, name: str | None = "localhost") -> bytes | None
     """What somebody who connects now is shown."""
     trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trust.wrap_bio(to_client, to_server, server_hostname=name)
-    server = live.front.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for end in (client, server):
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    return client.getpeercert(binary_form=True)
+    return handshake(trust, live.front, name).getpeercert(binary_form=True)
 
 
 @pytest.mark.parametrize("name", ["localhost", None], ids=["by name", "by address"])

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from carrel.certificates import Authority
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State, StateError
+from handshakes import handshake
 
 SECRETS = ("keys/signing/1.pem", "keys/ca.pem", "keys/names.json", "keys/store.key")
 DAY = 86_400
@@ -129,37 +130,28 @@ def test_an_open_folder_is_closed(folder: Path) -> None:
 # ---- certificates ----------------------------------------------------------------------------------------------------
 
 
-def handshake(server_file: Path, ca: Path, name: str) -> None:
+def agree(server_file: Path, ca: Path, name: str) -> None:
     """A TLS handshake in memory, the client as strict as Python 3.13 is by default."""
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_context.load_cert_chain(server_file)
     client_context = ssl.create_default_context(cafile=str(ca))
     client_context.verify_flags |= ssl.VERIFY_X509_STRICT
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = client_context.wrap_bio(to_client, to_server, server_hostname=name)
-    server = server_context.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for end in (client, server):
-            try:
-                end.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
-    assert client.version() == "TLSv1.3"
+    assert handshake(client_context, server_context, name).version() == "TLSv1.3"
 
 
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1", "box.example", "192.0.2.7"])
 @pytest.mark.parametrize("file", ["ca.pem", "ca-bundle.pem"])
 def test_strict_clients_accept_the_server(folder: Path, name: str, file: str) -> None:
     state = State(folder)
-    handshake(state.server_certificate(["box.example", "192.0.2.7"]), folder / file, name)
+    agree(state.server_certificate(["box.example", "192.0.2.7"]), folder / file, name)
 
 
 def test_clients_that_trust_another_ca_do_not(folder: Path, tmp_path: Path) -> None:
     certificate = State(folder).server_certificate()
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(certificate, State(tmp_path / "other").ca, "localhost")
+        agree(certificate, State(tmp_path / "other").ca, "localhost")
     with pytest.raises(ssl.SSLCertVerificationError):
-        handshake(certificate, folder / "ca.pem", "elsewhere.example")
+        agree(certificate, folder / "ca.pem", "elsewhere.example")
 
 
 def test_the_bundle_holds_the_systems_cas_too(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Generic, Self, TypeVar
 import httpx
 
 from carrel.client import calls
+from carrel.client.closing import AsyncClosing, Closing
 from carrel.client.connection import Connection, is_local, trust
 from carrel.client.credentials import DATA_SCOPE, AsyncCredential, Bearer, Credential
 
@@ -47,33 +48,15 @@ class _Connected(Generic[H]):
         return cls(endpoint, connection.token, identifier=identifier, ca_bundle=connection.ca_bundle)
 
 
-class Base(_Connected[httpx.Client]):
+class Base(Closing, _Connected[httpx.Client]):
     _kind = httpx.Client
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
 
     def _send(self, call: calls.Call[T]) -> T:
         return call.read(calls.check(self._http.request(**call.arguments(self.endpoint))))
 
 
-class AsyncBase(_Connected[httpx.AsyncClient]):
+class AsyncBase(AsyncClosing, _Connected[httpx.AsyncClient]):
     _kind = httpx.AsyncClient
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
 
     async def _send(self, call: calls.Call[T]) -> T:
         return call.read(calls.check(await self._http.request(**call.arguments(self.endpoint))))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from carrel.client import arm, operations
 from carrel.client.calls import Call
+from carrel.client.closing import AsyncClosing
 from carrel.client.connection import is_untrusted
 from carrel.client.credentials import AsyncServerCredential
 from carrel.client.managing import Managing, OnProgress, Waiting, understood
@@ -17,18 +18,9 @@ from carrel.client.managing import Managing, OnProgress, Waiting, understood
 T = TypeVar("T")
 
 
-class AsyncSending(Managing[httpx.AsyncClient]):
+class AsyncSending(AsyncClosing, Managing[httpx.AsyncClient]):
     _kind = httpx.AsyncClient
     _credential = AsyncServerCredential
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        await self._http.aclose()
 
     async def _send(self, call: Call[T], graph: str | None = None) -> T:
         arguments = self._arguments(call, graph)

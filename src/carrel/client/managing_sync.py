@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 
 from carrel.client import arm, operations
 from carrel.client.calls import Call
+from carrel.client.closing import Closing
 from carrel.client.connection import is_untrusted
 from carrel.client.credentials import ServerCredential
 from carrel.client.managing import Managing, OnProgress, Waiting, understood
@@ -17,18 +18,9 @@ from carrel.client.managing import Managing, OnProgress, Waiting, understood
 T = TypeVar("T")
 
 
-class Sending(Managing[httpx.Client]):
+class Sending(Closing, Managing[httpx.Client]):
     _kind = httpx.Client
     _credential = ServerCredential
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
 
     def _send(self, call: Call[T], graph: str | None = None) -> T:
         arguments = self._arguments(call, graph)
