@@ -64,6 +64,26 @@ def test_a_kill_leaves_nothing(world: World, slim_server: SlimServer, victim: st
             assert eventually(lambda: _is_clean(world))
 
 
+def test_a_host_that_ends_while_the_way_out_is_made_leaves_nothing(world: World) -> None:
+    """Nobody is there to be told that it is ready: that is the word to take it back."""
+    script = """
+import os, runpy, socket, sys
+from carrel.guest import linux
+host, lifeline = (socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+own, users = (os.open(f"/proc/self/ns/{name}", os.O_RDONLY) for name in ("net", "user"))
+linux.unshare(linux.CLONE_NEWNET)
+block = os.open("/proc/self/ns/net", os.O_RDONLY)
+linux.setns(own, linux.CLONE_NEWNET)
+host[0].close()
+sys.argv[1:] = [str(fd) for fd in (host[1].fileno(), lifeline[1].fileno(), block, users)]
+runpy.run_module("carrel.host.uplink", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert _is_clean(world)
+
+
 def test_what_a_killed_keeper_left_is_swept_and_made_anew(world: World, slim_server: SlimServer) -> None:
     """By the next sandbox of the same server; until then the rules stand."""
     with slim_server(config=POOLS) as server:

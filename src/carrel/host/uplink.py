@@ -8,6 +8,7 @@ the end of its sockets is the word to clean up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -45,17 +46,26 @@ def main(descriptors: list[int], carve_outs: list[str]) -> None:
     except (Refused, NftFailed, NetlinkError, OSError) as error:
         host.send(json.dumps({"error": str(error)}).encode())
         return
-    if is_root:
-        os.close(network)
-        linux.limit_capabilities((_CAP_NET_ADMIN,))
-    host.send(json.dumps({"ready": True, **facts}).encode())
+    try:
+        if is_root:
+            os.close(network)
+            linux.limit_capabilities((_CAP_NET_ADMIN,))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the host ended, maybe before we were ready
+            host.send(json.dumps({"ready": True, **facts}).encode())
+            _stay(host, lifeline_fd, way, kernel)
+    finally:
+        way.close()
+
+
+def _stay(host: socket.socket, lifeline: int, way: Veth | Tap, kernel: socket.socket) -> None:
+    """Until the host or the spawner closes its end."""
+    host_fd = host.fileno()
     while True:
-        ready, _, _ = select.select([host_fd, lifeline_fd, *way.events], [], [])
-        if lifeline_fd in ready or (host_fd in ready and not _answer(host, kernel)):
-            break
+        ready, _, _ = select.select([host_fd, lifeline, *way.events], [], [])
+        if lifeline in ready or (host_fd in ready and not _answer(host, kernel)):
+            return
         if any(each in ready for each in way.events):
             way.on_event()
-    way.close()
 
 
 def _answer(host: socket.socket, kernel: socket.socket) -> bool:

@@ -89,13 +89,14 @@ class Veth:
         interfaces.set_up(self._kernel, self._link, addresses)
 
     def close(self) -> None:
-        """Take all of it back, link first; what is not there is left out."""
-        for name in (self._trial, self._link):
-            interfaces.remove(self._kernel, name)
-        nft.remove(self._table)
-        forwarding.release(self._owner)
-        self._kernel.close()
-        self._changes.close()
+        """Take all of it back, link first; what is not there is left out, and what fails does not keep the rest."""
+        with contextlib.ExitStack() as steps:  # from the last line to the first
+            steps.callback(self._changes.close)
+            steps.callback(self._kernel.close)
+            steps.callback(forwarding.release, self._owner)
+            steps.callback(nft.remove, self._table)
+            for name in (self._link, self._trial):
+                steps.callback(interfaces.remove, self._kernel, name)
 
     def _guard(self) -> str:
         """For the versions in which the host is no router by itself."""
