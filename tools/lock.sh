@@ -9,8 +9,8 @@ compile() {
         .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
         --no-header --no-emit-index-url --no-emit-find-links ${UPGRADE:-} "$@"
 }
-compile --group build --output-file requirements/server.lock
-compile --group dev --output-file requirements/dev.lock
+compile --extra server --group build --output-file requirements/server.lock
+compile --extra server --group dev --output-file requirements/dev.lock
 if grep -nE '://|@ |^-|^/' requirements/*.lock; then
     echo "a lock names a place" >&2
     exit 1
