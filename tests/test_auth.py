@@ -249,6 +249,14 @@ async def test_health_needs_no_token_and_tells_of_the_host(caller: Caller) -> No
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "HostUnavailable")
 
 
+async def test_the_form_without_a_secret_can_be_switched_off(state: State, tmp_path: Path) -> None:
+    closed = Caller(state, tmp_path, instance_metadata=False)
+    headers = {"X-IDENTITY-HEADER": state.identity_header, "Metadata": "true"}
+
+    assert (await closed.get(IMDS, params=RESOURCE, headers=headers)).status_code == 404
+    assert (await closed.get(MSI, params=RESOURCE, headers=headers)).status_code == 200
+
+
 async def test_an_authority_that_is_switched_off_is_not_there(state: State, tmp_path: Path) -> None:
     """Its endpoints are 404 and its tokens refused; what the operator made, or one who may for one session, goes on."""
     closed = Caller(state, tmp_path, embedded_authority=False)

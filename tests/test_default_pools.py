@@ -48,6 +48,7 @@ def test_a_pool_without_an_image_says_so_and_the_others_serve(slim_server: SlimS
         assert caught.value.status >= 500
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_exec_has_a_server_of_its_own_for_any_of_them(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "carrel.cli", "exec", "--pool", "shell", "--state", str(tmp_path), "--shell"]

@@ -443,6 +443,7 @@ def test_periods_of_pandas_as_data(heavy: Interpreter) -> None:
     assert points(found) == [[["2024-01-01T00:00:00", 1], ["2024-02-01T00:00:00", 2]]]
 
 
+@pytest.mark.thorough
 def test_seaborns_charts_as_data(heavy: Interpreter) -> None:
     """Its hues by the legend's colours, its boxes and bars by category, its histograms with the curve beside."""
     heavy.run(

@@ -179,6 +179,7 @@ def test_without_delegated_control_groups() -> None:
     assert any("no control groups" in weakness for weakness in found["weaknesses"])
 
 
+@pytest.mark.thorough
 @IN_JAIL
 @pytest.mark.parametrize("is_root", [True, False], ids=["root", "ordinary"])
 def test_in_a_default_container(is_root: bool, request: pytest.FixtureRequest) -> None:

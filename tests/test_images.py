@@ -214,6 +214,7 @@ def test_the_systems_python_can_be_copied(folder: Path) -> None:
 # ---- node --------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_node_runs_from_the_image_with_its_packages(node: images.Image) -> None:
     """Node, npm and the packages of the lock, at the places that PATH and NODE_PATH name."""
     environment = node.host_environment()
@@ -325,6 +326,7 @@ def test_a_machine_without_apt_is_told_so(tmp_path: Path, monkeypatch: pytest.Mo
         images.ensure("shell", tmp_path, print)
 
 
+@pytest.mark.thorough
 def test_a_package_that_does_not_exist_is_named(tmp_path: Path) -> None:
     definition = _define(tmp_path / "d", 'runtime = "shell"\nsystem = ["no-such-package-here"]')
 

@@ -146,6 +146,7 @@ def test_the_canary_finds_what_a_boundary_lets_through(tmp_path: Path) -> None:
 # ---- what is shown -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_pool_below_its_minimum_says_why_and_the_others_serve(slim_server: SlimServer) -> None:
     """In the answer to a call, in `show` and `list`; an answer from no boundary names none."""
     with slim_server("--isolation", "auto", config=MIXED) as server:

@@ -210,6 +210,18 @@ def test_a_pair_that_is_replaced_file_by_file_is_served_when_it_fits(tmp_path: P
     assert shown(LiveCertificate(running.pem)) == leaf(second)
 
 
+def test_a_key_that_everybody_can_read_is_told_of(
+    tmp_path: Path, operators_root: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "server.pem"
+    file.write_bytes(issued(operators_root))
+    for mode, told in ((0o640, 0), (0o644, 1)):
+        caplog.clear()
+        file.chmod(mode)
+        certificate(config(tmp_path / "state", tls_cert=file), State(tmp_path / "state"))
+        assert len([each for each in caplog.records if "can read the key" in each.message]) == told
+
+
 def test_a_certificate_that_nobody_renews_is_warned_of_each_day(
     tmp_path: Path, operators_root: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:

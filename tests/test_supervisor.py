@@ -141,6 +141,7 @@ def test_a_signal_stops_in_order(slim_server: SlimServer, number: signal.Signals
             server.client()
 
 
+@pytest.mark.thorough
 def test_a_second_server_on_the_same_folder_is_refused(slim_server: SlimServer) -> None:
     with slim_server() as server:
         command = [

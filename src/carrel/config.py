@@ -42,6 +42,7 @@ class Config:
     tls_name: tuple[str, ...] = ()  # further names of the server, for a certificate of our CA
     issuers: tuple[IssuerSpec, ...] = ()  # whose tokens are good here besides our own
     embedded_authority: bool = True  # our own authority hands out tokens
+    instance_metadata: bool = True  # also by the form that asks for no secret
     insecure_http: bool = False  # HTTP on addresses that are not loopback
     key_days: float = 90  # a signing key is replaced so long after it was made; 0: never
     subscription: str = "00000000-0000-0000-0000-000000000000"
@@ -219,6 +220,14 @@ SETTINGS: tuple[Setting, ...] = (
         "true",
         "BOOL",
         "Hand out tokens; without, they come from `[issuers]` and `carrel token`.",
+        is_switch=True,
+    ),
+    Setting(
+        "instance-metadata",
+        takes.switch,
+        "true",
+        "BOOL",
+        "Hand out tokens in the form of a virtual machine's metadata service, which asks for no secret.",
         is_switch=True,
     ),
     Setting("key-days", takes.days, "90", "N", "Replace the key that signs tokens after so many days; 0: never."),

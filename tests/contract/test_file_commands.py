@@ -53,6 +53,7 @@ def test_files_by_command(server: Server, tmp_path: Path) -> None:
     assert carrel(server, "session", "stop", session).returncode == 0
 
 
+@pytest.mark.thorough
 def test_a_session_by_command(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opened with an environment, kept alive, watched to its end."""
     session = fresh_identifier()

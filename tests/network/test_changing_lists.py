@@ -83,6 +83,7 @@ def test_refusals_and_connections_are_counted(visitor: Session, operator: Operat
     assert (after.connections - before.connections, after.refusals - before.refusals) == (1, 2)
 
 
+@pytest.mark.thorough
 def test_the_command_line_shows_tests_and_sets(listed: Server, visitor: Session, site: int) -> None:
     """`carrel sessionpool egress show|set|test`: with the exit status for scripts."""
     shown = egress(listed, "show", "python", "-o", "json")

@@ -217,6 +217,7 @@ def test_ending_a_session_ends_its_connections(listed: Server, echo: int) -> Non
     assert eventually(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) <= before + 2)
 
 
+@pytest.mark.thorough
 def test_the_process_has_no_rights_and_is_replaced_when_it_dies(listed: Server, visitor: Session, site: int) -> None:
     """An id of its own as root, no capability in any set; sessions that lived when it was killed are served by the next one."""
     pid = egress_pid(listed)

@@ -328,6 +328,7 @@ def test_an_operator_may_open_a_private_range(world: World, slim_server: SlimSer
         assert value(client, f"reach('44.44.44.44', {HOST_PORT})") in REFUSALS
 
 
+@pytest.mark.thorough
 def test_a_range_does_not_open_the_host(world: World, slim_server: SlimServer) -> None:
     with slim_server(config='egress-allow-private = ["172.16.0.0/12"]\n' + POOLS) as server, session(server) as client:
         assert value(client, f"reach('172.17.0.1', {HOST_PORT})") in REFUSALS

@@ -105,6 +105,7 @@ def value(client: Client, code: str) -> Any:
     return answer.result
 
 
+@pytest.mark.thorough
 def test_a_wheel_of_the_pools_is_installed_without_a_network(packaged: Server) -> None:
     """Importable in the next line, its script found by the shell, and still there after a restart of the interpreter."""
     with packaged.client() as client:

@@ -24,6 +24,7 @@ for _ in range(10):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("victim", ["host", "supervisor"])
 def test_daemons_of_sessions_end_with_a_killed_server(slim_server: SlimServer, victim: str) -> None:
     with slim_server("--isolation", "restricted", level=Level.RESTRICTED) as server:

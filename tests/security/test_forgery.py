@@ -73,6 +73,7 @@ time.sleep(0.2)
     assert (told.usage.written_bytes or 0) < 10**6 and (told.usage.printed_bytes or 0) < 10**6
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "document",
     [
@@ -267,6 +268,7 @@ def test_half_a_frame_ends_in_an_answer(attacker: Attacker, half: str) -> None:
     attacker.still_works()
 
 
+@pytest.mark.thorough
 def test_a_call_that_forges_its_end_and_goes_on_is_only_late_for_itself(attacker: Attacker, neighbour: Client) -> None:
     """The next call waits for the interpreter, which is still busy, and gets its own deadline."""
     began = time.monotonic()

@@ -343,6 +343,7 @@ def test_a_root_that_may_not_change_ids_is_told_so() -> None:
     assert "SETUID" in found["reason"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("left", [("chown", "kill", "setgid", "setpcap"), ()], ids=["no-setuid", "none"])
 def test_a_server_of_a_root_that_may_not_change_ids_ends_with_a_reason(
     left: tuple[str, ...], capfd: pytest.CaptureFixture[str]

@@ -55,6 +55,7 @@ def children_have(template: int, process: int) -> bool:
     return any(process in children(interpreter) for interpreter in children(template))
 
 
+@pytest.mark.thorough
 def test_layout_and_hash_seed_change_when_a_template_has_forked_enough(rotating: Server) -> None:
     """New sessions have others as soon as the next template is ready, again and again."""
     seen: set[tuple[str, ...]] = set()

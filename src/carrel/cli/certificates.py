@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -70,6 +72,8 @@ class GivenCertificate:
         except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise StateError(f"--tls-cert: {self._places()}: {_reason(error)}") from error
         state.publish(tls.roots(self.pem))
+        for file in self._files:
+            _warn_of_readers(file)
 
     def look(self, now: float) -> bool:
         """Whether there is another one than before."""
@@ -108,6 +112,13 @@ class GivenCertificate:
 
     def _places(self) -> str:
         return ", ".join(str(file) for file in self._files)
+
+
+def _warn_of_readers(file: Path) -> None:
+    """A key that every user of the machine can read is nobody's secret."""
+    with contextlib.suppress(OSError, ValueError):  # replaced meanwhile: the next look reads it
+        if file.stat().st_mode & stat.S_IROTH and b"PRIVATE KEY-----" in _bounded(file):
+            log.warning("every user of this machine can read the key: chmod o-r", extra={"file": str(file)})
 
 
 Certificate = OwnCertificate | GivenCertificate

@@ -77,7 +77,7 @@ def build(
         "/health": Health(link),
         "/openapi.json": openapi.show,
         "/metadata/endpoints": metadata.endpoints,
-        **(_identity(identity) if config.embedded_authority else dict.fromkeys(_identity(identity), hands_out_nothing)),
+        **_identity(config, identity),
         **Extensions.read(config.extensions).handlers(),
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
@@ -90,12 +90,16 @@ def build(
     return Edge(OpenPaths(handlers, authority))
 
 
-def _identity(identity: Identity) -> dict[str, OpenHandler]:
-    return {"/msi/token": identity.app_service, "/metadata/identity/oauth2/token": identity.instance_metadata}
+def _identity(config: Config, identity: Identity) -> dict[str, OpenHandler]:
+    has_metadata = config.embedded_authority and config.instance_metadata
+    return {
+        "/msi/token": identity.app_service if config.embedded_authority else hands_out_nothing,
+        "/metadata/identity/oauth2/token": identity.instance_metadata if has_metadata else hands_out_nothing,
+    }
 
 
 async def hands_out_nothing(_exchange: Exchange) -> None:
-    raise RouteNotFound("This server hands out no tokens: its authority is switched off.")
+    raise RouteNotFound("This server hands out no tokens here: that is switched off.")
 
 
 class OpenPaths:
