@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: authorization help run test test-fast test-clients test-az test-cgroup2 fuzz evidence check format lint types floors docs bench lock clean server dev
+.PHONY: authorization help run test test-fast test-clients test-docs test-az test-cgroup2 fuzz evidence check format lint types floors docs bench lock clean server dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -40,7 +40,7 @@ test-cgroup2: dev ## Control groups version 2, in a guest of QEMU (Debian; some 
 
 # One pytest run, so that its closing line and the check for what is left behind cover everything. The suites once more at levels
 # gvisor and restricted, and five hundred hostile sessions, are in `make test`: together they take twice the time that CI has.
-check: format lint types floors ## What CI runs: format, lint, types, floors, tests (docs and clients included, thorough ones not)
+check: format lint types floors docs ## What CI runs: format, lint, types, floors, docs, tests (clients included, thorough ones not)
 	$(PYTEST) -m "not thorough" $(ARGS)
 
 format: dev
@@ -55,7 +55,10 @@ types: dev
 floors: dev
 	$(BIN)/lint-imports
 
-docs: dev ## The tests of the documentation alone
+docs: dev ## Build the documentation into out/docs; a warning, and so a link that leads nowhere, is an error
+	$(BIN)/python -m sphinx -q -W --keep-going -E -b html -c docs -d out/docs-trees . out/docs $(ARGS)
+
+test-docs: dev ## The tests of the documentation alone
 	$(PYTEST) tests/test_docs.py $(ARGS)
 
 bench: dev ## Measure the budgets, each beside its floor; table and JSON in out/

@@ -237,6 +237,18 @@ def test_every_page_can_be_reached_and_every_link_leads_somewhere() -> None:
     assert unreachable == []
 
 
+def test_the_index_lists_every_page_once() -> None:
+    """The order of its lists is that of the built documentation (docs/conf.py); decisions have a list of their own."""
+    index = ROOT / "docs/index.md"
+    listed = [
+        (index.parent / each).resolve()
+        for each in re.findall(r"^- \[.*?\]\(([^)#]+)\)", index.read_text(), re.MULTILINE)
+    ]
+    numbered = set((ROOT / "docs/decisions").glob("0*.md"))
+
+    assert sorted(listed) == sorted(set(PAGES) - numbered - {index}), "docs/index.md"
+
+
 # ---- true ----------------------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,71 @@
+"""How Sphinx builds the documentation: `make docs`.
+
+The pages are plain Markdown that reads as well in an editor or on a forge: links go to files, and the order of the tree is that of the
+lists in docs/index.md. So the source folder is the checkout, and this file makes the tree from those lists instead of having it
+written a second time as directives (decision 0041).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parent.parent
+INDEX = "docs/index"
+DECISIONS = "docs/decisions/index"
+
+project = "Carrel"
+author = "the Carrel contributors"
+copyright = ""
+root_doc = INDEX
+include_patterns = ["*.md", "docs/**.md"]
+exclude_patterns = [".*", "bench", "changelog.d", "deploy", "examples", "out", "requirements", "src", "tests", "tools"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+
+myst_heading_anchors = 4  # `page.md#a-heading`, as forges make them; one that is not there is a warning, so an error
+copybutton_prompt_text = "$ "
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+
+html_theme = "furo"
+html_title = "Carrel"
+html_copy_source = False
+html_show_copyright = False
+html_show_sphinx = False
+
+
+def sections(text: str) -> list[tuple[str, list[str]]]:
+    """The headings of the index, each with the pages that its list links to."""
+    parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)[1:]
+    return [(title, re.findall(r"^- \[[^\]]*\]\(([^)#]+)\.md\)", body, re.MULTILINE)) for title, body in pairs(parts)]
+
+
+def pairs(parts: list[str]) -> list[tuple[str, str]]:
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def toctree(caption: str, pages: list[str]) -> str:
+    return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""])
+
+
+def add_tree(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Gives the index and the list of decisions their place in the tree."""
+    if page == INDEX:
+        source[0] += "".join(toctree(title, pages) for title, pages in sections(source[0]))
+    if page == DECISIONS:
+        numbered = sorted((ROOT / "docs/decisions").glob("0*.md"))
+        source[0] += toctree("Decisions", [each.stem for each in numbered])
+
+
+def lead_to_the_index(app: Sphinx, failure: Exception | None) -> None:
+    """The folder opens at the index, which lies a level deeper."""
+    if failure is None and app.builder.format == "html":
+        page = '<!doctype html><meta charset="utf-8"><title>Carrel</title><meta http-equiv="refresh" content="0; url=docs/index.html">'
+        Path(app.outdir, "index.html").write_text(page)
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", add_tree)
+    app.connect("build-finished", lead_to_the_index)
