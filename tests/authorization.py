@@ -21,6 +21,7 @@ from carrel import roles
 from carrel.server import routes
 from carrel.server.arm import routes as arm_routes
 from carrel.server.graph import routes as graph_routes
+from carrel.server.operator import routes as operator_routes
 from carrel.storage import APPLICATION, ARM_AUDIENCE, AUDIENCES, GRAPH_AUDIENCE, State
 from carrel.store import AssignmentRecord, PoolId, PrincipalRecord, Stamp, Store
 from conftest import Server
@@ -100,7 +101,7 @@ class Matrix:
     # ---- the rows --------------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[Row]:
-        return [*self._data(self._endpoint("matrix", "matrix")), *self._arm(), *self._graph()]
+        return [*self._data(self._endpoint("matrix", "matrix")), *self._arm(), *self._graph(), *self._operator()]
 
     def _endpoint(self, group: str, pool: str) -> str:
         return f"{self.subscription}/resourceGroups/{group}/sessionPools/{pool}"
@@ -143,6 +144,12 @@ class Matrix:
                     path = text.replace("{id}", record.id)
                 body: dict[str, list[str]] = {"ids": []} if text.endswith("getByIds") else {}
                 yield Row(GRAPH, method, text, path, hidden=404 if is_seen else 0, body=body)
+
+    def _operator(self) -> Iterator[Row]:
+        """Its tokens are the control plane's, and so are its rows."""
+        for route in operator_routes.ROUTES:
+            for method in route.methods:
+                yield Row(ARM, method, route.pattern.text, route.pattern.text)
 
     # ---- calls -----------------------------------------------------------------------------------------------------------
 
@@ -254,7 +261,7 @@ class _Closing:
 
 # ---- the page ----------------------------------------------------------------------------------------------------------
 
-_TITLES = {DATA: "Data plane", ARM: "Control plane", GRAPH: "Graph"}
+_TITLES = {DATA: "Data plane", ARM: "Control plane and operator plane (`/.carrel/…`)", GRAPH: "Graph"}
 _HEAD = """# Who may call what
 
 Written by `make authorization`, which calls every route of a running server with every role at every scope and with every kind of token, and held to it by `tests/test_authorization_matrix.py`.

@@ -31,6 +31,7 @@ from carrel.models import Level
 from carrel.pool_settings import FIELDS
 from carrel.server.arm import routes as arm_routes
 from carrel.server.graph import routes as graph_routes
+from carrel.server.operator import routes as operator_routes
 from carrel.server.route_table import Route
 from conftest import Server
 
@@ -138,6 +139,16 @@ def test_every_error_code_of_graph_is_documented(code: str) -> None:
 def test_every_route_of_graph_is_documented(route: Route[Any]) -> None:
     """With its methods."""
     rows = [line for line in (REFERENCE / "graph.md").read_text().splitlines() if f"| `{route.pattern.text}` |" in line]
+
+    assert {method for row in rows for method in row.split(" | ")[0].strip("| ").split(", ")} == set(route.methods)
+
+
+@pytest.mark.parametrize("route", operator_routes.ROUTES, ids=lambda route: route.pattern.text)
+def test_every_route_of_the_operator_plane_is_documented(route: Route[Any]) -> None:
+    """With its methods."""
+    rows = [
+        line for line in (REFERENCE / "routes.md").read_text().splitlines() if f"| `{route.pattern.text}` |" in line
+    ]
 
     assert {method for row in rows for method in row.split(" | ")[0].strip("| ").split(", ")} == set(route.methods)
 

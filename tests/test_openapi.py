@@ -95,7 +95,8 @@ def test_only_what_the_document_says_is_answered_without_a_token(server: Server)
 def test_a_token_of_one_plane_is_none_on_another(server: Server) -> None:
     """Each operation, called with a token that is good elsewhere: 401, whatever the path names."""
     connection = server.connection
-    others = {"data plane": connection["arm_token"], "control plane": connection["token"], "graph": connection["token"]}
+    data, arm = connection["token"], connection["arm_token"]
+    others = {"data plane": arm, "control plane": data, "graph": data, "operator": data}
     with httpx.Client(base_url=connection["http"], trust_env=False, timeout=10) as http:
         for method, path, operation in OPERATIONS:
             if token := others.get(operation["tags"][0]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from carrel import certificates
@@ -37,11 +38,14 @@ from carrel.server.identity import Identity
 from carrel.server.issuers import Issuer, OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
+from carrel.server.operator.call import OperatorServices
+from carrel.server.operator.plane import OperatorPlane, is_operator
 from carrel.server.pools import Pools
 from carrel.server.request import decode_target
 from carrel.server.routes import DataPlane
 from carrel.storage import State
 from carrel.store import Store
+from carrel.troubles import Troubles
 from carrel.wire import jsons
 
 _HEALTH_S = 2.0
@@ -67,6 +71,8 @@ def build(
     pools.on_rights_gone.append(access.refresh)
     data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
+    troubles = Troubles()
+    operator = OperatorPlane(OperatorServices(config, store, access, pools, link, troubles, time.time()))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     hasher, throttle = Hasher(), Throttle()
@@ -81,13 +87,13 @@ def build(
         **Extensions.read(config.extensions).handlers(),
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
-    inside = Auth(Planes(data, arm, graph), Verifier([*issuers, own]), Keys(pools), access)
+    inside = Auth(Planes(data, arm, graph, operator), Verifier([*issuers, own]), Keys(pools), access)
     devices = Devices(store, revoked_at=lambda: state.keys.revoked_at)
     refreshing = Refreshing(store, revoked_at=lambda: state.keys.revoked_at)
     tokens = Tokens(state, directory, resources, devices, refreshing, throttle)
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
-    return Edge(OpenPaths(handlers, authority))
+    return Edge(OpenPaths(handlers, authority), troubles)
 
 
 def _identity(config: Config, identity: Identity) -> dict[str, OpenHandler]:
@@ -124,10 +130,11 @@ class OpenPaths:
 class Planes:
     """Which part of the API a path belongs to. Pools' endpoints come first, since most calls are theirs; what is nobody's is theirs too."""
 
-    def __init__(self, data: ASGIApp, arm: ASGIApp, graph: ASGIApp) -> None:
+    def __init__(self, data: ASGIApp, arm: ASGIApp, graph: ASGIApp, operator: ASGIApp) -> None:
         self._data = data
         self._arm = arm
         self._graph = graph
+        self._operator = operator
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._of(scope["raw_path"])(scope, receive, send)
@@ -137,6 +144,8 @@ class Planes:
             return self._data
         if is_graph(path):
             return self._graph
+        if is_operator(path):
+            return self._operator
         return self._arm if is_arm(path) else self._data
 
 

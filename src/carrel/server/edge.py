@@ -9,6 +9,7 @@ import time
 from carrel.errors import CarrelError, HostUnavailable
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
+from carrel.troubles import Troubles
 from carrel.wire.sessions import encode_error
 
 _log = logging.getLogger("carrel.access")
@@ -19,8 +20,9 @@ _LINGER_BYTES = 8 * 1024 * 1024
 
 
 class Edge:
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, troubles: Troubles) -> None:
         self._app = app
+        self._troubles = troubles
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -31,6 +33,7 @@ class Edge:
             await self._app(scope, exchange.receive, exchange.send)
         except CarrelError as error:
             fault = error.code
+            self._note(exchange, error)
             await _answer(exchange, error)
         except CallerGone:
             fault = "CallerGone"
@@ -45,11 +48,22 @@ class Edge:
         ):  # the end of the line: anything unforeseen becomes a 500 with an id, and its traceback goes to the log
             fault = CarrelError.code
             _log.exception("unexpected error", extra={"trace": exchange.trace_id, "route": exchange.route})
-            await _answer(
-                exchange, CarrelError("An unexpected error occurred. The server's log has it under this traceId.")
-            )
+            unforeseen = CarrelError("An unexpected error occurred. The server's log has it under this traceId.")
+            self._note(exchange, unforeseen)
+            await _answer(exchange, unforeseen)
         finally:
             _write_log(exchange, fault)
+
+    def _note(self, exchange: Exchange, error: CarrelError) -> None:
+        """What went wrong on our side, for whoever asks how the server is."""
+        if error.status >= 500:
+            self._troubles.note(
+                trace=exchange.trace_id,
+                route=f"{exchange.method} {exchange.route or '?'}",
+                pool=exchange.pool,
+                code=error.code,
+                message=error.message,
+            )
 
 
 async def _answer(exchange: Exchange, error: CarrelError) -> None:

@@ -18,8 +18,9 @@ from carrel.server.arm import routes as arm_routes
 from carrel.server.authority import endpoint
 from carrel.server.exchange import Exchange
 from carrel.server.graph import routes as graph_routes
+from carrel.server.operator import routes as operator_routes
 from carrel.wire import jsons
-from carrel.wire.openapi import authority, control_plane, data_plane, directory, opened, schemas
+from carrel.wire.openapi import authority, control_plane, data_plane, directory, opened, operator, schemas
 from carrel.wire.openapi.model import Operation, encode_operation, error_responses
 from carrel.wire.versions import VERSIONS
 
@@ -27,7 +28,7 @@ _ABOUT = (
     "Carrel speaks the API of Azure Container Apps dynamic sessions. Fixed words in paths match in any case; HEAD is answered where GET "
     "is. Names in paths are percent-encoded, `/` in a file's name included."
 )
-_WORDS = (schemas, control_plane, directory, authority, opened)
+_WORDS = (schemas, control_plane, directory, authority, operator, opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ def planes() -> list[Plane]:
     data = [Served(route.pattern, tuple(route.methods), tuple(VERSIONS)) for route in below_pools]
     arm = [Served(route.pattern.text, tuple(route.methods), route.versions) for route in arm_routes.ROUTES]
     graph = [Served(route.pattern.text, tuple(route.methods)) for route in graph_routes.ROUTES]
+    running = [Served(route.pattern.text, tuple(route.methods)) for route in operator_routes.ROUTES]
     issuing = [Served(f"{authority.TENANT}{path}", tuple(methods)) for path, methods in endpoint.ROUTES.items()]
     issuing.append(Served(endpoint.PAGE, tuple(endpoint.PAGES)))
     opens = tuple(Served(pattern, ("GET",)) for pattern in opened.PATHS)
@@ -99,6 +101,7 @@ def planes() -> list[Plane]:
         Plane("control plane", tuple(arm), control_plane.OPERATIONS),
         Plane("graph", tuple(graph), directory.OPERATIONS),
         Plane("authority", tuple(issuing), authority.OPERATIONS),
+        Plane("operator", tuple(running), operator.OPERATIONS),
         Plane("open", opens, opened.OPERATIONS),
     ]
 
