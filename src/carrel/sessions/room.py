@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import logging
 import math
-import re
 import secrets
 import time
 import uuid
@@ -26,6 +25,7 @@ from carrel.sessions.guest import Guest
 from carrel.sessions.link import DELETED
 from carrel.sessions.places import Places
 from carrel.sessions.pool import STOPPING, Pool
+from carrel.sessions.recipe import Recipe
 from carrel.sessions.session import Session
 from carrel.sessions.states import SandboxEvent
 from carrel.sessions.tasks import Tasks
@@ -35,8 +35,6 @@ REFILL_PAUSE_S = 0.005
 MUCH_BYTES = 4 * MIB  # of results that go with their session: their memory goes back to the machine
 FORGOTTEN_S = 1.0  # until nobody holds them any more
 CLOSE_START_S = 1.0  # a start that is under way when the pool closes
-
-_PATH = re.compile(r"(?: (?:from|in|at|to))? ?/.*", re.DOTALL)  # with all that follows it in a line of progress
 
 log = logging.getLogger(__name__)
 _LOG_KEY = secrets.token_bytes(16)
@@ -112,10 +110,7 @@ class Room:
         self._kills: set[asyncio.Task[None]] = set()
         self._definitions = 0  # counted: a start that was begun for an earlier one settles nothing
         self._callers: dict[str, list[asyncio.Future[Session]]] = {}
-        self.image: ImageInfo | None = None  # what the pool's sandboxes are made from, once that is there
-        self._prepared: tuple[PoolSpec, PoolSpec] | None = None  # as it is defined, and with its image's reference
-        self._preparing = asyncio.Lock()
-        self._moving = asyncio.Lock()  # to another image: one move after the other
+        self._recipe = Recipe(self.pool, backend)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
@@ -157,6 +152,11 @@ class Room:
         boundary = (pool.spec.isolation, tuple(self.backend.weaknesses))
         return PoolStatus(pool.spec, *counts, self._created_at, pool.error, *boundary, pool.preparing)
 
+    @property
+    def image(self) -> ImageInfo | None:
+        """What its sandboxes are made from, once that is there."""
+        return self._recipe.image
+
     # -- the owner ---------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
@@ -187,17 +187,7 @@ class Room:
 
         Raises SandboxStartFailed where it cannot be built or used; then nothing has changed.
         """
-        async with self._moving:
-            image = await self.backend.image(name, _ignore)
-            if image != self.image or name != self.pool.spec.image:
-                await self._try_image(dataclasses.replace(self.pool.spec, image=image.reference))
-                async with (
-                    self._preparing
-                ):  # only now: a build takes minutes, in which new sessions get the image there is
-                    await self._take_image(dataclasses.replace(self.pool.spec, image=name), image)
-                    # What else was changed meanwhile stays changed; the next start prepares it, with this image.
-                    self._do(self.pool.renew(dataclasses.replace(self.pool.spec, image=name), time.monotonic()))
-            return image
+        return await self._recipe.move(name, lambda spec: self._do(self.pool.renew(spec, time.monotonic())))
 
     def set_allow(self, allow: tuple[str, ...]) -> None:
         """Another egress list. Nothing that runs is replaced for it, warm or live: the list is not in the sandboxes."""
@@ -272,7 +262,7 @@ class Room:
         try:
             if not self.pool.waiting:
                 await asyncio.sleep(REFILL_PAUSE_S)
-            pinned = await self._prepare()
+            pinned = await self._recipe.prepare()
             if slot in self.pool.starting:  # still wanted
                 guest = await Guest.start(self.backend, pinned)
         except CarrelError as error:
@@ -293,41 +283,9 @@ class Room:
                 self._do(self.pool.started(slot, time.monotonic()))
             self._settle(definition)
 
-    async def _prepare(self) -> PoolSpec:
-        """The pool as it is defined now, with the very image that its name meant when that was applied; ready for starts."""
-        async with self._preparing:
-            spec, last = self.pool.spec, self._prepared
-            if last is None or last[0] != spec:
-                is_same = last is not None and last[0].image == spec.image
-                image = self.image if is_same and self.image else await self._find_image(spec.image)
-                last = await self._take_image(spec, image)
-            return last[1]
-
-    async def _find_image(self, name: str) -> ImageInfo:
-        self._preparing_now(f"looking for image {name}")
-        image = await self.backend.image(name, self._preparing_now)
-        self._preparing_now("starting its first sandbox")
-        return image
-
-    def _preparing_now(self, line: str) -> None:
-        """For callers to read: nothing of where things lie on this machine."""
-        self.pool.preparing = _PATH.sub("", line)
-
-    async def _try_image(self, pinned: PoolSpec) -> None:
-        """A sandbox that nobody gets: only starting one shows that the image's guest works."""
-        await self.backend.prepare(pinned)
-        guest = await Guest.start(self.backend, pinned)
-        await asyncio.shield(guest.kill("it was a trial"))
-
-    async def _take_image(self, spec: PoolSpec, image: ImageInfo) -> tuple[PoolSpec, PoolSpec]:
-        pinned = dataclasses.replace(spec, image=image.reference)
-        await self.backend.prepare(pinned)
-        self._prepared, self.image = (spec, pinned), image
-        return self._prepared
-
     async def _prepare_only(self, definition: int) -> None:
         try:
-            await self._prepare()
+            await self._recipe.prepare()
         except CarrelError as error:
             self.pool.error = error.message
         finally:
@@ -414,4 +372,4 @@ class Room:
 
 
 def _ignore(_told: str) -> None:
-    """For guests that are being killed, whose end is known, and for builds that hold up nobody."""
+    """For guests that are being killed, whose end is known."""
