@@ -33,6 +33,8 @@ NO_LIMITS = {
     "carrel.packages.index",
     "carrel.packages.wheels",
     "carrel.expiryNotice",
+    "carrel.logs.records",
+    "carrel.logs.retention",
     "carrel.webhook.url",
     "carrel.webhook.secret",
     "carrel.secrets",

@@ -78,6 +78,15 @@ def test_what_was_written_in_place_of_a_source_is_not_repeated(tmp_path: Path, t
         'secrets."a b" = {environment = "X"}',
         "expiryNotice = -1",
         "expiryNotice = true",
+        'logs.records = "everything"',
+        "logs.records = true",
+        'logs.retention = "7 days"',
+        'logs.retention = "0d"',
+        'logs.retention = "30s"',
+        'logs.retention = "4000d"',
+        'logs.retention = "\u0667d"',
+        "logs.retention = 7",
+        "logs = 7",
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, text: str) -> None:

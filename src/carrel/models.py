@@ -50,6 +50,15 @@ class Network(StrEnum):
     OPEN = "open"  # the public internet, by addresses of its own; never the host, private ranges or other sandboxes
 
 
+class LogRecords(StrEnum):
+    """What is kept of each execution for those who read a pool's session logs, least first."""
+
+    OFF = "off"
+    METADATA = "metadata"  # who, when, what came of it, sizes, and the code's digest
+    CODE = "code"  # and the code
+    FULL = "full"  # and what it printed and returned
+
+
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
     """What an operator defines. Defaults are in docs/reference/settings.md."""
@@ -76,6 +85,8 @@ class PoolSpec:
     secrets: tuple[tuple[str, str], ...] = ()  # names, and where each is found
     has_mcp: bool = True  # its endpoint `mcp` is served
     has_mcp_key: bool = True  # and takes the pool's key in place of a token
+    logs: LogRecords = LogRecords.OFF  # what session logs hold of its executions
+    log_retention: int = 604_800  # seconds that they hold it
     notice: int = 30  # seconds before an idle session expires that those are told who watch; 0: nobody is
     network: Network = Network.NONE
     allow: tuple[str, ...] = ()  # of LISTED: rules as the operator wrote them, checked
@@ -128,6 +139,7 @@ def pool_from_json(fields: Mapping[str, Any]) -> PoolSpec:
         "container_type": ContainerType(fields["container_type"]),
         "isolation": Level(fields["isolation"]),
         "network": Network(fields["network"]),
+        "logs": LogRecords(fields["logs"]),
         "allow": tuple(fields["allow"]),
         "secrets": tuple((name, source) for name, source in fields["secrets"]),
     }

@@ -16,10 +16,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from carrel.egress import rules
-from carrel.models import MIB, ContainerType, Level, Network, PoolSpec
+from carrel.models import MIB, ContainerType, Level, LogRecords, Network, PoolSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 _SIZE = re.compile(r"(\d+)\s*(?:([KMGT])i?B?|B)?", re.IGNORECASE)
+_DURATION = re.compile(r"([1-9]\d{0,5})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024 * MIB, "T": 1024 * 1024 * MIB}
 
 
@@ -180,6 +182,27 @@ def size(low: int, high: int) -> Callable[[str, Any], int]:
         return result
 
     return parse
+
+
+def duration(low: int, high: int) -> Callable[[str, Any], int]:
+    """Seconds, from text such as "7d"."""
+
+    def parse(where: str, value: Any) -> int:
+        match = _DURATION.fullmatch(value) if isinstance(value, str) and value.isascii() else None
+        result = int(match[1]) * _SECONDS[match[2]] if match else -1
+        if not low <= result <= high:
+            allowed = f'a time from {low} seconds to {high // 86_400} days, such as "90m", "12h" or "7d"'
+            raise refused(where, value, allowed)
+        return result
+
+    return parse
+
+
+def _log_records(where: str, value: Any) -> LogRecords:
+    try:
+        return LogRecords(value)
+    except ValueError:
+        raise refused(where, value, f"one of {', '.join(LogRecords)}") from None
 
 
 def level(where: str, value: Any) -> Level | None:
@@ -346,6 +369,13 @@ FIELDS: dict[str, Field] = {
         Field("carrel.webhook.url", "webhook", _webhook, "address that is told of sessions' ends"),
         Field("carrel.webhook.secret", "webhook_secret", _source, "where the secret is that signs what is sent"),
         Field("carrel.secrets", "secrets", _sources, "names, and where each secret is, for sessions' environments"),
+        Field("carrel.logs.records", "logs", _log_records, "off, metadata, code, full: what session logs keep"),
+        Field(
+            "carrel.logs.retention",
+            "log_retention",
+            duration(60, 3650 * 86_400),
+            '60 seconds to 3650 days that session logs are kept, such as "12h" or "7d"',
+        ),
         Field("carrel.execution", "maximum_execution", whole(1, 220), "1 to 220 seconds, the most a call may ask for"),
         Field(
             "carrel.maximumAsynchronousExecutionInSeconds",

@@ -99,6 +99,10 @@ OPTIONS = (
         int,
         "S",
     ),
+    PoolOption(
+        ("--log-records",), "carrel.logs.records", "What session logs keep: off, metadata, code, full.", str, "WHAT"
+    ),
+    PoolOption(("--log-retention",), "carrel.logs.retention", "How long they keep it: 12h, 7d.", str, "TIME"),
     PoolOption(("--expiry-notice",), "carrel.expiryNotice", "Seconds before its end that a session is told.", int, "S"),
 )
 IMAGE = PoolOption(("-i", "--image"), "carrel.image", "Image of new sessions; built where missing.", str, "IMAGE")

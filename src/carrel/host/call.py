@@ -31,6 +31,11 @@ class Call:
     def identifier(self) -> str:
         return str(self.header["identifier"])
 
+    @property
+    def principal(self) -> str:
+        """The object id of whoever calls; "" where that was not said."""
+        return str(self.header.get("principal", ""))
+
     async def body(self) -> AsyncIterator[bytes]:
         """What the caller sends, as it comes. Raises ConnectionLost where it ends before its end."""
         if self._first:

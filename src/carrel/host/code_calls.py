@@ -75,8 +75,8 @@ class CodeCalls:
 
     async def _submit(self, call: Call) -> tuple[Session, bool, Record]:
         spec, variables = codec.spec_from(call.header["spec"], b"".join([piece async for piece in call.body()]))
-        session, is_new = await self._keeper.session(call.pool, call.identifier)
-        return session, is_new, session.submit(spec, variables)
+        session, is_new = await self._keeper.session(call.pool, call.identifier, call.principal)
+        return session, is_new, session.submit(spec, variables, call.principal)
 
     def _known(self, call: Call) -> tuple[Session, Record]:
         session = self._keeper.find(call.pool, call.identifier)

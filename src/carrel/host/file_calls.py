@@ -88,7 +88,7 @@ class FileCalls:
         call.end({})
 
     async def _allocate(self, call: Call) -> tuple[Session, bool]:
-        return await self._keeper.session(call.pool, call.identifier)
+        return await self._keeper.session(call.pool, call.identifier, call.principal)
 
 
 def _pages(files: Iterable[FileInfo]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from carrel.guest.frames import Header, chunks
 from carrel.host import codec
-from carrel.host.caller import Caller, request_of
+from carrel.host.caller import Caller
 from carrel.host.line import Line, content
 from carrel.models import ANYTHING, Condition, FileChange, FileInfo, SessionView
 
@@ -55,7 +55,7 @@ class FileLink(Caller):
         self, pool: str, identifier: str, directory: str, recursive: bool
     ) -> tuple[SessionView, list[FileInfo]]:
         """What is below `directory`; nothing where that does not exist."""
-        request = request_of("list", pool, identifier, path=directory, recursive=recursive)
+        request = self._request("list", pool, identifier, path=directory, recursive=recursive)
         async with self._lines.open() as line:
             line.write((request, b""))
             files: list[FileInfo] = []
@@ -68,18 +68,18 @@ class FileLink(Caller):
 
     async def stat(self, pool: str, identifier: str, path: str) -> tuple[SessionView, FileInfo]:
         """Raises FileMissing."""
-        answer, _ = await self._call(request_of("stat", pool, identifier, path=path))
+        answer, _ = await self._call(self._request("stat", pool, identifier, path=path))
         return codec.view_from(answer["session"]), codec.file_from(answer["file"])
 
     async def delete_file(self, pool: str, identifier: str, path: str, condition: Condition = ANYTHING) -> SessionView:
         """Raises DeleteMissing, ConditionNotMet."""
         demands = codec.condition_to(condition)
-        answer, _ = await self._call(request_of("delete", pool, identifier, path=path, **demands))
+        answer, _ = await self._call(self._request("delete", pool, identifier, path=path, **demands))
         return codec.view_from(answer["session"])
 
     async def make_directory(self, pool: str, identifier: str, path: str) -> tuple[SessionView, FileInfo, bool]:
         """With those on the way to it; and whether it was not there before. Raises FileConflict."""
-        answer, _ = await self._call(request_of("mkdir", pool, identifier, path=path))
+        answer, _ = await self._call(self._request("mkdir", pool, identifier, path=path))
         return codec.view_from(answer["session"]), codec.file_from(answer["file"]), answer["is_made"]
 
     async def rename(
@@ -87,7 +87,7 @@ class FileLink(Caller):
     ) -> tuple[SessionView, FileInfo]:
         """Give a file or directory another path, in one step. Raises FileMissing, FileConflict, ConditionNotMet."""
         fields = {"path": path, "to": to, "overwrite": overwrite, **codec.condition_to(condition)}
-        answer, _ = await self._call(request_of("rename", pool, identifier, **fields))
+        answer, _ = await self._call(self._request("rename", pool, identifier, **fields))
         return codec.view_from(answer["session"]), codec.file_from(answer["file"])
 
     async def upload(
@@ -101,7 +101,7 @@ class FileLink(Caller):
         """Store a file, whole or not at all. What iterating `content` raises aborts it and comes out here. Raises ConditionNotMet."""
         async with self._lines.open() as line:
             demands = codec.condition_to(condition)
-            line.write((request_of("upload", pool, identifier, path=path, body=1, **demands), b""))
+            line.write((self._request("upload", pool, identifier, path=path, body=1, **demands), b""))
             line.owes_body = True
             async for data in content:
                 for chunk in chunks(data):
@@ -118,7 +118,7 @@ class FileLink(Caller):
         self, pool: str, identifier: str, path: str, offset: int = 0, length: int | None = None
     ) -> AbstractAsyncContextManager[Download]:
         """Read a file, or `length` bytes of it from `offset`. Entered once its size is known. Raises FileMissing, RangeInvalid."""
-        return self._download(request_of("download", pool, identifier, path=path, offset=offset, length=length))
+        return self._download(self._request("download", pool, identifier, path=path, offset=offset, length=length))
 
     @contextlib.asynccontextmanager
     async def _download(self, request: Header) -> AsyncIterator[Download]:
@@ -132,7 +132,7 @@ class FileLink(Caller):
     async def archive(self, pool: str, identifier: str, directory: str) -> AsyncIterator[Archive]:
         """Entered once the directory is known to be there. Raises FileMissing, FileConflict, SessionBusy."""
         async with self._lines.open() as line:
-            line.write((request_of("archive", pool, identifier, path=directory), b""))
+            line.write((self._request("archive", pool, identifier, path=directory), b""))
             start, _ = await line.read_answer()
             yield Archive(codec.view_from(start["session"]), content(line))
 
@@ -140,7 +140,7 @@ class FileLink(Caller):
     async def watch(self, pool: str, identifier: str, directory: str, recursive: bool) -> AsyncIterator[Watch]:
         """Entered once the directory is known to be there. Raises FileMissing, FileConflict, SessionBusy."""
         async with self._lines.open() as line:
-            line.write((request_of("watch", pool, identifier, path=directory, recursive=recursive), b""))
+            line.write((self._request("watch", pool, identifier, path=directory, recursive=recursive), b""))
             start, _ = await line.read_answer()
             yield Watch(codec.view_from(start["session"]), _changes(line))
 

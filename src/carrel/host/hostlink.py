@@ -16,7 +16,6 @@ from dataclasses import replace
 
 from carrel.guest.frames import Header
 from carrel.host import codec
-from carrel.host.caller import request_of
 from carrel.host.events import Event, Notices, Stream, events, notices
 from carrel.host.file_link import Archive, Download, FileLink, Watch
 from carrel.host.line import with_body
@@ -91,7 +90,7 @@ class HostLink(FileLink):
 
         `environment` holds for as long as the session lives. Raises SessionExists where it lives already with another one (none, too).
         """
-        request, body = request_of("open", pool, identifier), b""
+        request, body = self._request("open", pool, identifier), b""
         if environment is not None:
             request, body = {**request, "environment": 1}, codec.json_to(dict(environment))
         answer, _ = await self._call(request, body)
@@ -99,7 +98,7 @@ class HostLink(FileLink):
 
     async def session(self, pool: str, identifier: str) -> SessionView:
         """As it is: allocates nothing and does not count as use. Raises SessionNotFound."""
-        answer, _ = await self._call(request_of("session", pool, identifier))
+        answer, _ = await self._call(self._request("session", pool, identifier))
         return codec.view_from(answer["session"])
 
     async def sessions(self, pool: str, skip: int, limit: int = 300) -> tuple[list[SessionView], int]:
@@ -109,11 +108,11 @@ class HostLink(FileLink):
 
     async def end(self, pool: str, identifier: str) -> None:
         """Raises SessionNotFound."""
-        await self._call(request_of("end", pool, identifier))
+        await self._call(self._request("end", pool, identifier))
 
     async def keep_alive(self, pool: str, identifier: str) -> SessionView:
         """Count as use of a session that lives: allocates nothing. Raises SessionNotFound."""
-        answer, _ = await self._call(request_of("keep_alive", pool, identifier))
+        answer, _ = await self._call(self._request("keep_alive", pool, identifier))
         return codec.view_from(answer["session"])
 
     # -- notices -----------------------------------------------------------------------------------------------------
@@ -123,7 +122,7 @@ class HostLink(FileLink):
 
         Raises SessionNotFound.
         """
-        return self._notices(request_of("notices", pool, identifier, after=after))
+        return self._notices(self._request("notices", pool, identifier, after=after))
 
     def undelivered(self, pool: str) -> AbstractAsyncContextManager[Notices]:
         """What happened to a pool's sessions since the last `delivered`, and what happens from now on."""
@@ -146,45 +145,45 @@ class HostLink(FileLink):
     async def execute(self, pool: str, identifier: str, spec: ExecutionSpec) -> tuple[SessionView, Execution]:
         """Run code. Returns when it is over, or at once where `spec.is_asynchronous`. Goes on where the caller is cancelled."""
         fields, code = codec.spec_to(spec)
-        answer, output = await self._call(request_of("execute", pool, identifier, spec=fields), code)
+        answer, output = await self._call(self._request("execute", pool, identifier, spec=fields), code)
         return codec.view_from(answer["session"]), codec.execution_from(identifier, answer["execution"], output)
 
     async def execution(self, pool: str, identifier: str, execution_id: str) -> Execution:
         """Raises SessionNotFound, ExecutionMissing."""
-        answer, output = await self._call(request_of("execution", pool, identifier, id=execution_id))
+        answer, output = await self._call(self._request("execution", pool, identifier, id=execution_id))
         found = codec.execution_from(identifier, answer["execution"], output)
         return replace(found, expires_at=codec.view_from(answer["session"]).expires_at)
 
     async def executions(self, pool: str, identifier: str, skip: int, limit: int) -> tuple[list[Execution], int]:
         """Some of those that the session knows, in the order in which they were asked for, without output; and how many there are."""
-        answer, body = await self._call(request_of("executions", pool, identifier, skip=skip, limit=limit))
+        answer, body = await self._call(self._request("executions", pool, identifier, skip=skip, limit=limit))
         return [codec.execution_from(identifier, fields) for fields in codec.json_from(body)], answer["total"]
 
     def stream(self, pool: str, identifier: str, spec: ExecutionSpec) -> AbstractAsyncContextManager[Stream]:
         """Run code, and be told what comes of it while it comes. Leaving early leaves the execution running."""
         fields, code = codec.spec_to(spec)
-        return self._events(request_of("stream", pool, identifier, spec=fields), code)
+        return self._events(self._request("stream", pool, identifier, spec=fields), code)
 
     def follow(
         self, pool: str, identifier: str, execution_id: str, after: int = 0
     ) -> AbstractAsyncContextManager[Stream]:
         """The events of an execution, also of one that is over; those after the one of that number. Raises ExecutionMissing."""
-        return self._events(request_of("follow", pool, identifier, id=execution_id, after=after))
+        return self._events(self._request("follow", pool, identifier, id=execution_id, after=after))
 
     async def cancel(self, pool: str, identifier: str, execution_id: str) -> Execution:
         """End an execution that waits or runs; as it is when it is over, which it may have been before. Raises ExecutionMissing."""
-        answer, output = await self._call(request_of("cancel", pool, identifier, id=execution_id))
+        answer, output = await self._call(self._request("cancel", pool, identifier, id=execution_id))
         found = codec.execution_from(identifier, answer["execution"], output)
         return replace(found, expires_at=codec.view_from(answer["session"]).expires_at)
 
     async def cancel_all(self, pool: str, identifier: str) -> int:
         """End all executions of a session that wait or run; how many that were. Raises SessionNotFound."""
-        answer, _ = await self._call(request_of("cancel_all", pool, identifier))
+        answer, _ = await self._call(self._request("cancel_all", pool, identifier))
         return int(answer["count"])
 
     async def restart(self, pool: str, identifier: str) -> SessionView:
         """A fresh interpreter: variables are lost, what runs or waits is canceled, files and environment stay. Raises SessionNotFound."""
-        answer, _ = await self._call(request_of("restart", pool, identifier))
+        answer, _ = await self._call(self._request("restart", pool, identifier))
         return codec.view_from(answer["session"])
 
     @contextlib.asynccontextmanager

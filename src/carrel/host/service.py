@@ -199,7 +199,7 @@ class Service:
         call.end({})
 
     async def _allocate(self, call: Call) -> tuple[Session, bool]:
-        return await self._keeper.session(call.pool, call.identifier)
+        return await self._keeper.session(call.pool, call.identifier, call.principal)
 
 
 class _Accepted(Connection):

@@ -190,7 +190,7 @@ class DataPlane:
             query,
             version,
             pool.spec,
-            self._link,
+            self._link.on_behalf_of(principal.id),
             self._digest,
             self._pools,
             self._tokens,

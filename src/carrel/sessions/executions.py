@@ -55,7 +55,8 @@ class Order:
 class Record:
     """One execution. Waited for by any number of callers, watched by a few; goes on without them."""
 
-    def __init__(self, spec: ExecutionSpec, order: Order, now: float) -> None:
+    def __init__(self, spec: ExecutionSpec, order: Order, now: float, principal: str = "") -> None:
+        self.principal = principal  # whose call it is
         self.id = spec.operation_id or str(uuid.uuid4())
         self.spec = _remembered(spec, order)
         self.order: Order | None = order  # until it is over

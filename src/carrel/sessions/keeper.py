@@ -253,8 +253,8 @@ class Keeper:
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 
-    async def session(self, pool: str, identifier: str) -> tuple[Session, bool]:
-        """The identifier's one session, allocated if it has none, and whether this call caused that.
+    async def session(self, pool: str, identifier: str, principal: str = "") -> tuple[Session, bool]:
+        """The identifier's one session, allocated if it has none (to `principal`, who asks), and whether this call caused that.
 
         Raises PoolNotFound, PoolFull, SandboxStartFailed.
         """
@@ -264,7 +264,7 @@ class Keeper:
             if (refused := self._refused.get(pool)) is not None:
                 raise SandboxStartFailed(refused.error or "")
             with contextlib.suppress(Moved):
-                return await self._room(pool).session(identifier)
+                return await self._room(pool).session(identifier, principal)
 
     def find(self, pool: str, identifier: str) -> Session:
         """As it is: allocates nothing and does not count as use. Raises PoolNotFound, SessionNotFound."""

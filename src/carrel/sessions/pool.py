@@ -22,7 +22,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from carrel.errors import PoolFull, SandboxStartFailed
-from carrel.models import PoolSpec
+from carrel.models import LogRecords, PoolSpec
 from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
 
 DEMAND_S = 10.0  # how long one allocation keeps one more sandbox warm
@@ -340,6 +340,8 @@ def _in_sandboxes(spec: PoolSpec) -> PoolSpec:
         maximum=0,
         cooldown=0,
         notice=0,
+        logs=LogRecords.OFF,
+        log_retention=0,
         maximum_execution=0,
         maximum_asynchronous=0,
         has_mcp=True,

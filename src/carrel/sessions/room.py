@@ -52,7 +52,8 @@ _BOOKS_TO_WALL = time.time() - time.monotonic()
 class Seat:
     """A session's place in the books (session.py says what it is for)."""
 
-    def __init__(self, room: Room, live: Live) -> None:
+    def __init__(self, room: Room, live: Live, principal: str) -> None:
+        self.principal = principal  # whose call has begun the session
         self._room = room
         self._live = live
         self._guid = str(uuid.uuid4())
@@ -110,13 +111,14 @@ class Room:
         self._kills: set[asyncio.Task[None]] = set()
         self._definitions = 0  # counted: a start that was begun for an earlier one settles nothing
         self._callers: dict[str, list[asyncio.Future[Session]]] = {}
+        self._askers: dict[str, str] = {}  # identifiers that wait for a sandbox → who asked first
         self._recipe = Recipe(self.pool, backend)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    async def session(self, identifier: str) -> tuple[Session, bool]:
+    async def session(self, identifier: str, principal: str = "") -> tuple[Session, bool]:
         """The identifier's session, allocated if it has none, and whether this call is the one that caused that.
 
         Raises PoolFull, SandboxStartFailed, Moved.
@@ -127,7 +129,9 @@ class Room:
         is_first = identifier not in self._callers
         if is_first:
             self._places.make_way(self.pool)
-            self._do(self.pool.ask(identifier, time.monotonic()))
+            actions = self.pool.ask(identifier, time.monotonic())
+            self._askers[identifier] = principal
+            self._do(actions)
             if (session := self.sessions.get(identifier)) is not None:
                 return session, True
         return await self._wait(identifier), is_first
@@ -228,6 +232,7 @@ class Room:
             await asyncio.wait(set(self._kills), timeout=seconds)
 
     def _move_callers(self) -> None:
+        self._askers.clear()
         for identifier in list(self._callers):
             for caller in self._release(identifier):
                 caller.set_exception(Moved())
@@ -248,6 +253,7 @@ class Room:
                 case Expire(live):
                     self._end(live, "it was idle for too long")
                 case Fail(identifier, reason):
+                    self._askers.pop(identifier, None)
                     for caller in self._release(identifier):
                         caller.set_exception(SandboxStartFailed(reason, headers={"Retry-After": "5"}))
         self.arm()
@@ -300,7 +306,9 @@ class Room:
     def _assign(self, live: Live) -> None:
         guest = self._guests[live.slot]
         guest.step(SandboxEvent.ASSIGNED)
-        session = Session(guest, self.pool.spec, Seat(self, live), self._tasks, self._budget)
+        session = Session(
+            guest, self.pool.spec, Seat(self, live, self._askers.pop(live.identifier, "")), self._tasks, self._budget
+        )
         guest.on_gone = partial(self._gone_live, live)
         self.sessions[live.identifier] = session
         log.info("session allocated", extra=self._names(live, guest))

@@ -72,7 +72,7 @@ class Runner:
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def submit(self, spec: ExecutionSpec, variables: bytes = b"") -> Record:
+    def submit(self, spec: ExecutionSpec, variables: bytes = b"", principal: str = "") -> Record:
         """Queue code to run, or find the execution that this request repeats. Wait for it with its `done`.
 
         `variables` are the spec's, where those are JSON already.
@@ -80,7 +80,7 @@ class Runner:
         """
         self.check()
         order = _order(spec, variables)
-        record = Record(spec, order, time.monotonic())
+        record = Record(spec, order, time.monotonic(), principal)
         if spec.operation_id is not None and (known := self.store.repeated(record)) is not None:
             return known
         waiting = sum(each.order.size for each in self._queue if each.order is not None)

@@ -10,6 +10,11 @@ from carrel.models import SessionView
 class Seat(Protocol):
     """The session's place in its pool. While calls are under way, executions without a caller included, it does not expire."""
 
+    @property
+    def principal(self) -> str:
+        """Whose call has begun the session; "" for nobody's."""
+        ...
+
     def begin(self) -> None: ...
 
     def finish(self) -> None: ...

@@ -56,9 +56,9 @@ class Session:
 
     # -- executions --------------------------------------------------------------------------------------------------
 
-    def submit(self, spec: ExecutionSpec, variables: bytes = b"") -> Record:
+    def submit(self, spec: ExecutionSpec, variables: bytes = b"", principal: str = "") -> Record:
         """Queue something to run, or find the execution that this request repeats. Wait for it with its `done`."""
-        return self._runner.submit(spec, variables)
+        return self._runner.submit(spec, variables, principal)
 
     def execution(self, identifier: str) -> Record:
         """Raises ExecutionMissing."""

@@ -182,8 +182,9 @@ class Transports:
         def seen(tool: str, environment: str) -> None:
             exchange.route, exchange.session = f"mcp {tool}", self._digest(environment)
 
-        bound = exchange.caller()[0].identifier
-        return Caller(_reporter(context), seen, lambda: asks and not self._stopping.is_set(), bound)
+        principal, _ = exchange.caller()
+        report = _reporter(context)
+        return Caller(principal.id, report, seen, lambda: asks and not self._stopping.is_set(), principal.identifier)
 
 
 def _caller_of(principal: Principal | None) -> AccessToken:

@@ -36,6 +36,7 @@ _log = logging.getLogger("carrel.mcp")
 class Caller:
     """Who called a tool, as far as it matters to it."""
 
+    principal: str = ""  # its object id
     report: Report | None = None  # where progress is told
     seen: Callable[[str, str], None] = lambda _tool, _environment: None  # for the access log
     is_canceling: Callable[[], bool] = lambda: (
@@ -143,7 +144,7 @@ class Toolbox:
         progress = Progress()
         telling = None if caller.report is None else asyncio.ensure_future(progress.tell(caller.report))
         try:
-            async with self._link.stream(self.pool.name, environment, spec) as stream:
+            async with self._link.on_behalf_of(caller.principal).stream(self.pool.name, environment, spec) as stream:
                 async for event in stream:
                     if event.execution is not None:
                         return event.execution
@@ -170,23 +171,26 @@ class Toolbox:
 
     # -- files -----------------------------------------------------------------------------------------------------------
 
-    async def _list(self, arguments: Arguments, environment: str, _caller: Caller) -> Result:
+    async def _list(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
         directory = names.decode_directory(arguments.text("path", "directory"))
-        _, found = await self._link.list_files(self.pool.name, environment, directory, arguments.flag("recursive"))
+        link = self._link.on_behalf_of(caller.principal)
+        _, found = await link.list_files(self.pool.name, environment, directory, arguments.flag("recursive"))
         return results.of_files(environment, sorted(found, key=lambda info: (info.directory, info.name)), LISTED)
 
-    async def _upload(self, arguments: Arguments, environment: str, _caller: Caller) -> Result:
+    async def _upload(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
         path = names.decode_file_path(arguments.required_text("path", "fileName", "filename"))
         content = arguments.content()
-        _, info = await self._link.upload(self.pool.name, environment, path, _pieces(content))
+        link = self._link.on_behalf_of(caller.principal)
+        _, info = await link.upload(self.pool.name, environment, path, _pieces(content))
         structured = {"environmentId": environment, "path": path, "sizeInBytes": info.size}
         return results.result(structured, [results.text(f"/mnt/data/{path}, {info.size} bytes")])
 
-    async def _download(self, arguments: Arguments, environment: str, _caller: Caller) -> Result:
+    async def _download(self, arguments: Arguments, environment: str, caller: Caller) -> Result:
         path = names.decode_file_path(arguments.required_text("path", "fileName", "filename"))
         offset = arguments.integer("offset", 0, 0)
         length = arguments.integer("length", 0, 1) if "length" in arguments else None
-        async with self._link.download(self.pool.name, environment, path, offset, length) as download:
+        link = self._link.on_behalf_of(caller.principal)
+        async with link.download(self.pool.name, environment, path, offset, length) as download:
             if download.length > results.MAX_INLINE:
                 raise ContentTooLarge(
                     f"The file has {download.file.size} bytes; {results.MAX_INLINE} come back at most: give 'offset' and 'length'.",
