@@ -95,6 +95,7 @@ class Interpreter:
         interrupt_after: float | None = None,
         variables: dict[str, Any] | None = None,
         get: list[str] | None = None,
+        summary: bool = False,
     ) -> Ran:
         """Run code, or a command where it is the JSON of one."""
         self._count += 1
@@ -102,7 +103,13 @@ class Interpreter:
         if variables is not None:
             self._send({"variables": self._count}, json.dumps(variables).encode())
         if isinstance(code, str):
-            self._send({"run": self._count}, code.encode("utf-8", "surrogatepass"), kind="code", get=get or [])
+            self._send(
+                {"run": self._count},
+                code.encode("utf-8", "surrogatepass"),
+                kind="code",
+                get=get or [],
+                **({"summary": 1} if summary else {}),
+            )
         else:
             self._send({"run": self._count}, json.dumps(code).encode(), kind="shell", get=get or [])
         timer = threading.Timer(interrupt_after or 0, self.process.send_signal, [signal.SIGINT])

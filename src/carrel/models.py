@@ -290,9 +290,21 @@ class ExecutionSpec:
     shell: ShellCommand | None = None  # then `code` is ""
     variables: Mapping[str, Any] | None = None
     wanted: tuple[str, ...] = ()
+    has_summary: bool = False  # what variables there are comes back in place of those of `wanted`
     is_fleeting: bool = (
         False  # no execution of the caller's but a look at variables: not listed, and forgotten when it is over
     )
+
+
+@dataclass(frozen=True, slots=True)
+class VariableSummary:
+    """A variable for eyes. `size` is in bytes, `shape` how long it is in each direction; None where the guest cannot tell."""
+
+    name: str
+    type_name: str
+    size: int | None
+    shape: tuple[int, ...] | None
+    preview: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,27 @@ def test_variables_by_their_own_route(endpoint: Endpoint) -> None:
         assert done.variables == {"y": 2}
 
 
+def test_what_variables_there_are(endpoint: Endpoint) -> None:
+    """Told by name, with nothing said of those that the code did not make; a look that makes no session."""
+    assert endpoint.send("GET", "session/variables", query={"summary": "true"}).status_code == 404
+    assert endpoint.send("GET", "session").status_code == 404
+    endpoint.run("import json; b = 'text'; a = [1, 2, 3]; _c = 1")
+    reply = endpoint.send("GET", "session/variables", query={"summary": "true"})
+
+    assert reply.status_code == 200
+    found = reply.json()
+    assert [(each["name"], each["type"], each["shape"], each["preview"]) for each in found["value"]] == [
+        ("a", "list", [3], "[1, 2, 3]"),
+        ("b", "str", [4], "'text'"),
+    ]
+    assert found["total"] == 2
+    assert found["value"][0]["size"] > 0
+    with Client.from_connection(endpoint.server.state, identifier=endpoint.identifier) as client:
+        assert [each.name for each in client.list_variables()] == ["a", "b"]
+    for query in ({"summary": "true", "name": "a"}, {"summary": "yes"}, {"summary": "false"}):
+        assert endpoint.send("GET", "session/variables", query=query).status_code == 400
+
+
 def test_a_look_at_variables_is_no_execution(endpoint: Endpoint) -> None:
     """It is not listed, and makes none of those that are there be forgotten."""
     endpoint.run("x = 1", headers={"operation-id": "first"})

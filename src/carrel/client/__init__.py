@@ -50,6 +50,7 @@ from carrel.client.values import (
     Pool,
     Session,
     SessionEvent,
+    Variable,
 )
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "Summary",
     "Token",
     "Usage",
+    "Variable",
     "by_identity",
     "by_secret",
 ]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from carrel.client.results import Result, Summary, parse_result
-from carrel.client.values import ApiError, Egress, EgressTest, Fault, File, Image, Metadata, Session
+from carrel.client.values import ApiError, Egress, EgressTest, Fault, File, Image, Metadata, Session, Variable
 
 API_VERSION = "2025-10-02-preview"
 GRACE_S = (
@@ -131,6 +131,12 @@ def restart(identifier: str) -> Call[Session]:
 def variables(names: Sequence[str], identifier: str) -> Call[dict[str, Any]]:
     query = {"identifier": identifier, "name": ",".join(names)}
     return Call("GET", "session/variables", lambda reply: dict(reply.json()), query, {"timeout": _TURN_S})
+
+
+def variable_summaries(identifier: str) -> Call[list[Variable]]:
+    query = {"identifier": identifier, "summary": "true"}
+    options = {"timeout": _TURN_S}
+    return Call("GET", "session/variables", lambda reply: Variable.parse_all(reply.json()), query, options)
 
 
 def set_variables(values: Mapping[str, Any], identifier: str) -> Call[None]:

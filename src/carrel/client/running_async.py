@@ -13,7 +13,7 @@ from carrel.client.base import AsyncBase
 from carrel.client.events import Event
 from carrel.client.results import Result, ShellResult, Summary
 from carrel.client.streaming import Telling, is_told
-from carrel.client.values import Session
+from carrel.client.values import Session, Variable
 
 
 class AsyncRunning(AsyncBase):
@@ -142,6 +142,10 @@ class AsyncRunning(AsyncBase):
     async def variables(self, *names: str, identifier: str | None = None) -> dict[str, Any]:
         """The values of those of the named variables that there are and that JSON can hold."""
         return await self._send(calls.variables(names, identifier or self.identifier))
+
+    async def list_variables(self, *, identifier: str | None = None) -> list[Variable]:
+        """What variables there are, with type, size and the beginning of each; none of their own code is run for it. Beyond Azure."""
+        return await self._send(calls.variable_summaries(identifier or self.identifier))
 
     async def set_variables(self, values: Mapping[str, Any], *, identifier: str | None = None) -> None:
         await self._send(calls.set_variables(values, identifier or self.identifier))

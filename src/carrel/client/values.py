@@ -96,6 +96,30 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of a session, for eyes. `size` is in bytes, `shape` how long it is in each direction: None where nobody can tell."""
+
+    name: str
+    type: str
+    size: int | None
+    shape: tuple[int, ...] | None
+    preview: str  # the beginning of it, cut
+
+    @classmethod
+    def parse_all(cls, body: dict[str, Any]) -> list[Self]:
+        return [
+            cls(
+                each["name"],
+                each["type"],
+                each["size"],
+                None if each["shape"] is None else tuple(each["shape"]),
+                each["preview"],
+            )
+            for each in body["value"]
+        ]
+
+
+@dataclass(frozen=True, slots=True)
 class FileChange:
     """What a watched directory tells: watching (once), created, changed or removed; of one removed, name and kind are all that is known."""
 

@@ -99,8 +99,7 @@ class CodeOperations:
         if request.variables:
             self._pass_in({"variables": stream}, {}, request.variables)
         asked: frames.Header = {"kind": request.header.get("kind", "code")}
-        if "get" in request.header:
-            asked["get"] = request.header["get"]
+        asked |= {name: request.header[name] for name in ("get", "summary") if name in request.header}
         self._pass_in({"run": stream}, asked, request.code)
 
     def _pass_in(self, header: frames.Header, last: frames.Header, data: bytearray) -> None:

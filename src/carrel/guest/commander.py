@@ -29,6 +29,7 @@ from carrel.guest import commands, frames
 from carrel.guest.requests import Environment, Run, requests
 
 MAX_ENVIRONMENT = 256 * 1024  # bytes, kept from one command to the next; execve takes 2 MiB with the arguments
+MAX_SUMMARY = 1000  # variables that are told of at once
 MAX_VARIABLES = 1024 * 1024  # bytes of what is told of them
 
 _ENVIRONMENT_FD = 254
@@ -87,21 +88,34 @@ class Commander:
             done["outcome"] = failed if done["exit"] else "ok"
         except commands.Unstartable as error:
             done |= commands.refusal(error)
-        if request.wanted:
+        if request.wanted or request.has_summary:
             self._tell(control, request)
         control.sendall(frames.encode({"value": number, **done}, _ABSENT))
 
     def _tell(self, control: socket.socket, request: Run) -> None:
-        """The variables that were asked for, of those that there are, as far as they fit."""
-        found, left = {}, MAX_VARIABLES
-        for name in request.wanted:
-            value = self._environment.get(name.encode("utf-8", "surrogatepass"))
-            if value is not None and (left := left - len(name) - len(value)) >= 0:
-                found[name] = value.decode("utf-8", "replace")
+        """The variables that were asked for, of those that there are, as far as they fit; or what there are."""
+        found: dict[str, Any] = self._summary() if request.has_summary else self._found(request.wanted)
         *pieces, last = frames.chunks(json.dumps(found).encode())
         for piece in pieces:
             control.sendall(frames.encode({"variables": request.number, "more": 1}, piece))
         control.sendall(frames.encode({"variables": request.number}, last))
+
+    def _summary(self) -> dict[str, Any]:
+        """Without their values: an environment holds secrets, and nobody has named what he wants to see."""
+        names = sorted(self._environment)
+        shown = [
+            {"name": name.decode("utf-8", "replace"), "type": "text", "size": len(self._environment[name])}
+            for name in names[:MAX_SUMMARY]
+        ]
+        return {"summary": shown, "total": len(names)}
+
+    def _found(self, wanted: tuple[str, ...]) -> dict[str, Any]:
+        found, left = {}, MAX_VARIABLES
+        for name in wanted:
+            value = self._environment.get(name.encode("utf-8", "surrogatepass"))
+            if value is not None and (left := left - len(name) - len(value)) >= 0:
+                found[name] = value.decode("utf-8", "replace")
+        return found
 
     def _run(self, command: commands.Command) -> tuple[int, bool]:
         """The exit code of the command, and whether it was interrupted. Its environment at the end becomes ours."""

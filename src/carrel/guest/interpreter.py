@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from carrel.guest import causes, commands, frames, values, variables
+from carrel.guest import causes, commands, frames, summary, values, variables
 from carrel.guest.requests import Environment, Run, requests
 from carrel.guest.shell import Shell, flush
 from carrel.guest.threads import SINGLE_THREADED
@@ -109,7 +109,7 @@ class Interpreter:
     def _answer(self, request: Run) -> None:
         self._answers.number, self._found = request.number, b"{}"
         done = self._run_command(request) if request.kind == "shell" else self._run_code(request)
-        if request.wanted:
+        if request.wanted or request.has_summary:
             self._answers.send("variables", self._found)
         self._answers.send("value", self._value(), done=request.number, **done)
         self._answers.number = None
@@ -134,7 +134,7 @@ class Interpreter:
             self._interrupts.armed = True
             self._put(request.variables)
             self.shell.run(request.body.decode("utf-8", "surrogatepass"))
-            self._get(request.wanted)
+            self._get(request)
             self._interrupts.armed = False
             failure = self.shell.failure
         except BaseException as error:
@@ -153,9 +153,11 @@ class Interpreter:
         for problem in variables.put(self.shell.user_ns, given) if given else ():
             print(f"carrel: {problem}", file=sys.stderr)
 
-    def _get(self, wanted: tuple[str, ...]) -> None:
-        if wanted:
-            self._found, problems = variables.get(self.shell.user_ns, wanted)
+    def _get(self, request: Run) -> None:
+        if request.has_summary:
+            self._found = summary.document(self.shell.user_ns, self.shell.user_ns_hidden)
+        elif request.wanted:
+            self._found, problems = variables.get(self.shell.user_ns, request.wanted)
             for problem in problems:
                 print(f"carrel: {problem}", file=sys.stderr)
 
@@ -173,7 +175,7 @@ class Interpreter:
         except commands.Unstartable as error:
             done = commands.refusal(error)
         importlib.invalidate_caches()  # a `pip install` is seen by the next import
-        self._get(request.wanted)
+        self._get(request)
         flush()
         return done
 

@@ -28,6 +28,7 @@ class Run(NamedTuple):
     body: bytes
     variables: Mapping[str, Any]
     wanted: tuple[str, ...]
+    has_summary: bool  # of all variables, in place of those wanted
 
 
 def requests(control: socket.socket) -> Iterator[Run | Environment]:
@@ -48,5 +49,5 @@ def requests(control: socket.socket) -> Iterator[Run | Environment]:
                 variables = _loads(body)
             else:
                 wanted = tuple(header.get("get", ()))
-                yield Run(header["run"], header.get("kind", "code"), body, variables, wanted)
+                yield Run(header["run"], header.get("kind", "code"), body, variables, wanted, "summary" in header)
                 variables = {}

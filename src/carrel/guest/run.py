@@ -15,7 +15,7 @@ class Run:
         self.stream = stream
         self.left = {name: int(header["stream_cap"]) for name in STREAMS}
         cap = int(header["value_cap"])
-        self.left |= {"value": cap, "variables": cap if "get" in header else 0}
+        self.left |= {"value": cap, "variables": cap if "get" in header or "summary" in header else 0}
         self.pending = {name: bytearray() for name in self.left}  # since the last frame to the host
         self.is_started = False
         self._display_left = int(header.get("display_cap", 0))

@@ -121,7 +121,7 @@ def _told(record: Record) -> Header:
     }
     if record.spec.shell is not None:
         told["command_timeout"] = record.spec.timeout
-    if record.spec.wanted:
+    if record.spec.wanted or record.spec.has_summary:
         told["wanted"] = 1
     if record.dropped:
         told["dropped"] = record.dropped

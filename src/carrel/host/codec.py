@@ -165,6 +165,8 @@ def spec_to(spec: ExecutionSpec) -> tuple[Header, bytes]:
         header["is_fleeting"] = True
     if spec.shell is not None:
         code, header["shell"] = json_to(dataclasses.asdict(spec.shell)), 1
+    if spec.has_summary:
+        header["has_summary"] = True
     if spec.wanted:
         header["wanted"] = list(spec.wanted)
     if spec.variables is None:

@@ -7,13 +7,21 @@ from carrel.models import Execution, ExecutionSpec, Status
 from carrel.server.call import Call, session_headers
 from carrel.wire import jsons
 from carrel.wire.programs import decode_names, decode_variables
+from carrel.wire.variables import encode_summaries, summaries_from
 
+SUMMARY_S = 10.0  # a guest gives itself one; what takes longer is stopped as code is
 _SAYS = "carrel: "  # a guest's own lines on stderr begin so
 
 
 async def get(call: Call) -> None:
-    """`GET session/variables?name=…`: those of the named that there are. Allocates no session."""
+    """`GET session/variables?name=…`: those of the named that there are; with `summary=true` what there are. Allocates no session."""
     identifier = call.identifier()
+    if call.flag("summary"):
+        return await _summary(call, identifier)
+    return await _values(call, identifier)
+
+
+async def _values(call: Call, identifier: str) -> None:
     names = decode_names(tuple(call.query.get("name", "").split(",")), "name")
     await call.link.session(call.pool.name, identifier)
     view, execution = await call.link.execute(
@@ -21,6 +29,17 @@ async def get(call: Call) -> None:
     )
     _require(execution)
     await call.exchange.reply(200, jsons.encode(execution.variables or {}), session_headers(view))
+
+
+async def _summary(call: Call, identifier: str) -> None:
+    if "name" in call.query:
+        raise RequestInvalid("A summary is of all variables: it takes no 'name'.", target="name")
+    await call.link.session(call.pool.name, identifier)
+    spec = ExecutionSpec("", timeout=SUMMARY_S, has_summary=True, is_fleeting=True)
+    view, execution = await call.link.execute(call.pool.name, identifier, spec)
+    _require(execution)
+    found, total = summaries_from(execution.variables or {})
+    await call.exchange.reply(200, encode_summaries(found, total), session_headers(view))
 
 
 async def put(call: Call) -> None:

@@ -45,6 +45,8 @@ class Order:
         code = spec.code.encode("utf-8", "surrogatepass")
         variables = b"" if spec.variables is None else _json(spec.variables)
         fields: Header = {"get": list(spec.wanted)} if spec.wanted else {}
+        if spec.has_summary:
+            fields["summary"] = 1
         if (shell := spec.shell) is not None:
             what = {"command": shell.command} if shell.argv is None else {"argv": shell.argv}
             stdin = {} if shell.stdin is None else {"stdin": shell.stdin}
@@ -188,7 +190,7 @@ def _signal_name(number: int) -> str:
 
 def _likeness(spec: ExecutionSpec, order: Order) -> int:
     """The same for the same request; Python's keyed hash is enough to tell a caller's own requests apart, and the quickest."""
-    asked = (spec.timeout, spec.is_asynchronous, spec.stream_limit, spec.wanted, spec.shell is None)
+    asked = (spec.timeout, spec.is_asynchronous, spec.stream_limit, spec.wanted, spec.has_summary, spec.shell is None)
     return hash((order.code, order.variables, asked))
 
 

@@ -139,7 +139,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         _ABOUT_SESSION, summary="A fresh interpreter; files stay.", errors=_IN_SESSION
     ),
     ("GET", "session/variables"): Operation(
-        "Variables as JSON.", {200: json_of("Object")}, ("identifier", "variable-names"), errors=_IN_SESSION
+        "Variables as JSON: the named ones, or with `summary=true` what there are.",
+        {200: json_of("Variables")},
+        ("identifier", "variable-names", "summary"),
+        errors=_IN_SESSION,
     ),
     ("PUT", "session/variables"): Operation(
         "Set variables.", {204: NOTHING}, ("identifier",), json_of("Object"), (*_IN_SESSION, *_WITH_BODY)

@@ -122,6 +122,17 @@ SCHEMAS: dict[str, Schema] = {
         "additionalProperties": False,
     },
     "SecretRef": {**record({"secretRef": TEXT}), "additionalProperties": False},
+    "Variables": {"description": "Values by name, or a summary.", "anyOf": [ref("VariableSummaries"), OBJECT]},
+    "VariableSummaries": record({"value": array(ref("VariableSummary")), "total": WHOLE}),
+    "VariableSummary": record(
+        {
+            "name": TEXT,
+            "type": TEXT,
+            "size": or_null(WHOLE),
+            "shape": or_null(array(WHOLE)),
+            "preview": TEXT,
+        }
+    ),
     "Canceled": record({"canceled": WHOLE}),
     "Metadata": record(
         {
@@ -183,7 +194,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "recursive": query("recursive", FLAG),
     "skip": query("skip", {"type": "integer", "minimum": 0, "maximum": 1_000_000}),
     "wait": query("wait", {"type": "integer", "minimum": 0, "maximum": 30}),
-    "variable-names": query("name", TEXT, is_required=True),
+    "variable-names": query("name", TEXT),
+    "summary": query("summary", FLAG),
     "operation-id": header("operation-id", {"type": "string", "pattern": "^[A-Za-z0-9._~:@=+-]{1,128}$"}),
     "last-event-id": header("Last-Event-ID", {"type": "string", "pattern": "^[0-9]{1,15}$"}),
     "range": header("Range"),

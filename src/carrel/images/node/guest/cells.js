@@ -64,6 +64,15 @@ class Cells {
     return answer.isThrown ? undefined : answer.value;
   }
 
+  /** What let, const and class have declared. */
+  names() {
+    let names = [];
+    this.call('Runtime.globalLexicalScopeNames', '', (result) => {
+      names = result.names;
+    });
+    return names;
+  }
+
   /** Let go of the objects that the last cell gave. */
   release() {
     this.held = this.collected = undefined;

@@ -16,6 +16,7 @@ const { hasOwn, method, parse, quote, reallyExit, runTicks, setImmediate } = req
 const { Interrupts } = require('./interrupts');
 const { Source } = require('./sources');
 const streams = require('./streams');
+const summaries = require('./summaries');
 const surroundings = require('./surroundings');
 const values = require('./values');
 
@@ -58,6 +59,7 @@ class Guest {
     displays.install((text) => this.show(text));
     process.setUncaughtExceptionCaptureCallback((error) => this.uncaught(error));
     this.cells = new Cells();
+    this.hasSummary = false; // asked of the run under way
     process.reallyExit = (code) => {
       this.cells.disconnect(); // or Node says on stderr that it waits for the debugger
       reallyExit(code);
@@ -72,6 +74,7 @@ class Guest {
       if (left === 0) {
         streams.states.isMuted = false;
         this.count = 0;
+        summaries.remember();
         this.control.send('{"ready":1}');
         this.control.listen();
         return;
@@ -110,6 +113,7 @@ class Guest {
     const given = this.given.take();
     if (given !== '') this.setVariables(parse(given));
     const wanted = hasOwn(header, 'get') ? header.get : null;
+    this.hasSummary = hasOwn(header, 'summary');
     if (hasOwn(header, 'kind') && header.kind === 'shell') this.beginCommand(header.run, body, wanted);
     else this.begin(header.run, body, null, wanted);
   }
@@ -269,7 +273,8 @@ class Guest {
     this.call = null;
     this.interrupts.rest();
     if (call.number !== 0) {
-      if (call.wanted !== null && call.wanted.length > 0) this.tell(call);
+      if (this.hasSummary) this.summarize(call);
+      else if (call.wanted !== null && call.wanted.length > 0) this.tell(call);
       const cause = call.outcome === 'error' && call.cause !== '' ? `,"cause":"${call.cause}"` : '';
       const exit = call.exit >= 0 ? `,"exit":${call.exit}` : '';
       const last = `,"done":${call.number},"outcome":"${call.outcome}"${cause}${exit}`;
@@ -310,6 +315,11 @@ class Guest {
       text += `${text === '' ? '' : ','}${quote(name)}:${json}`;
     }
     this.control.sendAll(`"variables":${call.number}`, `{${text}}`, ',"more":1', '');
+  }
+
+  summarize(call) {
+    const text = summaries.document(this.cells.names(), (name) => this.cells.peek(name, true));
+    this.control.sendAll(`"variables":${call.number}`, text, ',"more":1', '');
   }
 
   variableJson(name) {
