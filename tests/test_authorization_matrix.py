@@ -10,11 +10,13 @@ import pytest
 
 from authorization import KINDS, NOBODY, Matrix, page
 from carrel import roles
+from carrel.server import routes
 from conftest import Server
 from processes import eventually
 
 pytestmark = pytest.mark.one_level
 
+WATCHED = (".carrel/status", ".carrel/sessions")  # what takes no more than to see the pool
 PAGE = Path(__file__).parent.parent / "docs/security/authorization.md"
 
 
@@ -51,13 +53,16 @@ def test_nothing_is_open_by_accident(matrix: Matrix) -> None:
         if row.plane != "https://dynamicsessions.io":
             assert [kinds[kind] for kind in KINDS if kind.startswith("bound")] == ["401", "401"], row.name
             continue
-        is_operators = row.pattern.startswith(".carrel/") and row.pattern != ".carrel/token"
+        action = row.pattern.startswith(".carrel/") and routes.FIXED[row.pattern].action
         assert kinds["operator's, other pool"] == "403", row.name
         assert is_mcp or kinds["bound, another session"] == "403", row.name
         assert cells[NOBODY] == "-", row.name
         opening = {name for name, cell in cells.items() if cell != "-"}
-        changing = {role.name for role in roles.ROLES.values() if role.allows(roles.POOL_WRITE)}
-        assert opening == (changing if is_operators else {executor}), row.name
+        if action and action != roles.EXECUTE:
+            assert action == (roles.POOL_READ if row.pattern in WATCHED else roles.POOL_WRITE), row.name
+            assert opening == {role.name for role in roles.ROLES.values() if role.allows(action)}, row.name
+        else:
+            assert opening == {executor}, row.name
 
 
 @pytest.mark.thorough

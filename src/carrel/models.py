@@ -177,6 +177,7 @@ class PoolStatus:
     isolation: Level | None = None  # the boundary in force; None where the pool is refused
     weaknesses: tuple[str, ...] = ()  # what that boundary lacks on this machine
     preparing: str | None = None  # what is being done until it has its first sandbox
+    failed: int = 0  # starts of sandboxes that did not work, since the host began
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from carrel.client.identities import Identities
 from carrel.client.identities_async import AsyncIdentities
 from carrel.client.management import Management
 from carrel.client.management_async import AsyncManagement
+from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.operations import OperationFailed, Progress
 from carrel.client.resources import (
     PoolSettings,
@@ -77,6 +78,7 @@ __all__ = [
     "Output",
     "Pool",
     "PoolSettings",
+    "PoolStatus",
     "Principal",
     "Progress",
     "ResourceGroup",
@@ -88,6 +90,7 @@ __all__ = [
     "Session",
     "SessionEvent",
     "SessionPool",
+    "SessionRow",
     "ShellResult",
     "Subscription",
     "Summary",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from carrel.client import calls
 from carrel.client.filing_async import AsyncFiling
+from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.values import Egress, EgressTest, Image, Metadata, Session
 
 
@@ -31,6 +32,19 @@ class AsyncClient(AsyncFiling):
 
     async def metadata(self) -> Metadata:
         return await self._send(calls.metadata())
+
+    async def status(self) -> PoolStatus:
+        """How the pool is, and its last minutes. The token needs the right to see the pool, as for the next one."""
+        return await self._send(calls.status())
+
+    async def table(self) -> list[SessionRow]:
+        """All live sessions of the pool with what each has used."""
+        found: list[SessionRow] = []
+        while True:
+            page, has_more = await self._send(calls.table(len(found)))
+            found += page
+            if not (page and has_more):
+                return found
 
     async def image(self) -> Image:
         """Which image the pool's new sessions get. The token needs the role of a pool contributor."""

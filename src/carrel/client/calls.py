@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.results import Result, Summary, parse_result
 from carrel.client.values import ApiError, Egress, EgressTest, Fault, File, Image, Metadata, Session, Variable
 
@@ -236,6 +237,20 @@ def end(identifier: str) -> Call[None]:
 
 def metadata() -> Call[Metadata]:
     return Call("GET", "metadata", lambda reply: Metadata.parse(reply.json()))
+
+
+def status() -> Call[PoolStatus]:
+    return Call("GET", ".carrel/status", lambda reply: PoolStatus.parse(reply.json()))
+
+
+def table(skip: int) -> Call[tuple[list[SessionRow], bool]]:
+    """One page, and whether there are more."""
+
+    def read(reply: httpx.Response) -> tuple[list[SessionRow], bool]:
+        body = reply.json()
+        return [SessionRow.parse(each) for each in body["value"]], bool(body.get("nextLink"))
+
+    return Call("GET", ".carrel/sessions", read, {"skip": str(skip)})
 
 
 def image() -> Call[Image]:

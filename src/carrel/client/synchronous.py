@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from carrel.client import calls
 from carrel.client.filing import Filing
+from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.values import Egress, EgressTest, Image, Metadata, Session
 
 
@@ -31,6 +32,19 @@ class Client(Filing):
 
     def metadata(self) -> Metadata:
         return self._send(calls.metadata())
+
+    def status(self) -> PoolStatus:
+        """How the pool is, and its last minutes. The token needs the right to see the pool, as for the next one."""
+        return self._send(calls.status())
+
+    def table(self) -> list[SessionRow]:
+        """All live sessions of the pool with what each has used."""
+        found: list[SessionRow] = []
+        while True:
+            page, has_more = self._send(calls.table(len(found)))
+            found += page
+            if not (page and has_more):
+                return found
 
     def image(self) -> Image:
         """Which image the pool's new sessions get. The token needs the role of a pool contributor."""

@@ -6,6 +6,7 @@ nothing waits for it, neither the code nor another reader.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 from carrel.guest.frames import Header, chunks
@@ -75,8 +76,9 @@ class CodeCalls:
 
     async def _submit(self, call: Call) -> tuple[Session, bool, Record]:
         spec, variables = codec.spec_from(call.header["spec"], b"".join([piece async for piece in call.body()]))
+        asked_at = time.monotonic()
         session, is_new = await self._keeper.session(call.pool, call.identifier, call.principal)
-        return session, is_new, session.submit(spec, variables, call.principal)
+        return session, is_new, session.submit(spec, variables, call.principal, asked_at if is_new else None)
 
     def _known(self, call: Call) -> tuple[Session, Record]:
         session = self._keeper.find(call.pool, call.identifier)

@@ -29,6 +29,7 @@ from carrel.models import (
     PoolStatus,
     SessionView,
 )
+from carrel.observations import Report, Row
 
 __all__ = ["Archive", "Download", "Event", "HostLink", "Notices", "Stream", "Watch"]
 
@@ -41,6 +42,16 @@ class HostLink(FileLink):
     async def pools(self) -> list[PoolStatus]:
         _, body = await self._call({"op": "pools"})
         return [codec.pool_from(fields) for fields in codec.json_from(body)]
+
+    async def observe(self, pool: str | None = None) -> dict[str, Report]:
+        """What each pool, or one, has come to since the host began; none of a pool that was never served."""
+        _, body = await self._call({"op": "observe", "pool": pool})
+        return {name: Report.from_json(fields) for name, fields in codec.json_from(body).items()}
+
+    async def table(self, pool: str, skip: int, limit: int = 300) -> tuple[list[Row], int]:
+        """A page of the sessions with what each has used, oldest first, and how many there are in all."""
+        answer, body = await self._call({"op": "table", "pool": pool, "skip": skip, "limit": limit})
+        return [Row(**fields) for fields in codec.json_from(body)], answer["total"]
 
     async def apply_pool(self, spec: PoolSpec) -> PoolStatus:
         """Define a pool, or define it anew; safe to repeat. Sessions that live stay as they are.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import secrets
 import socket
@@ -45,6 +46,8 @@ class Service:
         self._server: asyncio.Server | None = None
         self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
+            "observe": self._observe,
+            "table": self._table,
             "apply_pool": self._apply_pool,
             "remove_pool": self._remove_pool,
             "settled": self._settled,
@@ -119,6 +122,14 @@ class Service:
 
     async def _pools(self, call: Call) -> None:
         call.end({}, codec.json_to([codec.pool_to(status) for status in self._keeper.pools()]))
+
+    async def _observe(self, call: Call) -> None:
+        reports = self._keeper.reports(call.header.get("pool"))
+        call.end({}, codec.json_to({name: dataclasses.asdict(report) for name, report in reports.items()}))
+
+    async def _table(self, call: Call) -> None:
+        rows, total = await self._keeper.table(call.pool, int(call.header["skip"]), int(call.header["limit"]))
+        call.end({"total": total}, codec.json_to([dataclasses.asdict(row) for row in rows]))
 
     async def _apply_pool(self, call: Call) -> None:
         fields = codec.json_from(b"".join([piece async for piece in call.body()]))

@@ -14,8 +14,8 @@ from carrel.audiences import Plane
 from carrel.errors import Forbidden, PoolNotFound, RouteNotFound, SandboxStartFailed
 from carrel.host.hostlink import HostLink
 from carrel.pool_secrets import NO_SECRETS
-from carrel.roles import EXECUTE, POOL_WRITE
-from carrel.server import bound, egress, execute, files, image, life, management, sessions, variables
+from carrel.roles import EXECUTE, POOL_READ, POOL_WRITE
+from carrel.server import bound, egress, execute, files, image, life, management, observing, sessions, variables
 from carrel.server.access import MCP_KEY, Access, Principal, refused
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.bound import BoundTokens
@@ -78,6 +78,9 @@ FIXED |= {
         Route(".management/listSessions", {"POST": management.list_sessions}),
         Route("metadata", {"GET": sessions.metadata}),
         Route(".carrel/token", {"POST": bound.issue}),
+        # Ours, for whoever watches: they take the right to see the pool.
+        Route(".carrel/status", {"GET": observing.status}, action=POOL_READ),
+        Route(".carrel/sessions", {"GET": observing.sessions}, action=POOL_READ),
         # Ours, for operators: what a pool's sessions may do is not for those to change who use them.
         Route(".carrel/image", {"GET": image.show, "PUT": image.replace}, action=POOL_WRITE),
         Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, action=POOL_WRITE),

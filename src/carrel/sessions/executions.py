@@ -57,7 +57,10 @@ class Order:
 class Record:
     """One execution. Waited for by any number of callers, watched by a few; goes on without them."""
 
-    def __init__(self, spec: ExecutionSpec, order: Order, now: float, principal: str = "") -> None:
+    def __init__(
+        self, spec: ExecutionSpec, order: Order, now: float, principal: str = "", asked_at: float | None = None
+    ) -> None:
+        """`asked_at`: when the call came that began the session with this."""
         self.principal = principal  # whose call it is
         self.id = spec.operation_id or str(uuid.uuid4())
         self.spec = _remembered(spec, order)
@@ -76,6 +79,8 @@ class Record:
         self.metered = Metered()
         self._stderr: bytes | None = None  # where it is not what the code wrote
         self._error: CarrelError | None = None
+        self.first_call_ms: float | None = None  # of a session's first: from the call that began it to the end of this
+        self._asked_at = asked_at
         self._at = now
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -104,6 +109,8 @@ class Record:
     def stopped(self, now: float, metered: Metered) -> None:
         """The code has ended: what comes before the result is known does not count."""
         self.wall_ms, self.metered = max(0.0, round((now - self._at) * 1000, 3)), metered
+        if self._asked_at is not None:
+            self.first_call_ms = (now - self._asked_at) * 1000
 
     def finish(self, outcome: Outcome, usage: Usage, ending: str = "") -> None:
         """It is over. `ending` is a last line of ours; value, variables and the rest are set before."""

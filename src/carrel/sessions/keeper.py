@@ -24,13 +24,16 @@ from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
 from carrel.errors import PoolNotFound, RequestInvalid, RequestNotSupported, SandboxStartFailed, SessionNotFound
 from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network, PoolSpec, PoolStatus, SessionView
+from carrel.observations import Report, Row
 from carrel.sessions.budget import LEAST_BYTES, Budget
 from carrel.sessions.bulletin import Bulletin
 from carrel.sessions.link import POOL_DELETED
 from carrel.sessions.places import Places
 from carrel.sessions.pool import STOPPING, start_failed
 from carrel.sessions.room import Moved, Room, short
+from carrel.sessions.rows import Rows
 from carrel.sessions.session import Session
+from carrel.sessions.tally import Tally
 from carrel.sessions.tasks import Tasks
 
 CLOSE_S = 5.0  # for kills one by one; then the backends end what is left
@@ -61,6 +64,8 @@ class Keeper:
             WeakValueDictionary()
         )  # one change of a pool after the other
         self._refused: dict[str, PoolStatus] = {}
+        self._tallies: dict[str, Tally] = {}  # by pool
+        self._rows = Rows()
         self._tasks = Tasks()
         self._is_closed = False
 
@@ -116,6 +121,7 @@ class Keeper:
         """End a pool: its sessions, its sandboxes, its egress list. Nothing where there is none."""
         async with self._change(pool):
             self._refused.pop(pool, None)
+            self._tallies.pop(pool, None)
             room = self._rooms.pop(pool, None)
             rooms = [room, *self._drained(pool)] if room is not None else self._drained(pool)
             for each in rooms:
@@ -146,6 +152,15 @@ class Keeper:
         self._forget_empty()
         return [*(room.status() for room in self._rooms.values()), *self._refused.values()]
 
+    def reports(self, pool: str | None = None) -> dict[str, Report]:
+        """What each pool, or one, has come to since the host began; none of a pool that was never served."""
+        return {name: tally.report() for name, tally in self._tallies.items() if pool in (None, name)}
+
+    async def table(self, pool: str, skip: int, limit: int) -> tuple[list[Row], int]:
+        """One page of the sessions with what each has used, and how many there are. Raises PoolNotFound."""
+        sessions = self._sessions(pool)
+        return await self._rows.of(sessions[skip : skip + limit]), len(sessions)
+
     def _change(self, pool: str) -> asyncio.Lock:
         return self._changing.setdefault(pool, asyncio.Lock())
 
@@ -166,7 +181,8 @@ class Keeper:
         """In the place of the one that there is."""
         self._forget_empty()
         bulletin = self._vacate(spec.name)
-        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places, self._budget, bulletin)
+        tally = self._tallies.setdefault(spec.name, Tally())
+        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places, self._budget, bulletin, tally)
         room.pool.elsewhere = lambda: sum(len(each.pool.live) for each in self._drained(spec.name))
         room.open()
         return room
@@ -276,9 +292,13 @@ class Keeper:
 
     def sessions(self, pool: str, skip: int, limit: int) -> tuple[list[SessionView], int]:
         """One page, in the order of their allocation, and how many there are."""
-        rooms = self._drained(pool) if pool in self._refused else [*self._drained(pool), self._room(pool)]
-        sessions = [session for room in rooms for session in room.sessions.values()]
+        sessions = self._sessions(pool)
         return [session.seat.view() for session in sessions[skip : skip + limit]], len(sessions)
+
+    def _sessions(self, pool: str) -> list[Session]:
+        """Raises PoolNotFound."""
+        rooms = self._drained(pool) if pool in self._refused else [*self._drained(pool), self._room(pool)]
+        return [session for room in rooms for session in room.sessions.values()]
 
     def end(self, pool: str, identifier: str) -> None:
         """End a session; its slot is free at once. Raises PoolNotFound, SessionNotFound."""

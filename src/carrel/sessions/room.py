@@ -21,13 +21,15 @@ from carrel.models import MIB, ImageInfo, NoticeKind, PoolSpec, PoolStatus, Sess
 from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
 from carrel.sessions.budget import Budget
 from carrel.sessions.bulletin import Bulletin
+from carrel.sessions.executions import Record
 from carrel.sessions.guest import Guest
-from carrel.sessions.link import DELETED
+from carrel.sessions.link import DELETED, POOL_DELETED
 from carrel.sessions.places import Places
 from carrel.sessions.pool import STOPPING, Pool
 from carrel.sessions.recipe import Recipe
 from carrel.sessions.session import Session
 from carrel.sessions.states import SandboxEvent
+from carrel.sessions.tally import LOST, Tally
 from carrel.sessions.tasks import Tasks
 
 # Between an allocation and the start that replaces it, where nobody waits for that: the new session's first call goes first.
@@ -35,6 +37,9 @@ REFILL_PAUSE_S = 0.005
 MUCH_BYTES = 4 * MIB  # of results that go with their session: their memory goes back to the machine
 FORGOTTEN_S = 1.0  # until nobody holds them any more
 CLOSE_START_S = 1.0  # a start that is under way when the pool closes
+
+IDLE = "it was idle for too long"
+_END_WORDS = {IDLE: "idle", DELETED: "deleted", POOL_DELETED: "pool deleted", STOPPING: "stopping"}
 
 log = logging.getLogger(__name__)
 _LOG_KEY = secrets.token_bytes(16)
@@ -58,6 +63,9 @@ class Seat:
         self._live = live
         self._guid = str(uuid.uuid4())
         self._created_at = time.time()
+        self.executions = 0
+        self.last_status: str | None = None
+        self.cpu_ms: float | None = None  # of what was executed
 
     def begin(self) -> None:
         self._room.pool.begin(self._live, time.monotonic())
@@ -66,7 +74,23 @@ class Seat:
         self._room.pool.finish(self._live, time.monotonic())
         self._room.arm()
 
+    def executed(self, record: Record) -> None:
+        self._room.tally.executed(record)
+        if record.spec.is_fleeting:
+            return
+        self.executions += 1
+        self.last_status = record.status
+        if record.usage is not None and record.usage.cpu_ms is not None:
+            self.cpu_ms = (self.cpu_ms or 0.0) + record.usage.cpu_ms
+
+    def received(self, count: int) -> None:
+        self._room.tally.bytes_in += count
+
+    def sent(self, count: int) -> None:
+        self._room.tally.bytes_out += count
+
     def restarted(self) -> None:
+        self._room.tally.restarts += 1
         self._room.bulletin.post(NoticeKind.RESTARTED, self.view())
 
     def view(self, is_new: bool = False) -> SessionView:
@@ -94,8 +118,9 @@ class Room:
         places: Places,
         budget: Budget,
         bulletin: Bulletin | None = None,
+        tally: Tally | None = None,
     ) -> None:
-        """`bulletin` is that of the room whose place this one takes, for those who read it already."""
+        """`bulletin` is that of the room whose place this one takes, for those who read it already; `tally` the pool's."""
         self.pool = Pool(spec, free=places.free)
         places.share(self.pool, self._do)
         self._places = places
@@ -104,6 +129,7 @@ class Room:
         self.sessions: dict[str, Session] = {}  # in the order of their allocation
         self.is_settled = asyncio.Event()  # the first sandbox of the present definition is warm, or has failed
         self.bulletin = bulletin or Bulletin()
+        self.tally = tally or Tally()
         self._created_at = time.time()
         self._tasks = tasks
         self._guests: dict[int, Guest] = {}
@@ -128,13 +154,15 @@ class Room:
             return session, False
         is_first = identifier not in self._callers
         if is_first:
+            asked_at = time.monotonic()
             self._places.make_way(self.pool)
-            actions = self.pool.ask(identifier, time.monotonic())
+            actions = self.pool.ask(identifier, asked_at)
             self._askers[identifier] = principal
             self._do(actions)
-            if (session := self.sessions.get(identifier)) is not None:
-                return session, True
-        return await self._wait(identifier), is_first
+            session = self.sessions.get(identifier) or await self._wait(identifier)
+            self.tally.allocation.add((time.monotonic() - asked_at) * 1000)
+            return session, True
+        return await self._wait(identifier), False
 
     def find(self, identifier: str) -> Session:
         session = self.sessions.get(identifier)
@@ -154,7 +182,9 @@ class Room:
         pool = self.pool
         counts = (len(pool.warm), len(pool.starting), len(pool.live))
         boundary = (pool.spec.isolation, tuple(self.backend.weaknesses))
-        return PoolStatus(pool.spec, *counts, self._created_at, pool.error, *boundary, pool.preparing)
+        return PoolStatus(
+            pool.spec, *counts, self._created_at, pool.error, *boundary, pool.preparing, self.tally.failed
+        )
 
     @property
     def image(self) -> ImageInfo | None:
@@ -251,7 +281,7 @@ class Room:
                 case Remind(live):
                     self.bulletin.post(NoticeKind.EXPIRING, self.sessions[live.identifier].seat.view())
                 case Expire(live):
-                    self._end(live, "it was idle for too long")
+                    self._end(live, IDLE)
                 case Fail(identifier, reason):
                     self._askers.pop(identifier, None)
                     for caller in self._release(identifier):
@@ -264,7 +294,7 @@ class Room:
         start.add_done_callback(self._starts.discard)
 
     async def _start(self, slot: int, definition: int) -> None:
-        guest, reason, spec = None, "the start was cut short", self.pool.spec
+        guest, reason, spec, began_at = None, "the start was cut short", self.pool.spec, time.monotonic()
         try:
             if not self.pool.waiting:
                 await asyncio.sleep(REFILL_PAUSE_S)
@@ -282,8 +312,10 @@ class Room:
             if guest is None:
                 if slot in self.pool.starting:
                     log.warning("a sandbox did not start", extra={"pool": spec.name, "reason": reason})
+                    self.tally.failed += 1
                 self._do(self.pool.failed(slot, reason, time.monotonic()))
             else:
+                self.tally.start.add((time.monotonic() - began_at) * 1000)
                 self._guests[slot] = guest
                 guest.on_gone = partial(self._gone_warm, slot)
                 self._do(self.pool.started(slot, time.monotonic()))
@@ -312,6 +344,7 @@ class Room:
         guest.on_gone = partial(self._gone_live, live)
         self.sessions[live.identifier] = session
         log.info("session allocated", extra=self._names(live, guest))
+        self.tally.begun()
         self.bulletin.post(NoticeKind.ALLOCATED, session.seat.view(is_new=True))
         for caller in self._release(live.identifier):
             caller.set_result(session)
@@ -322,6 +355,7 @@ class Room:
             loop = asyncio.get_running_loop()
             loop.call_later(FORGOTTEN_S, loop.run_in_executor, None, give_back_memory)
         log.info("session ended", extra={**self._names(live, session.guest), "reason": reason})
+        self.tally.ends[_END_WORDS.get(reason, LOST)] += 1
         self.bulletin.post(NoticeKind.ENDED, session.seat.view(), reason)
         self._kill(live.slot, reason)  # here, so that file calls under way are told the same reason
 

@@ -72,15 +72,17 @@ class Runner:
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def submit(self, spec: ExecutionSpec, variables: bytes = b"", principal: str = "") -> Record:
+    def submit(
+        self, spec: ExecutionSpec, variables: bytes = b"", principal: str = "", asked_at: float | None = None
+    ) -> Record:
         """Queue code to run, or find the execution that this request repeats. Wait for it with its `done`.
 
-        `variables` are the spec's, where those are JSON already.
+        `variables` are the spec's, where those are JSON already; `asked_at` is when its caller asked for the session, where that is new.
         Raises SessionLost, SessionBusy, ExecutionConflict, ContentTooLarge.
         """
         self.check()
         order = _order(spec, variables)
-        record = Record(spec, order, time.monotonic(), principal)
+        record = Record(spec, order, time.monotonic(), principal, asked_at)
         if spec.operation_id is not None and (known := self.store.repeated(record)) is not None:
             return known
         waiting = sum(each.order.size for each in self._queue if each.order is not None)
@@ -91,6 +93,7 @@ class Runner:
         self.store.add(record)
         self._queue.append(record)
         self._seat.begin()
+        self._seat.received(order.size)
         self._advance()
         return record
 
@@ -156,9 +159,13 @@ class Runner:
         self._lost = error
         self._cancel_deadline()
         self._stopped.set()
+        lost = [*(() if self._run is None else self._run[:1]), *self._queue]
         self._queue.clear()
         self._run = None
-        return self.store.lose(error)
+        freed = self.store.lose(error)
+        for record in lost:
+            self._seat.executed(record)
+        return freed
 
     def check(self) -> None:
         """Raises SessionLost where the session has ended."""
@@ -210,6 +217,7 @@ class Runner:
             record.exit_code = run.status
         record.finish(outcome, outcomes.usage(record.wall_ms, record.metered, self._meter, run), ending)
         self.store.finished(record)
+        self._seat.executed(record)
         self._seat.finish()
 
     # -- the ladder --------------------------------------------------------------------------------------------------
@@ -223,6 +231,7 @@ class Runner:
             self._queue.remove(record)
             record.finish(Outcome.CANCELED, Usage(), CANCELED)
             self.store.finished(record)
+            self._seat.executed(record)
             self._seat.finish()
             return True
         if self._run is None or self._run[0] is not record or self.state is not SessionState.RUNNING:

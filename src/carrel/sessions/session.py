@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
@@ -56,9 +56,11 @@ class Session:
 
     # -- executions --------------------------------------------------------------------------------------------------
 
-    def submit(self, spec: ExecutionSpec, variables: bytes = b"", principal: str = "") -> Record:
+    def submit(
+        self, spec: ExecutionSpec, variables: bytes = b"", principal: str = "", asked_at: float | None = None
+    ) -> Record:
         """Queue something to run, or find the execution that this request repeats. Wait for it with its `done`."""
-        return self._runner.submit(spec, variables, principal)
+        return self._runner.submit(spec, variables, principal, asked_at)
 
     def execution(self, identifier: str) -> Record:
         """Raises ExecutionMissing."""
@@ -118,7 +120,7 @@ class Session:
     async def upload(self, path: str, content: AsyncIterator[bytes], condition: Condition = ANYTHING) -> FileInfo:
         """Whatever `content` raises aborts the upload and leaves nothing of it."""
         with self._call():
-            return await self.guest.link.upload(path, content, condition)
+            return await self.guest.link.upload(path, _counted(content, self.seat.received), condition)
 
     def download(self, path: str, offset: int = 0, length: int | None = None) -> AbstractAsyncContextManager[Reading]:
         return self._download(path, offset, length)
@@ -130,14 +132,14 @@ class Session:
             async with link.download(path, offset, length) as stream:
                 if stream.info is None:
                     raise RuntimeError("a download is entered with its file")
-                yield Reading(stream.info, stream.start, stream.length, link.read(stream))
+                yield Reading(stream.info, stream.start, stream.length, _counted(link.read(stream), self.seat.sent))
 
     @contextlib.asynccontextmanager
     async def archive(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """A directory as a tar stream. Entered once it is known to be one."""
         with self._call():
             async with self.guest.link.archive(path) as stream:
-                yield self.guest.link.read(stream)
+                yield _counted(self.guest.link.read(stream), self.seat.sent)
 
     @contextlib.asynccontextmanager
     async def watch(self, path: str, recursive: bool) -> AsyncIterator[AsyncIterator[list[FileChange]]]:
@@ -162,3 +164,9 @@ class Session:
             yield
         finally:
             self.seat.finish()
+
+
+async def _counted(pieces: AsyncIterator[bytes], count: Callable[[int], None]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        count(len(piece))
+        yield piece

@@ -162,6 +162,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         body=json_of("BoundTokenRequest"),
         errors=(*_ALWAYS, *_WITH_BODY),
     ),
+    ("GET", ".carrel/status"): Operation(
+        "How the pool is, and what it has come to.", {200: json_of("PoolStatus")}, errors=_ALWAYS
+    ),
+    ("GET", ".carrel/sessions"): Operation(
+        "The live sessions with what each has used.", {200: json_of("SessionTable")}, ("skip",), errors=_ALWAYS
+    ),
     ("GET", ".carrel/image"): Operation("The pool's image.", {200: json_of("Image")}, errors=_ALWAYS),
     ("PUT", ".carrel/image"): Operation(
         "Move the pool to another image.",

@@ -9,6 +9,7 @@ Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
 WHOLE: Schema = {"type": "integer", "minimum": 0}
+NUMBER: Schema = {"type": "number", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 ANY: Schema = {}
@@ -143,6 +144,49 @@ SCHEMAS: dict[str, Schema] = {
             "jupyterKernel": record({"name": TEXT, "version": TEXT, "projectUrl": TEXT, "description": TEXT}),
         },
         carrel=OBJECT,
+    ),
+    "PoolStatus": record(
+        {
+            "name": TEXT,
+            "runtime": TEXT,
+            "isolation": or_null(TEXT),
+            "weaknesses": array(TEXT),
+            "error": or_null(TEXT),
+            "preparing": or_null(TEXT),
+            "network": {"enum": ["none", "listed", "open"]},
+            **dict.fromkeys(("warm", "starting", "live", "failed", "maximum", "ready"), WHOLE),
+            "createdAt": TIME,
+            "totals": record(dict.fromkeys(("executions", "failures", "sessions", "bytesIn", "bytesOut"), WHOLE)),
+            "minutes": array(
+                record(
+                    {
+                        "at": TIME,
+                        **dict.fromkeys(("executions", "failures", "sessions"), WHOLE),
+                        **dict.fromkeys(
+                            ("firstCallMs", "executionMs"), or_null(record({"p50": NUMBER, "p99": NUMBER}))
+                        ),
+                    }
+                )
+            ),
+        }
+    ),
+    "SessionTable": record(
+        {
+            "value": array(
+                record(
+                    {
+                        "identifier": TEXT,
+                        **dict.fromkeys(("createdAt", "lastUsedAt", "expiresAt"), TIME),
+                        "state": TEXT,
+                        "executions": WHOLE,
+                        "lastStatus": or_null(TEXT),
+                        "cpuMs": or_null(NUMBER),
+                        **dict.fromkeys(("memoryBytes", "diskBytes"), or_null(WHOLE)),
+                    }
+                )
+            ),
+            "nextLink": or_null(TEXT),
+        }
     ),
     "Image": record(
         {"image": or_null(TEXT), "reference": or_null(TEXT), "runtime": or_null(TEXT), "runtimes": _SOFTWARE}
