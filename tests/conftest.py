@@ -36,6 +36,7 @@ from leftovers import Before, become_subreaper
 from processes import eventually
 
 pytest_plugins = (
+    "browser",
     "oidc",
     "edged",
     "endpoint",

@@ -48,6 +48,7 @@ SYSTEM_PACKAGES = {
     "ip": "iproute2",
     "runsc": "runsc",
     "pg_ctlcluster": "postgresql",
+    "chromium-headless-shell|chromium|google-chrome": "chromium-headless-shell",  # any one of them
 }
 
 
@@ -205,7 +206,7 @@ def _trust(certificates: str | None, *, has_password: bool) -> ssl.SSLContext:
 def install_system_packages() -> None:
     """What the tests want of the system, where we may: as root on Debian and Ubuntu. Elsewhere the tests skip and say why."""
     missing = sorted(
-        {package for want, package in SYSTEM_PACKAGES.items() if not (shutil.which(want) or Path(want).exists())}
+        {package for want, package in SYSTEM_PACKAGES.items() if not any(map(_is_there, want.split("|")))}
     )
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
@@ -216,6 +217,11 @@ def install_system_packages() -> None:
     for command in (["update", "-qq"], *([*install, package] for package in missing)):
         if subprocess.run(["apt-get", *command], env=environment, stdout=subprocess.DEVNULL).returncode:  # noqa: S607  (found by which)
             _say(f"apt-get {command[0]} {command[-1]} failed; tests that need it will be skipped")
+
+
+def _is_there(want: str) -> bool:
+    """A program by its name, or a file by its path."""
+    return bool(shutil.which(want)) or Path(want).exists()
 
 
 def _base_python() -> str:

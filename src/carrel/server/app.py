@@ -11,7 +11,7 @@ from carrel import certificates
 from carrel.config import Config
 from carrel.errors import HostUnavailable, RouteNotFound
 from carrel.host.hostlink import HostLink
-from carrel.server import openapi
+from carrel.server import console, openapi
 from carrel.server.access import Access
 from carrel.server.arm import metadata
 from carrel.server.arm.call import Services
@@ -85,6 +85,7 @@ def build(
         "/metadata/endpoints": metadata.endpoints,
         **_identity(config, identity),
         **Extensions.read(config.extensions).handlers(),
+        **console.handlers(),
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
     inside = Auth(Planes(data, arm, graph, operator), Verifier([*issuers, own]), Keys(pools), access)

@@ -28,10 +28,7 @@ Headers = list[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json; charset=utf-8")
 _SUPPORTED = SUPPORTED.encode()
-_COMMON: Headers = [
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-]
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 
 class CallerGone(Exception):
@@ -48,6 +45,7 @@ class Exchange:
         "_send",
         "_waited",
         "access",
+        "caching",
         "check",
         "extra",
         "has_all",
@@ -87,6 +85,7 @@ class Exchange:
         self.session = ""
         self.versions = _SUPPORTED  # of the api, that the route takes
         self.extra: Headers = []  # of the reply, errors included
+        self.caching = b"no-store"  # what others may do with the reply: only what is public and nobody's may be kept
         self.isolation = b""  # the boundary around the pool's code, for a header of the reply
         self.written = 0  # pieces of the reply's body that the caller's end has taken
         self._receive = receive
@@ -136,7 +135,8 @@ class Exchange:
             versions = (b"api-supported-versions", self.versions)
             boundary = [(b"carrel-isolation", self.isolation)] if self.isolation else []
             trace = (b"x-ms-request-id", self.trace_id.encode())
-            message["headers"] = [*message["headers"], *_COMMON, versions, *boundary, *self.extra, trace]
+            common = [(b"cache-control", self.caching), _NO_SNIFFING]
+            message["headers"] = [*message["headers"], *common, versions, *boundary, *self.extra, trace]
         elif not message.get("more_body", False):
             self.is_done = True
         await self._send(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from urllib.parse import parse_qs
 
 from carrel.errors import Forbidden
 from carrel.server.authority import page
@@ -30,7 +31,10 @@ class Approving:
         self._clock = clock
 
     async def show(self, exchange: Exchange) -> None:
-        await _reply(exchange, 200, page.ask_code())
+        """With the code in place where the address has it (RFC 8628 §3.3.1). A person still sees it, and says yes on the next step."""
+        fields = parse_qs(exchange.scope["query_string"][:1024].decode("latin-1"))
+        (user_code, *_) = fields.get("user_code", [""])
+        await _reply(exchange, 200, page.ask_code(user_code=user_code[:20]))
 
     async def answer(self, exchange: Exchange) -> None:
         """A post of either step. Raises OAuthError where it is no form; all else is said on the page."""

@@ -18,7 +18,8 @@ from carrel.store import CredentialRecord, PrincipalRecord, Store, Transaction
 
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"  # what az and azure-identity's interactive credentials say they are
 CARREL_CLI = "5e8c4b7e-4a1f-4d55-9f0c-6b1f2a8d3c90"  # `carrel` itself
-PUBLIC_CLIENTS = {AZURE_CLI: "Microsoft Azure CLI", CARREL_CLI: "Carrel command line"}
+CONSOLE = "b7b1c0de-6c2f-4b0e-9a55-3d1f0c9e7a42"  # the web console (src/carrel/console/auth.js)
+PUBLIC_CLIENTS = {AZURE_CLI: "Microsoft Azure CLI", CARREL_CLI: "Carrel command line", CONSOLE: "Carrel console"}
 
 
 class Verdict(StrEnum):

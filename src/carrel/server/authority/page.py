@@ -35,13 +35,13 @@ HEADERS: Headers = [
 ]
 
 
-def ask_code(wrong: str = "") -> str:
+def ask_code(wrong: str = "", user_code: str = "") -> str:
     return _page(
         "Sign in on another device",
         wrong,
-        """<form method="post" action="/device">
+        f"""<form method="post" action="/device">
 <label for="code">Code that the device shows</label>
-<input id="code" name="user_code" required autofocus autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="20">
+<input id="code" name="user_code" required autofocus autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="20" value="{_text(user_code)}">
 <button>Next</button>
 </form>""",
     )

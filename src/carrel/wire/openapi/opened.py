@@ -33,6 +33,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         errors=(401, 404),
         security=(),
     ),
+    ("GET", "/console"): Operation("To the web console, `/console/`.", {302: Content({})}, security=()),
+    ("GET", "/console/{file}"): Operation(
+        "A file of the web console.",
+        {200: Content({kind: "Bytes" for kind in ("text/html", "text/css", "text/javascript")})},
+        errors=(400, 401, 404),
+        security=(),
+    ),
     ("GET", "/msi/token"): Operation(
         "A token for a process on this machine, as App Service's managed identity.",
         {200: json_of("IdentityToken")},

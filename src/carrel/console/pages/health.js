@@ -1,0 +1,2 @@
+export const title = () => "Health";
+export function mount(root) { root.append(Object.assign(document.createElement("h1"), {textContent: "Health"})); }

@@ -1,0 +1,134 @@
+"""A real browser for the tests of the console: Debian's chromium, without a window, driven by Playwright.
+
+Theory of operation: one browser for the run, a fresh context (storage, cookies, cache) for each test. Playwright's plain API has an event
+loop of its own in the thread that uses it, beside which no other asynchronous test could run there. So that thread is one of its own: a
+test that takes `page` runs in it, whole, and pytest's waits. What a page says on its console, or throws, or asks of anybody but the
+server, fails the test that had it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+
+from conftest import Server
+
+T = TypeVar("T")
+
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+# What chromium itself says of an answer that is no success, or of nobody answering: tests of those cause them on purpose.
+_EXPECTED = ("Failed to load resource",)
+TIMEOUT_MS = 20_000
+
+
+class Driver:
+    """The thread that the browser is driven from."""
+
+    def __init__(self, program: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
+        self._playwright, self.browser = self.run(lambda: self._start(program))
+
+    def run(self, work: Callable[[], T]) -> T:
+        """`work` in the browser's thread."""
+        if threading.current_thread().name.startswith("browser"):
+            return work()
+        return self._thread.submit(work).result()
+
+    def _start(self, program: str) -> tuple[Playwright, Browser]:
+        playwright = sync_playwright().start()
+        # As root, in a container: chromium's own sandbox wants namespaces that may not be there. What it opens is ours.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        return playwright, browser
+
+    def close(self) -> None:
+        self.run(self.browser.close)
+        self.run(self._playwright.stop)
+        self._thread.shutdown()
+
+
+class Watched:
+    """What a page did that it should not have."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.faults: list[str] = []
+        self._origin = origin
+        page.on("console", self._spoken)
+        page.on("pageerror", lambda error: self.faults.append(f"thrown: {error}"))
+        page.on("request", self._asked)
+
+    def _spoken(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and not message.text.startswith(_EXPECTED):
+            self.faults.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme in ("http", "https") and f"{parts.scheme}://{parts.netloc}" != self._origin:
+            self.faults.append(f"asked elsewhere: {request.url}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """A test with a browser's page runs in the browser's thread."""
+    if "browser_driver" not in pyfuncitem.fixturenames:
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    pyfuncitem.funcargs["browser_driver"].run(lambda: pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(scope="session")
+def browser_driver() -> Iterator[Driver]:
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"no browser on this machine: none of {', '.join(PROGRAMS)}")
+    driver = Driver(program)
+    yield driver
+    driver.close()
+
+
+@pytest.fixture
+def browser_context(browser_driver: Driver, console_server: Server) -> Iterator[BrowserContext]:
+    options: dict[str, Any] = {"base_url": console_server.connection["http"], "viewport": {"width": 1280, "height": 900}}
+    context = browser_driver.run(lambda: browser_driver.browser.new_context(**options, reduced_motion="reduce"))
+    browser_driver.run(lambda: context.set_default_timeout(TIMEOUT_MS))
+    yield context
+    browser_driver.run(context.close)
+
+
+@pytest.fixture
+def blank_page(browser_driver: Driver, browser_context: BrowserContext, console_server: Server) -> Iterator[Page]:
+    """A tab that nobody has signed in with."""
+    page = browser_driver.run(browser_context.new_page)
+    watched = browser_driver.run(lambda: Watched(page, console_server.connection["http"]))
+    yield page
+    assert watched.faults == []
+
+
+@pytest.fixture
+def page(browser_driver: Driver, blank_page: Page, console_server: Server) -> Page:
+    """A tab signed in as the server's own service principal, by the form for applications."""
+    browser_driver.run(lambda: sign_in(blank_page, console_server))
+    return blank_page
+
+
+def sign_in(page: Page, server: Server, where: str = "") -> None:
+    """As a person does it who has an application's secret. `where` is the part of the address after `#/`."""
+    page.goto(f"{server.connection['http']}/console/#/{where}")
+    page.get_by_text("Other ways").click()
+    page.get_by_label("Client id").fill(server.connection["client_id"])
+    page.get_by_label("Client secret").fill(server.connection["client_secret"])
+    page.get_by_role("form", name="As an application").get_by_role("button", name="Sign in").click()
+    page.get_by_role("navigation", name="Pages").wait_for()
+
+
+@pytest.fixture(scope="session")
+def console_server(managed_server: Server) -> Server:
+    """One that runs already for others where it can: pools of the small image, none kept ready."""
+    return managed_server
