@@ -265,7 +265,7 @@ _TITLES = {DATA: "Data plane", ARM: "Control plane and operator plane (`/.carrel
 _HEAD = """# Who may call what
 
 Written by `make authorization`, which calls every route of a running server with every role at every scope and with every kind of token, and held to it by `tests/test_authorization_matrix.py`.
-[Roles](../guides/roles.md) explains roles, scopes and tokens. Paths without any token are `/health`, `/openapi.json`, `/metadata/endpoints`, the extensions' index, the authority's own, and, on this
+[Roles](../guides/roles.md) explains roles, scopes and tokens. Paths without any token are `/health`, `/openapi.json`, `/metadata/endpoints`, the extensions' index, the console's files, the authority's own, and, on this
 machine, the managed identity's two.
 
 **By role**: the narrowest scope of an assignment that opens the route: `P` the pool, `G` its resource group, `S` the subscription (what opens it at one opens it at all above). `any`: no role is needed; lists

@@ -78,8 +78,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     """A test with a browser's page runs in the browser's thread."""
     if "browser_driver" not in pyfuncitem.fixturenames:
         return None
+    driver: Any = pyfuncitem.funcargs["browser_driver"]
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    pyfuncitem.funcargs["browser_driver"].run(lambda: pyfuncitem.obj(**arguments))
+    driver.run(lambda: pyfuncitem.obj(**arguments))
     return True
 
 
@@ -95,7 +96,10 @@ def browser_driver() -> Iterator[Driver]:
 
 @pytest.fixture
 def browser_context(browser_driver: Driver, console_server: Server) -> Iterator[BrowserContext]:
-    options: dict[str, Any] = {"base_url": console_server.connection["http"], "viewport": {"width": 1280, "height": 900}}
+    options: dict[str, Any] = {
+        "base_url": console_server.connection["http"],
+        "viewport": {"width": 1280, "height": 900},
+    }
     context = browser_driver.run(lambda: browser_driver.browser.new_context(**options, reduced_motion="reduce"))
     browser_driver.run(lambda: context.set_default_timeout(TIMEOUT_MS))
     yield context

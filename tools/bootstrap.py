@@ -205,9 +205,7 @@ def _trust(certificates: str | None, *, has_password: bool) -> ssl.SSLContext:
 
 def install_system_packages() -> None:
     """What the tests want of the system, where we may: as root on Debian and Ubuntu. Elsewhere the tests skip and say why."""
-    missing = sorted(
-        {package for want, package in SYSTEM_PACKAGES.items() if not any(map(_is_there, want.split("|")))}
-    )
+    missing = sorted({package for want, package in SYSTEM_PACKAGES.items() if not any(map(_is_there, want.split("|")))})
     if not missing or os.geteuid() != 0 or not shutil.which("apt-get"):
         return
     _say(f"installing system packages: {' '.join(missing)}")

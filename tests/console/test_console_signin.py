@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import httpx
-import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Page, expect
 
-from authority_client import PASSWORD, Asker
 from conftest import Server
-
-TOKENS = ("arm_token", "token")
 
 
 def test_an_application_signs_in_with_its_secret_and_out(page: Page) -> None:
@@ -24,3 +18,34 @@ def test_an_application_signs_in_with_its_secret_and_out(page: Page) -> None:
 
     expect(page.get_by_role("heading", name="Sign in", level=1)).to_be_visible()
     assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_its_files_are_the_same_for_everybody_and_may_do_little(console_server: Server) -> None:
+    """No token is needed for them; a strict policy goes with each, and what a browser has already is not sent again."""
+    with httpx.Client(base_url=console_server.connection["http"], trust_env=False) as http:
+        first = http.get("/console/")
+        policy = dict(each.strip().partition(" ")[::2] for each in first.headers["content-security-policy"].split(";"))
+
+        assert (first.status_code, first.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["require-trusted-types-for"] == "'script'" and policy["trusted-types"] == "'none'"
+        assert "unsafe" not in first.headers["content-security-policy"] and "http" not in first.text
+        assert first.headers["cache-control"] == "no-cache" and first.headers["x-content-type-options"] == "nosniff"
+        again = http.get("/console/", headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        head = http.head("/console/app.js", headers={"Accept-Encoding": "identity"})
+        script = http.get("/console/app.js", headers={"Accept-Encoding": "identity"})
+        assert (head.content, head.headers["content-length"]) == (b"", str(len(script.content)))
+        assert http.get("/console/app.js").content == script.content  # squeezed on the way
+        moved = http.get("/console")
+        assert (moved.status_code, moved.headers["location"]) == (302, "/console/")
+        for path in (
+            "/console/../../server/app.py",
+            "/console/%2e%2e/config.py",
+            "/console/none.js",
+            "/console/pages/",
+        ):
+            assert http.get(path).status_code in (401, 404), path
+        assert http.post("/console/").status_code == 405
+        assert http.get("/console/", headers={"If-None-Match": "tag"}).status_code == 400

@@ -67,7 +67,8 @@ class Asset:
         condition = decode_condition(None, exchange.header(b"if-none-match"))
         headers = [etag_header(self.tag), (b"vary", b"accept-encoding"), *self.headers]
         if is_known(condition, self.tag):
-            return await exchange.reply(304, b"", headers)
+            await exchange.reply(304, b"", headers)
+            return
         is_squeezed = bool(self.squeezed) and "gzip" in (exchange.header(b"accept-encoding") or "")
         body = self.squeezed if is_squeezed else self.body
         if is_squeezed:

@@ -41,7 +41,8 @@ def ask_code(wrong: str = "", user_code: str = "") -> str:
         wrong,
         f"""<form method="post" action="/device">
 <label for="code">Code that the device shows</label>
-<input id="code" name="user_code" required autofocus autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="20" value="{_text(user_code)}">
+<input id="code" name="user_code" required autofocus autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="20"
+ value="{_text(user_code)}">
 <button>Next</button>
 </form>""",
     )

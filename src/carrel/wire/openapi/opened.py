@@ -36,7 +36,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/console"): Operation("To the web console, `/console/`.", {302: Content({})}, security=()),
     ("GET", "/console/{file}"): Operation(
         "A file of the web console.",
-        {200: Content({kind: "Bytes" for kind in ("text/html", "text/css", "text/javascript")})},
+        {200: Content(dict.fromkeys(("text/html", "text/css", "text/javascript"), "Bytes"))},
         errors=(400, 401, 404),
         security=(),
     ),
