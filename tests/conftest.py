@@ -48,6 +48,7 @@ pytest_plugins = (
     "postgresql",
     "runtimes",
     "small_pool",
+    "traced",
     "world",
 )  # further fixtures
 
@@ -222,7 +223,7 @@ async def async_client(server: Server) -> AsyncIterator[AsyncClient]:
 def slim_server(request: pytest.FixtureRequest) -> SlimServer:
     """Start a server of the small image, for tests that kill or fill it: `with slim_server(level=…, config="…TOML…", state=…) as server`.
 
-    Positional arguments go to `carrel serve`.
+    Positional arguments go to `carrel serve`. `log` is a descriptor that its log goes to.
     """
 
     @contextlib.contextmanager
@@ -232,13 +233,14 @@ def slim_server(request: pytest.FixtureRequest) -> SlimServer:
         config: str = SLIM,
         state: Path | None = None,
         pool: str = "python",
+        log: int | None = None,
     ) -> Iterator[Server]:
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
             file.write(config)
             file.flush()
             Path(file.name).chmod(0o644)
             options = ["--config", file.name, *arguments]
-            with _start(level, request.config.getoption("--user"), options, state) as running:
+            with _start(level, request.config.getoption("--user"), options, state, log) as running:
                 yield replace(running, pool=pool)
 
     return start
@@ -246,14 +248,14 @@ def slim_server(request: pytest.FixtureRequest) -> SlimServer:
 
 @contextlib.contextmanager
 def _start(
-    level: Level, user: str | None, arguments: Sequence[str] = (), state: Path | None = None
+    level: Level, user: str | None, arguments: Sequence[str] = (), state: Path | None = None, log: int | None = None
 ) -> Iterator[Server]:
     skip_unless_offered(level)
     with tempfile.TemporaryDirectory(prefix="carrel-state-") as own:
         folder = state or Path(own)
         account = _account(user, folder) if user else None
         options = ["--isolation", level, "--log-level", "warning", *arguments]
-        with launch.server(folder, options, account=account) as process:
+        with launch.server(folder, options, account=account, stderr=log) as process:
             server = Server(folder, level, process)
             _wait_for_images(server)
             yield server

@@ -23,6 +23,7 @@ import click
 import pytest
 
 import evidence
+import log_lines
 from carrel import arm_errors, errors, graph_errors
 from carrel.cli import banner, cli
 from carrel.config import SETTINGS, Setting, load
@@ -151,6 +152,18 @@ def test_every_route_of_the_operator_plane_is_documented(route: Route[Any]) -> N
     ]
 
     assert {method for row in rows for method in row.split(" | ")[0].strip("| ").split(", ")} == set(route.methods)
+
+
+def test_all_log_lines_are_documented() -> None:
+    """Each event that our code can log, with its fields; each field's meaning; and nothing that is not logged any more."""
+    page = REFERENCE / "logs.md"
+    if os.environ.get("CARREL_LOGS") == "write":
+        page.write_text(log_lines.with_events(page.read_text()))
+    section = page.read_text().split("\n## Fields\n")[1].split("\n## ")[0]
+    rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == log_lines.fields()
+    assert page.read_text() == log_lines.with_events(page.read_text()), "write it anew: the page says how"
 
 
 def routes() -> list[str]:

@@ -59,6 +59,7 @@ class Config:
     rotate_minutes: float = 60
     log_level: str = "info"
     log_format: LogFormat = "text"
+    access_log: bool = False  # a line for each request
     extensions: Path | None = None  # folder of wheels for Azure's command line
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of the pools, as written
@@ -279,4 +280,12 @@ SETTINGS: tuple[Setting, ...] = (
         "What is logged: debug, info, warning, error.",
     ),
     Setting("log-format", takes.choice("text", "json"), "text", "FORMAT", "How log lines look: text, json."),
+    Setting(
+        "access-log",
+        takes.switch,
+        "false",
+        "BOOL",
+        "Log a line for each request, and not only for those that fail.",
+        is_switch=True,
+    ),
 )

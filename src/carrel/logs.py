@@ -1,5 +1,6 @@
 """Structured logs on stderr, the same for supervisor, gateway and host: one line per event, as text or as JSON.
 
+A line about a call says which: `trace` is its trace id (tracing.py), by itself. docs/reference/logs.md lists events and fields.
 Call sites give values as fields, `log.info("session ended", extra={"pool": "python"})`, and never a secret or an identifier.
 """
 
@@ -10,6 +11,8 @@ import logging
 import sys
 import time
 from typing import Literal
+
+from carrel import tracing
 
 LogFormat = Literal["text", "json"]
 
@@ -26,7 +29,10 @@ def configure(level: str, form: LogFormat, part: str) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+    fields = {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+    if "trace" not in fields and (context := tracing.current()) is not None:
+        fields["trace"] = context.trace
+    return fields
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -206,6 +206,9 @@ class Notice:
     at: float
     session: SessionView
     reason: str = ""  # of an end, to complete "The session ended: …"
+    trace: tuple[
+        str, ...
+    ] = ()  # `traceparent` and `tracestate` of the call that caused it, where its caller told or we record one
 
 
 class Status(StrEnum):

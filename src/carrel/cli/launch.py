@@ -40,9 +40,16 @@ class Account:
 
 @contextlib.contextmanager
 def server(
-    state: Path, arguments: Sequence[str] = (), account: Account | None = None, stdin: int = subprocess.DEVNULL
+    state: Path,
+    arguments: Sequence[str] = (),
+    account: Account | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stderr: int | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`carrel serve` on free ports with the folder `state`, serving inside the block and stopped after it. Its stderr is ours."""
+    """`carrel serve` on free ports with the folder `state`, serving inside the block and stopped after it.
+
+    Its stderr is ours, or `stderr`.
+    """
     command = [
         sys.executable,
         "-P",
@@ -58,7 +65,7 @@ def server(
         *arguments,
     ]
     # A group of its own: Ctrl-C would reach it beside the SIGTERM of `stop`, and a second signal ends it at once, unswept.
-    options: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.DEVNULL, "process_group": 0}
+    options: dict[str, Any] = {"stdin": stdin, "stdout": subprocess.DEVNULL, "stderr": stderr, "process_group": 0}
     if account:
         options |= {
             "user": account.uid,

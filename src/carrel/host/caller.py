@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from carrel.guest.frames import Header
-from carrel.host.line import Lines, with_body
+from carrel.host.line import Lines
 
 
 class Caller:
@@ -26,8 +26,7 @@ class Caller:
 
     async def _call(self, request: Header, payload: bytes = b"") -> tuple[Header, bytes]:
         """One call whose answer is small, or at least wanted whole."""
-        async with self._lines.open() as line:
-            line.write(*with_body(request, payload))
+        async with self._lines.call(request, payload) as line:
             header, data = await line.read_answer()
             if "end" in header:
                 return header, data

@@ -83,11 +83,13 @@ def change_from(fields: Header) -> FileChange:
 
 def notice_to(notice: Notice) -> Header:
     fields = {"number": notice.number, "kind": notice.kind, "at": notice.at, "reason": notice.reason}
+    fields |= {"trace": list(notice.trace)} if notice.trace else {}
     return {**fields, "session": view_to(notice.session)}
 
 
 def notice_from(fields: Header) -> Notice:
-    return Notice(**{**fields, "kind": NoticeKind(fields["kind"]), "session": view_from(fields["session"])})
+    known = {"kind": NoticeKind(fields["kind"]), "session": view_from(fields["session"])}
+    return Notice(**{**fields, **known, "trace": tuple(fields.get("trace", ()))})
 
 
 def condition_to(condition: Condition) -> Header:

@@ -56,8 +56,7 @@ class FileLink(Caller):
     ) -> tuple[SessionView, list[FileInfo]]:
         """What is below `directory`; nothing where that does not exist."""
         request = self._request("list", pool, identifier, path=directory, recursive=recursive)
-        async with self._lines.open() as line:
-            line.write((request, b""))
+        async with self._lines.call(request) as line:
             files: list[FileInfo] = []
             while True:  # page by page: a full listing is megabytes
                 header, payload = await line.read_answer()
@@ -99,9 +98,8 @@ class FileLink(Caller):
         condition: Condition = ANYTHING,
     ) -> tuple[SessionView, FileInfo]:
         """Store a file, whole or not at all. What iterating `content` raises aborts it and comes out here. Raises ConditionNotMet."""
-        async with self._lines.open() as line:
-            demands = codec.condition_to(condition)
-            line.write((self._request("upload", pool, identifier, path=path, body=1, **demands), b""))
+        demands = codec.condition_to(condition)
+        async with self._lines.call(self._request("upload", pool, identifier, path=path, body=1, **demands)) as line:
             line.owes_body = True
             async for data in content:
                 for chunk in chunks(data):
@@ -122,8 +120,7 @@ class FileLink(Caller):
 
     @contextlib.asynccontextmanager
     async def _download(self, request: Header) -> AsyncIterator[Download]:
-        async with self._lines.open() as line:
-            line.write((request, b""))
+        async with self._lines.call(request) as line:
             info, _ = await line.read_answer()
             session, file = codec.view_from(info["session"]), codec.file_from(info["file"])
             yield Download(session, file, info["start"], info["length"], content(line))
@@ -131,16 +128,16 @@ class FileLink(Caller):
     @contextlib.asynccontextmanager
     async def archive(self, pool: str, identifier: str, directory: str) -> AsyncIterator[Archive]:
         """Entered once the directory is known to be there. Raises FileMissing, FileConflict, SessionBusy."""
-        async with self._lines.open() as line:
-            line.write((self._request("archive", pool, identifier, path=directory), b""))
+        async with self._lines.call(self._request("archive", pool, identifier, path=directory)) as line:
             start, _ = await line.read_answer()
             yield Archive(codec.view_from(start["session"]), content(line))
 
     @contextlib.asynccontextmanager
     async def watch(self, pool: str, identifier: str, directory: str, recursive: bool) -> AsyncIterator[Watch]:
         """Entered once the directory is known to be there. Raises FileMissing, FileConflict, SessionBusy."""
-        async with self._lines.open() as line:
-            line.write((self._request("watch", pool, identifier, path=directory, recursive=recursive), b""))
+        async with self._lines.call(
+            self._request("watch", pool, identifier, path=directory, recursive=recursive)
+        ) as line:
             start, _ = await line.read_answer()
             yield Watch(codec.view_from(start["session"]), _changes(line))
 

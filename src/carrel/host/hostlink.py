@@ -18,7 +18,6 @@ from carrel.guest.frames import Header
 from carrel.host import codec
 from carrel.host.events import Event, Notices, Stream, events, notices
 from carrel.host.file_link import Archive, Download, FileLink, Watch
-from carrel.host.line import with_body
 from carrel.models import (
     EgressPolicy,
     EgressVerdict,
@@ -145,8 +144,7 @@ class HostLink(FileLink):
 
     @contextlib.asynccontextmanager
     async def _notices(self, request: Header) -> AsyncIterator[Notices]:
-        async with self._lines.open() as line:
-            line.write((request, b""))
+        async with self._lines.call(request) as line:
             first, _ = await line.read_answer()
             view = codec.view_from(first["session"]) if "session" in first else None
             yield Notices(view, notices(line))
@@ -199,7 +197,6 @@ class HostLink(FileLink):
 
     @contextlib.asynccontextmanager
     async def _events(self, request: Header, payload: bytes = b"") -> AsyncIterator[Stream]:
-        async with self._lines.open() as line:
-            line.write(*with_body(request, payload))
+        async with self._lines.call(request, payload) as line:
             start, _ = await line.read_answer()
             yield Stream(codec.view_from(start["session"]), start["id"], events(line, request["identifier"]))

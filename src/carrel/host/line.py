@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from carrel import errors
+from carrel import errors, tracing
 from carrel.guest.frames import MAX_PAYLOAD, Header, chunks
 from carrel.host.connection import Connection, ConnectionLost, Frame, OutFrame
 
@@ -52,21 +52,25 @@ class Lines:
             self.idle.pop().close()
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Line]:
-        """A connection for one call: kept afterwards if the call was seen to its end, closed if not."""
+    async def call(self, request: Header, payload: bytes = b"") -> AsyncIterator[Line]:
+        """A connection on which this is asked, and for what call: kept afterwards if the answer was seen to its end, closed if not."""
+        with tracing.Outgoing(f"hostlink {request['op']}") as span:
+            line = await self._line()
+            line.is_answered = line.owes_body = False
+            try:
+                line.write(*with_body(span.told(request), payload))
+                yield line
+            finally:
+                if line.is_answered and not line.owes_body and not line.is_lost and len(self.idle) < KEPT:
+                    self.idle.append(line)
+                else:
+                    line.close()
+
+    async def _line(self) -> Line:
         line = self.idle.pop() if self.idle else None
         while line is not None and line.is_lost:  # the host was restarted meanwhile
             line = self.idle.pop() if self.idle else None
-        if line is None:
-            line = await self._connect()
-        line.is_answered = line.owes_body = False
-        try:
-            yield line
-        finally:
-            if line.is_answered and not line.owes_body and not line.is_lost and len(self.idle) < KEPT:
-                self.idle.append(line)
-            else:
-                line.close()
+        return await self._connect() if line is None else line
 
     async def _connect(self) -> Line:
         try:

@@ -11,13 +11,12 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import secrets
 import socket
 from collections.abc import Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Self
 
-from carrel import errors
+from carrel import errors, tracing
 from carrel.host import codec, door
 from carrel.host.call import Call
 from carrel.host.code_calls import CodeCalls, seen
@@ -27,6 +26,8 @@ from carrel.models import pool_from_json
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
+
+SPANS = 4096  # of calls that are recorded, until the gateway fetches them
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Service:
         self._callers = callers
         self._tasks = Tasks()
         self._connections: set[Connection] = set()
+        self._outbox = tracing.Outbox(SPANS)
         self._server: asyncio.Server | None = None
         self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
@@ -105,17 +107,19 @@ class Service:
             connection.close()
 
     async def _answer(self, call: Call) -> None:
+        context = tracing.Context.taken(call.header.get("trace"), self._outbox)
+        tracing.enter(context)  # until the next call on this connection
         try:
-            await self._ops[call.header["op"]](call)
+            with tracing.span(f"host {call.header['op']}", "server"):
+                await self._ops[call.header["op"]](call)
         except errors.CarrelError as error:
             call.fail(error)
         except (ConnectionLost, TimeoutError):
             raise
         except Exception:
             # The edge of the host: a mistake of ours answers this call and ends no other.
-            trace = secrets.token_hex(8)
-            log.exception("a call failed", extra={"op": call.header.get("op"), "trace": trace})
-            call.fail(errors.CarrelError(f"The session host failed on this call (trace {trace})."))
+            log.exception("a call failed", extra={"op": call.header.get("op")})
+            call.fail(errors.CarrelError("The session host failed on this call: its log has it under this traceId."))
         await call.skip_body()
 
     # -- pools and sessions ------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def build(
     tokens = Tokens(state, directory, resources, devices, refreshing, throttle)
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
-    return Edge(OpenPaths(handlers, authority), troubles)
+    return Edge(OpenPaths(handlers, authority), troubles, access_log=config.access_log)
 
 
 def _identity(config: Config, identity: Identity) -> dict[str, OpenHandler]:

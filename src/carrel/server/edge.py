@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from carrel import tracing
 from carrel.errors import CarrelError, HostUnavailable
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
@@ -20,14 +21,17 @@ _LINGER_BYTES = 8 * 1024 * 1024
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, troubles: Troubles) -> None:
+    def __init__(self, app: ASGIApp, troubles: Troubles, *, access_log: bool = False) -> None:
+        """`access_log`: a line for each request, and not only for those that went wrong."""
         self._app = app
         self._troubles = troubles
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         exchange = scope[KEY] = Exchange(scope, receive, send)
+        tracing.enter(exchange.call)  # the task is this request's alone
         fault = ""
         try:
             await self._app(scope, exchange.receive, exchange.send)
@@ -52,7 +56,7 @@ class Edge:
             self._note(exchange, unforeseen)
             await _answer(exchange, unforeseen)
         finally:
-            _write_log(exchange, fault)
+            self._write_log(exchange, fault)
 
     def _note(self, exchange: Exchange, error: CarrelError) -> None:
         """What went wrong on our side, for whoever asks how the server is."""
@@ -64,6 +68,24 @@ class Edge:
                 code=error.code,
                 message=error.message,
             )
+
+    def _write_log(self, exchange: Exchange, fault: str) -> None:
+        """One line per request. No path, since identifiers and file names stand in it, and no header."""
+        is_well = exchange.status < 500 and exchange.is_done
+        if is_well and not self._access_log:
+            return
+        level = logging.INFO if is_well else logging.WARNING
+        if not _log.isEnabledFor(level):
+            return
+        fields: dict[str, object] = {
+            "method": exchange.method,
+            "route": exchange.route or "?",
+            "status": exchange.status,
+            "ms": round((time.perf_counter() - exchange.started) * 1000, 2),
+            "trace": exchange.trace_id,
+        }
+        optional = {"pool": exchange.pool, "session": exchange.session, "error": fault}
+        _log.log(level, "request", extra=fields | {name: value for name, value in optional.items() if value})
 
 
 async def _answer(exchange: Exchange, error: CarrelError) -> None:
@@ -100,19 +122,3 @@ async def _linger(exchange: Exchange) -> None:
                 dropped += len(piece)
     except (TimeoutError, CallerGone, CarrelError):
         return
-
-
-def _write_log(exchange: Exchange, fault: str) -> None:
-    """One line per request. No path, since identifiers and file names stand in it, and no header."""
-    level = logging.INFO if exchange.status < 500 and exchange.is_done else logging.WARNING
-    if not _log.isEnabledFor(level):
-        return
-    fields: dict[str, object] = {
-        "method": exchange.method,
-        "route": exchange.route or "?",
-        "status": exchange.status,
-        "ms": round((time.perf_counter() - exchange.started) * 1000, 2),
-        "trace": exchange.trace_id,
-    }
-    optional = {"pool": exchange.pool, "session": exchange.session, "error": fault}
-    _log.log(level, "request", extra=fields | {name: value for name, value in optional.items() if value})

@@ -7,11 +7,11 @@ reply through it. It keeps what the edge must know at the end: whether a reply w
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from carrel import tracing
 from carrel.errors import ContentTooLarge, MethodNotAllowed, RequestInvalid, RequestTimedOut, Unauthorized
 from carrel.server.asgi import Message, Receive, Scope, Send
 from carrel.wire.versions import SUPPORTED
@@ -46,6 +46,7 @@ class Exchange:
         "_waited",
         "access",
         "caching",
+        "call",
         "check",
         "extra",
         "has_all",
@@ -71,7 +72,9 @@ class Exchange:
         self.method: str = scope["method"]
         self.headers: Headers = scope["headers"]
         self.started = time.perf_counter()
-        self.trace_id = os.urandom(16).hex()
+        told = tracing.parse(self.header(b"traceparent"), self.header(b"tracestate"))
+        self.call = told or tracing.Context(tracing.new_trace())
+        self.trace_id = self.call.trace
         self.principal: Principal | None = None
         self.access: Access | None = None
         self.check: Callable[[], object] = (

@@ -4,6 +4,7 @@
     carrel-webhook-id: GUID-NUMBER, the same when it is sent again
     carrel-webhook-timestamp: Unix seconds
     carrel-webhook-signature: v1=HMAC-SHA256 of "TIMESTAMP.BODY" under the pool's secret, in hex
+    traceparent, tracestate: of the call that caused it, where that has told them or is recorded
 
 Sent by the gateway, a few at once, each a few times until it is taken. What was sent is told to the host, so that the next gateway goes on
 where this one was killed: something may be told twice, and nothing is left out but what a receiver did not take, or what over a thousand
@@ -174,6 +175,9 @@ class Sender:
             "carrel-webhook-id": f"{notice.session.guid}-{notice.number}",
             "carrel-webhook-timestamp": moment,
             "carrel-webhook-signature": f"v1={signature(self.hook.secret, moment, body)}",
+        }
+        headers |= {
+            name: value for name, value in zip(("traceparent", "tracestate"), notice.trace, strict=False) if value
         }
         try:
             async with (

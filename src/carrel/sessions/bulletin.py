@@ -7,6 +7,7 @@ import itertools
 import time
 from collections import deque
 
+from carrel import tracing
 from carrel.errors import PoolNotFound
 from carrel.models import Notice, NoticeKind, SessionView
 
@@ -25,7 +26,9 @@ class Bulletin:
 
     def post(self, kind: NoticeKind, session: SessionView, reason: str = "") -> None:
         self.last += 1
-        self._kept.append(Notice(self.last, kind, time.time(), session, reason))
+        call = tracing.current()
+        trace = () if call is None or not call.id else (call.parent_header, call.state)
+        self._kept.append(Notice(self.last, kind, time.time(), session, reason, trace))
         self._posted.set()
         self._posted = asyncio.Event()
 

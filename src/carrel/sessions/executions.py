@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from carrel import tracing
 from carrel.backends.base import Death, Metered
 from carrel.errors import CarrelError, SessionBusy
 from carrel.guest.frames import Header
@@ -62,6 +63,8 @@ class Record:
     ) -> None:
         """`asked_at`: when the call came that began the session with this."""
         self.principal = principal  # whose call it is
+        self.call = tracing.current()
+        self._stage = tracing.Stages("queue")
         self.id = spec.operation_id or str(uuid.uuid4())
         self.spec = _remembered(spec, order)
         self.order: Order | None = order  # until it is over
@@ -105,6 +108,7 @@ class Record:
     def start(self, now: float) -> None:
         self.status = Status.RUNNING
         self.queued_ms, self._at = _ms(now - self._at), now
+        self._stage.next("execute")
 
     def stopped(self, now: float, metered: Metered) -> None:
         """The code has ended: what comes before the result is known does not count."""
@@ -116,6 +120,7 @@ class Record:
         """It is over. `ending` is a last line of ours; value, variables and the rest are set before."""
         self.status, self.is_over = _STATUS.get(outcome, Status.FAILED), True
         self.outcome, self.usage = outcome, usage
+        self._stage.end("" if outcome is Outcome.OK else str(outcome))
         if ending:
             self._stderr = cut(self.transcript.text("stderr"), self.spec.stream_limit, ending)
         self.transcript.close(ending)
@@ -125,6 +130,7 @@ class Record:
         """The session ended before the execution did."""
         if not self.is_over:
             self.status, self.is_over, self._error = Status.FAILED, True, error
+            self._stage.end(error.code)
             self.transcript.close()
             self._release()
 

@@ -12,8 +12,9 @@ import time
 import uuid
 from collections.abc import Coroutine, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+from carrel import tracing
 from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
 from carrel.guest.linux import give_back_memory
@@ -109,6 +110,16 @@ class Moved(Exception):
     """For callers that wait for a sandbox of a room that gives out no more: the pool was defined anew, or is gone."""
 
 
+class Asker(NamedTuple):
+    """Whose call a session is allocated for."""
+
+    principal: str
+    call: tracing.Context | None
+
+
+NOBODY = Asker("", None)
+
+
 class Room:
     def __init__(
         self,
@@ -137,7 +148,7 @@ class Room:
         self._kills: set[asyncio.Task[None]] = set()
         self._definitions = 0  # counted: a start that was begun for an earlier one settles nothing
         self._callers: dict[str, list[asyncio.Future[Session]]] = {}
-        self._askers: dict[str, str] = {}  # identifiers that wait for a sandbox → who asked first
+        self._askers: dict[str, Asker] = {}  # by identifiers that wait for a sandbox: who asked first
         self._recipe = Recipe(self.pool, backend)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -157,7 +168,7 @@ class Room:
             asked_at = time.monotonic()
             self._places.make_way(self.pool)
             actions = self.pool.ask(identifier, asked_at)
-            self._askers[identifier] = principal
+            self._askers[identifier] = Asker(principal, tracing.current())
             self._do(actions)
             session = self.sessions.get(identifier) or await self._wait(identifier)
             self.tally.allocation.add((time.monotonic() - asked_at) * 1000)
@@ -338,14 +349,14 @@ class Room:
     def _assign(self, live: Live) -> None:
         guest = self._guests[live.slot]
         guest.step(SandboxEvent.ASSIGNED)
-        session = Session(
-            guest, self.pool.spec, Seat(self, live, self._askers.pop(live.identifier, "")), self._tasks, self._budget
-        )
+        asker = self._askers.pop(live.identifier, NOBODY)
+        session = Session(guest, self.pool.spec, Seat(self, live, asker.principal), self._tasks, self._budget)
         guest.on_gone = partial(self._gone_live, live)
         self.sessions[live.identifier] = session
-        log.info("session allocated", extra=self._names(live, guest))
+        with tracing.within(asker.call):
+            log.info("session allocated", extra=self._names(live, guest))
+            self.bulletin.post(NoticeKind.ALLOCATED, session.seat.view(is_new=True))
         self.tally.begun()
-        self.bulletin.post(NoticeKind.ALLOCATED, session.seat.view(is_new=True))
         for caller in self._release(live.identifier):
             caller.set_result(session)
 
@@ -396,7 +407,7 @@ class Room:
             return
         self._disarm()
         self._timer_at = at
-        self._timer = asyncio.get_running_loop().call_later(max(0.001, at - now), self._tick)
+        self._timer = asyncio.get_running_loop().call_later(max(0.001, at - now), self._tick, context=tracing.apart())
 
     def _tick(self) -> None:
         # Timers have whole milliseconds and may be early: what was due at its time is due now, or nobody would come back for it.

@@ -20,6 +20,7 @@ import logging
 import time
 from collections import deque
 
+from carrel import tracing
 from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, RequestInvalid, SessionBusy, SessionLost
 from carrel.models import MIB, ContainerType, ExecutionSpec, Outcome, PoolSpec, Usage
 from carrel.sessions import outcomes
@@ -204,7 +205,7 @@ class Runner:
         self._cancel_deadline()
         if run.outcome in NO_INTERPRETER:
             self._step(SessionEvent.LOST)
-            self._tasks.spawn(self._bury(record, run), "interpreter died")
+            self._tasks.spawn(self._bury(record, run), "interpreter died", record.call)
             return
         self._finish(record, run, outcomes.of_run(run, self._meter, self._kills))
         self._step(SessionEvent.FINISHED)
@@ -244,7 +245,7 @@ class Runner:
         if self._run is not None:
             self._stopped.clear()
             self._step(event)
-            self._tasks.spawn(self._stop(*self._run, outcome, ending), f"execution {event}")
+            self._tasks.spawn(self._stop(*self._run, outcome, ending), f"execution {event}", self._run[0].call)
 
     async def _stop(self, record: Record, run: Run, outcome: Outcome, ending: str) -> None:
         with contextlib.suppress(
@@ -280,7 +281,7 @@ class Runner:
 
     def _replace(self, run: Run | None) -> None:
         self._step(SessionEvent.LOST)
-        self._tasks.spawn(self._restart(run), "interpreter replaced")
+        self._tasks.spawn(self._restart(run), "interpreter replaced", tracing.current())
 
     async def _restart(self, run: Run | None) -> None:
         """With its environment. The session ends where that cannot be."""

@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from carrel import tracing
+
 log = logging.getLogger(__name__)
 
 
@@ -29,9 +31,11 @@ class Tasks:
         # Not the error itself: a TaskGroup would wrap it in an ExceptionGroup.
         await self._group.__aexit__(None, None, None)
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run `work` beside the caller. What goes wrong in it is logged, never raised."""
-        task = self._group.create_task(self._guard(work, name), name=name)
+    def spawn(
+        self, work: Coroutine[Any, Any, None], name: str, call: tracing.Context | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work` beside the caller, for `call` or for nobody's. What goes wrong in it is logged, never raised."""
+        task = self._group.create_task(self._guard(work, name), name=name, context=tracing.apart(call))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         task.add_done_callback(lambda _: work.close())  # one cancelled before its first step has not begun its work

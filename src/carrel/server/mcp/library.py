@@ -26,7 +26,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from carrel import __version__
+from carrel import __version__, tracing
 from carrel.host.hostlink import HostLink
 from carrel.models import Network, PoolSpec
 from carrel.server.access import Principal
@@ -167,6 +167,7 @@ class Transports:
         return mcp_types.ListToolsResult.model_validate({"tools": [tool.to_json(self._is_open) for tool in offered]})
 
     async def _call(self, context: _Context, params: mcp_types.CallToolRequestParams) -> dict[str, Any]:
+        tracing.enter(_exchange(context).call)  # a task of an MCP session's may be older than this call
         try:
             result = await self._toolbox.call(params.name, params.arguments, self._caller(context))
             return {"resultType": "complete", **result}  # 2026-07-28 wants it said; earlier versions never see it
@@ -176,7 +177,7 @@ class Transports:
     def _caller(self, context: _Context) -> Caller:
         """A call is cancelled for its caller in an MCP session, where a message asks for it, and with 2026-07-28, where the end of the
         connection means it. Elsewhere a broken connection means nothing, and the code goes on as it does for any caller of ours."""
-        exchange: Exchange = context.request.scope[KEY]  # type: ignore[union-attr]
+        exchange = _exchange(context)
         asks = exchange.header(b"mcp-session-id") is not None or context.protocol_version in MODERN_PROTOCOL_VERSIONS
 
         def seen(tool: str, environment: str) -> None:
@@ -185,6 +186,11 @@ class Transports:
         principal, _ = exchange.caller()
         report = _reporter(context)
         return Caller(principal.id, report, seen, lambda: asks and not self._stopping.is_set(), principal.identifier)
+
+
+def _exchange(context: _Context) -> Exchange:
+    exchange: Exchange = context.request.scope[KEY]  # type: ignore[union-attr]
+    return exchange
 
 
 def _caller_of(principal: Principal | None) -> AccessToken:
