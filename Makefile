@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: authorization help run test test-fast test-clients test-docs test-az test-cgroup2 fuzz evidence check format lint types floors docs bench lock clean server dev
+.PHONY: authorization help run test test-fast test-clients test-docs test-az test-cgroup2 fuzz recordings evidence check format lint types floors docs bench lock clean server dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ fuzz: dev ## schemathesis against a real server, by /openapi.json (ARGS="--minut
 authorization: dev ## Call every route with every role and kind of token, and write docs/security/authorization.md
 	CARREL_AUTHORIZATION=write $(PYTEST) tests/test_authorization_matrix.py
 
+recordings: dev ## Call every route of a real server and write docs/reference/recordings
+	CARREL_RECORDINGS=write $(PYTEST) tests/recordings
+
 evidence: dev ## Run the attacks at every level and write docs/security/attacks.md (ARGS="--user NAME" for the other columns)
 	$(PYTEST) tests/security --evidence $(ARGS)
 
@@ -40,7 +43,7 @@ test-cgroup2: dev ## Control groups version 2, in a guest of QEMU (Debian; some 
 
 # One pytest run, so that its closing line and the check for what is left behind cover everything. The suites once more at levels
 # gvisor and restricted, and five hundred hostile sessions, are in `make test`: together they take twice the time that CI has.
-check: format lint types floors docs ## What CI runs: format, lint, types, floors, docs, tests (clients included, thorough ones not)
+check: format lint types floors ## What CI runs: format, lint, types, floors, tests (docs and clients included, thorough ones not)
 	$(PYTEST) -m "not thorough" $(ARGS)
 
 format: dev

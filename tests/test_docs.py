@@ -1,7 +1,9 @@
 """The documentation is complete, its links lead somewhere, and its examples do what they say.
 
 Code blocks marked `run` are executed against a real server, as a reader in the checkout would: `bash` under `set -eu`, `python` with ours,
-`console` line by line with its output compared. A block `text output` after one is what the one before must print.
+`console` line by line with its output compared. A block `text output` after one is what the one before must print. A block that is not run
+says after its language who does it instead: `config` (it is loaded as carrel.toml), `env=NAME` (run with the packages of
+tests/clients/NAME), `see=tests/FILE::TEST` (what runs the same), or `unrun: why not`. JSON is parsed; `text` is no code.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ from carrel.server.arm import routes as arm_routes
 from carrel.server.graph import routes as graph_routes
 from carrel.server.operator import routes as operator_routes
 from carrel.server.route_table import Route
+from clients import environments
 from conftest import Server
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +54,11 @@ class Block:
     text: str
     output: str | None = None
 
+    @property
+    def environment(self) -> str | None:
+        """Of tests/clients, whose packages it needs."""
+        return next((mark.removeprefix("env=") for mark in self.marks if mark.startswith("env=")), None)
+
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}:{self.line}"
 
@@ -64,6 +72,11 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
+NO_CODE = {"text", "json"}
+
+
+def sees(block: Block) -> str | None:
+    return next((mark.removeprefix("see=") for mark in block.marks if mark.startswith("see=")), None)
 
 
 # ---- complete ------------------------------------------------------------------------------------------------------------------
@@ -273,6 +286,28 @@ def test_the_index_lists_every_page_once() -> None:
     assert sorted(listed) == sorted(set(PAGES) - numbered - {index}), "docs/index.md"
 
 
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.kind not in NO_CODE], ids=str)
+def test_every_code_block_is_run_or_says_why_not(block: Block) -> None:
+    """Beside it, after the name of its language. What is said to run the same is there."""
+    if seen := sees(block):
+        file, _, name = seen.partition("::")
+        assert re.search(rf"^(async )?def {name}\b", (ROOT / file).read_text(), re.MULTILINE), f"{file} has no {name}"
+    elif block.marks[:1] == ("unrun:",):
+        assert len(block.marks) > 2, "unrun: why not?"
+    else:
+        assert {"run", "config"} & set(block.marks[:1]) or block.environment, (
+            "mark it `run`, `config`, `env=NAME`, `see=tests/FILE::TEST` or `unrun: why not` (tests/test_docs.py says what they are)"
+        )
+
+
+def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:
+    """As `make docs` does it: every link to a page, a heading or a file leads somewhere, every block is what its language says."""
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-E", "-b", "dummy", "-c", "docs", "."]
+    done = subprocess.run([*command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
 # ---- true ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -289,8 +324,18 @@ def test_python_examples_are_python(block: Block) -> None:
     compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.kind == "json"], ids=str)
+def test_json_examples_are_json(block: Block) -> None:
+    """One value, or one in each line."""
+    try:
+        json.loads(block.text)
+    except ValueError:
+        for line in block.text.splitlines():
+            json.loads(line)
+
+
 @pytest.mark.one_level
-@pytest.mark.parametrize("block", [each for each in BLOCKS if "run" in each.marks], ids=str)
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.marks[:1] == ("run",)], ids=str)
 def test_examples_run(block: Block, server: Server, tmp_path: Path) -> None:
     """As printed, in a folder that looks like the checkout."""
     if "curl" in block.text and not shutil.which("curl"):
@@ -304,6 +349,24 @@ def test_examples_run(block: Block, server: Server, tmp_path: Path) -> None:
         runner = ["bash", "-euo", "pipefail", "-c"] if block.kind == "bash" else [sys.executable, "-c"]
         printed = run([*runner, block.text], server, tmp_path)
         assert block.output is None or printed == block.output
+
+
+@pytest.mark.clients
+@pytest.mark.thorough
+@pytest.mark.parametrize("block", [each for each in BLOCKS if each.environment], ids=str)
+def test_examples_run_with_the_packages_that_they_are_for(block: Block, server: Server, tmp_path: Path) -> None:
+    """As printed, after `eval "$(carrel env)"`, in an environment of the unmodified packages."""
+    client = next(each for each in environments.CLIENTS if each.name == block.environment)
+    told = json.loads(run([sys.executable, "-m", "carrel.cli", "env", "-o", "json"], server, tmp_path))
+    told.setdefault("CARREL_POOL_SHELL", told["CARREL_POOL_PYTHON"])  # every pool takes commands
+    known = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CARREL_STATE": str(server.state), **told}
+    done = subprocess.run(
+        [str(environments.python_of(client)), "-c", block.text],
+        cwd=tmp_path, env=known, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert block.output is None or done.stdout == block.output
 
 
 def steps(text: str) -> list[tuple[str, str]]:
