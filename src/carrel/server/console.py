@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import carrel
+from carrel.server import output_frame
 from carrel.server.exchange import Exchange, Headers
 from carrel.wire.conditions import decode_condition, etag_header, is_known
 
@@ -82,6 +83,10 @@ def handlers() -> dict[str, Handler]:
     """By path. Reads the files."""
     found: dict[str, Handler] = {}
     for file in sorted(each for each in FOLDER.rglob("*") if each.suffix in _TYPES):
+        if file.name == output_frame.FILE:
+            page = file.read_bytes()
+            found[output_frame.PATH] = Asset.of(page, file.suffix, output_frame.headers(page)).send
+            continue
         name = file.relative_to(FOLDER).as_posix()
         found[FILE.format(file=name)] = Asset.of(file.read_bytes(), file.suffix).send
     return {ROOT: _to_folder, f"{ROOT}/": found[FILE.format(file="index.html")], **found}
