@@ -32,12 +32,14 @@ from carrel.server.app import build
 from carrel.server.arm.group_deletion import Deletions
 from carrel.server.auth import Verifier
 from carrel.server.authorization.owners import seed
+from carrel.server.instruments import Findings, Instruments
 from carrel.server.issuers import OwnIssuer
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.peers import _listed, is_loopback, uid_of
 from carrel.storage import AUDIENCES, SESSION_EXECUTOR, State
 from carrel.store import Store
+from carrel.tls import LiveCertificate
 from kept_pools import pools_of
 
 FILES = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/default/sessionPools/{}/files"
@@ -65,7 +67,10 @@ class Caller:
             seed(transaction, state.object_id, state.client_id, config.subscription)
         pools = pools_of(config, link, store)
         mcp = Mcp(pools, link, state.digest, Latecomers(None))
-        self._app = build(config, state, link, pools, mcp, store, Access(config, store), Deletions(store, pools))
+        certificate = LiveCertificate(state.server_certificate().read_bytes())
+        access, deletions = Access(config, store), Deletions(store, pools)
+        instruments = Instruments(certificate, Findings())
+        self._app = build(config, state, link, pools, mcp, store, access, deletions, instruments)
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

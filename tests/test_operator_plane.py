@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from carrel import __version__
+from carrel.cli import cli
+from carrel.client import AsyncManagement, Management
 from carrel.storage import APPLICATION, ARM_AUDIENCE, State
+from carrel.troubles import Troubles
 from conftest import Server
+from managing import managing, put, state_of
+from processes import eventually
 
 pytestmark = pytest.mark.one_level
 
@@ -29,10 +38,83 @@ def test_health_tells_the_operator_how_server_and_pools_are(managed_server: Serv
     reply = ask(managed_server, HEALTH)
 
     told = reply.json()
+    pids = managed_server.pids
     assert reply.status_code == 200
     assert told["host"]["healthy"] is True
+    assert {each["name"]: each["pid"] for each in told["processes"]} == pids
+    assert told["store"]["healthy"] is True
+    assert told["store"]["sizeBytes"] > 0
+    assert told["certificate"]["daysLeft"] > 30
+    assert told["signingKeys"]["count"] >= 1
     assert [each["name"] for each in told["pools"] if each["name"] == "python"] == ["python"]
     assert isinstance(told["errors"], list)
+
+
+def test_who_may_see_only_a_pool_is_told_nothing_of_the_server(managed_server: Server) -> None:
+    token = token_of(managed_server, roles=["Reader"], carrel_pools=["python"])
+
+    told = ask(managed_server, HEALTH, token).json()
+
+    assert [each["name"] for each in told["pools"]] == ["python"]
+    assert not told.keys() & {"processes", "store", "certificate", "signingKeys", "isolation", "kernel"}
+    assert told["host"].keys() == {"healthy", "answeredInMs"}
+    assert all(each["pool"] == "python" for each in told["errors"])
+
+
+def test_what_goes_wrong_is_told_with_its_trace(managed_server: Server) -> None:
+    """A pool whose image does not exist: the host warns of it, and a call for a session of it ends with a status of 500 or above."""
+    with managing(managed_server) as managed:
+        name = f"broken-{secrets.token_hex(4)}"
+        put(managed, name, image="no-such-image")
+        assert eventually(lambda: state_of(managed, name) == "Failed", 60)
+        trace = secrets.token_hex(16)
+        endpoint = f"{managed_server.endpoint.rpartition('/')[0]}/{name}"
+        headers = {"Authorization": f"Bearer {managed_server.connection['token']}"}
+        headers["traceparent"] = f"00-{trace}-{'1' * 16}-00"
+        query = {"api-version": "2025-10-02-preview", "identifier": "secret-identifier"}
+        body = {"code": "secret_code = 1"}
+        reply = httpx.post(f"{endpoint}/executions", params=query, json=body, headers=headers, trust_env=False)
+        assert reply.status_code >= 500
+
+        errors = ask(managed_server, HEALTH).json()["errors"]
+
+        told = [each for each in errors if each["trace"] == trace]
+        assert {(each["part"], each["route"], each["pool"]) for each in told} == {("gateway", "POST executions", name)}
+        assert {each["code"] for each in told} == {reply.json()["error"]["code"]}
+        assert "secret" not in json.dumps(errors)
+        managed.ask("DELETE", managed.pool(name), (200, 202, 204))
+
+
+def test_errors_are_bounded_in_number_and_length() -> None:
+    troubles = Troubles()
+    for number in range(1000):
+        troubles.note(f"Code{number}", "x" * 10_000)
+
+    assert [each.code for each in troubles.last()] == [f"Code{number}" for number in range(900, 1000)]
+    assert {len(each.message) for each in troubles.last()} == {500}
+
+
+def test_the_command_shows_it_to_people_and_to_scripts(managed_server: Server) -> None:
+    where = ["--state", str(managed_server.state)]
+    shown = CliRunner().invoke(cli, ["health", *where])
+    told = json.loads(CliRunner().invoke(cli, ["health", "-o", "json", *where]).stdout)
+
+    assert "answers in" in shown.stdout
+    assert "python" in shown.stdout
+    assert told["version"] == __version__
+    assert shown.exit_code == (0 if told["status"] == "healthy" else 1)
+
+
+@pytest.mark.anyio
+async def test_both_clients_parse_it(managed_server: Server) -> None:
+    with Management.from_connection(managed_server.state) as management:
+        plain = management.health()
+    async with AsyncManagement.from_connection(managed_server.state) as management_async:
+        other = await management_async.health()
+
+    assert plain.host_is_there is other.host_is_there is True
+    assert {each.name for each in plain.pools} == {each.name for each in other.pools}
+    assert plain.resource["store"]["engine"] == "sqlite"
 
 
 @pytest.mark.parametrize("pools", [["nobodys"], ["/subscriptions/x/resourceGroups/y/sessionPools/z"]])

@@ -181,6 +181,17 @@ class PoolStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Vitals:
+    """How the host itself is."""
+
+    pid: int
+    version: str
+    started_at: float
+    peak_memory_bytes: int  # of its own process, without sandboxes
+    maximum_sandboxes: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionView:
     identifier: str
     guid: str  # new for each session, also when an identifier comes back

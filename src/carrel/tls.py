@@ -57,6 +57,10 @@ class LiveCertificate:
         self.front = self._current = context(pem)
         self.front.sni_callback = self._choose  # called for every connection, also for one that names no server
 
+    @property
+    def end(self) -> datetime:
+        return x509.load_pem_x509_certificates(self._pem)[0].not_valid_after_utc
+
     def replace(self, pem: bytes) -> None:
         """Raises ValueError, and goes on with the one there is, where this cannot be served."""
         if pem != self._pem:

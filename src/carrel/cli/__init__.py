@@ -28,6 +28,7 @@ COMMANDS = {
     "ad": ("account", "ad"),
     "image": ("image", "image"),
     "doctor": ("doctor", "doctor"),
+    "health": ("health", "health"),
     "backup": ("backup", "backup"),
     "restore": ("restore", "restore"),
     "completion": ("completion", "completion"),

@@ -128,6 +128,7 @@ class Supervisor:
             "http_fds": http,
             "https_fds": https,
             "certificate": self._changes.pem.decode(),
+            "findings": {name: self._children["host"].ready[name] for name in ("passed_over", "warnings")},
         }
         with self._changes.connect() as changes:
             message["changes_fd"] = changes.fileno()

@@ -22,6 +22,7 @@ from carrel.client.credentials import (
 )
 from carrel.client.events import Event
 from carrel.client.graph import Secret
+from carrel.client.health import PoolHealth, ServerError, ServerHealth
 from carrel.client.identities import Identities
 from carrel.client.identities_async import AsyncIdentities
 from carrel.client.management import Management
@@ -77,6 +78,7 @@ __all__ = [
     "OperationFailed",
     "Output",
     "Pool",
+    "PoolHealth",
     "PoolSettings",
     "PoolStatus",
     "Principal",
@@ -87,6 +89,8 @@ __all__ = [
     "RoleDefinition",
     "Secret",
     "ServerCredential",
+    "ServerError",
+    "ServerHealth",
     "Session",
     "SessionEvent",
     "SessionPool",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 
-from carrel.client import arm, arm_roles
+from carrel.client import arm, arm_roles, health
+from carrel.client.health import ServerHealth
 from carrel.client.identities import Identities
 from carrel.client.managing import WAIT_S, OnProgress
 from carrel.client.managing_sync import Sending
@@ -105,6 +106,10 @@ class Management(Sending):
         """To run code in the pool, with the same credential."""
         found = self.pool(name, resource_group=resource_group)
         return Client(found.endpoint, self.credential, identifier=identifier, ca_bundle=self._ca_of(found.endpoint))
+
+    def health(self) -> ServerHealth:
+        """How the server and its pools are, and what went wrong lately. Beyond Azure."""
+        return self._send(health.health())
 
     # ---- groups and subscriptions ----------------------------------------------------------------------------------------------
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 
-from carrel.client import arm, arm_roles
+from carrel.client import arm, arm_roles, health
 from carrel.client.asynchronous import AsyncClient
+from carrel.client.health import ServerHealth
 from carrel.client.identities_async import AsyncIdentities
 from carrel.client.managing import WAIT_S, OnProgress
 from carrel.client.managing_async import AsyncSending
@@ -107,6 +108,10 @@ class AsyncManagement(AsyncSending):
         return AsyncClient(
             found.endpoint, self.credential, identifier=identifier, ca_bundle=self._ca_of(found.endpoint)
         )
+
+    async def health(self) -> ServerHealth:
+        """How the server and its pools are, and what went wrong lately. Beyond Azure."""
+        return await self._send(health.health())
 
     # ---- groups and subscriptions ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ state folder, start a program or import a module late: all of that may lie where
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gc
 import json
 import logging
@@ -31,6 +32,7 @@ from carrel.config import Config
 from carrel.errors import CarrelError
 from carrel.guest.linux import die_with_parent, keep_freed_memory, renounce
 from carrel.host import door
+from carrel.host.self_calls import Instruments
 from carrel.host.service import Service
 from carrel.models import PoolStatus
 from carrel.pulse import Pulse
@@ -49,6 +51,7 @@ class Inheritance:
     supervisor: int  # a socket to it, by which it starts spawners
     door: socket.socket
     callers: frozenset[int]  # users who may connect
+    instruments: Instruments
     has_to_serve: bool  # at least one pool: it is of no use to go on where all that the operator wrote cannot be served
 
 
@@ -65,7 +68,9 @@ async def serve(given: Inheritance) -> None:
         errors = [status.error for status in statuses.values() if status.error]
         if given.has_to_serve and statuses and len(errors) == len(statuses):
             raise CarrelError(_nothing_to_serve(choice, errors))
-        async with Service(keeper, given.door, given.callers):
+        async with Service(
+            keeper, given.door, given.callers, dataclasses.replace(given.instruments, maximum_sandboxes=maximum)
+        ):
             given.pulse.tell({"ready": True, **_boundary(choice, statuses)})
             log.info("serving", extra={"pools": ", ".join(statuses), "maximum_sandboxes": maximum})
             try:
@@ -128,6 +133,8 @@ def main() -> int:
     config, pulse = Config.from_json(message["config"]), Pulse(message["ready_fd"])
     uid, gateway = message["uid"], message["gateway_uid"]
     logs.configure(config.log_level, config.log_format, "host")
+    instruments = Instruments()
+    logging.getLogger().addHandler(instruments.troubles)
     gc.freeze()  # what start-up made stays: no collection needs to look at it again
     gc.set_threshold(10_000)
     try:
@@ -135,7 +142,9 @@ def main() -> int:
         with door.bind(config.state / "run" / "hostlink.sock", gateway) as sock:
             if not select.runs_as_server(config):
                 renounce(uid)
-            given = Inheritance(config, pulse, message["supervisor_fd"], sock, callers, message["has_to_serve"])
+            given = Inheritance(
+                config, pulse, message["supervisor_fd"], sock, callers, instruments, message["has_to_serve"]
+            )
             return uvloop.run(_until_signal(given))
     except CarrelError as error:
         log.error("cannot serve", extra={"reason": error.message})

@@ -27,14 +27,21 @@ from carrel.models import (
     PoolSpec,
     PoolStatus,
     SessionView,
+    Vitals,
 )
 from carrel.observations import Report, Row
+from carrel.troubles import Trouble
 
 __all__ = ["Archive", "Download", "Event", "HostLink", "Notices", "Stream", "Watch"]
 
 
 class HostLink(FileLink):
     """All calls raise carrel.errors.*; HostUnavailable where nobody serves at `path`, or it went away during the call."""
+
+    async def vitals(self) -> tuple[Vitals, list[Trouble]]:
+        """How the host is, and what it has warned of lately."""
+        answer, body = await self._call({"op": "vitals"})
+        return Vitals(**answer["vitals"]), [Trouble.from_json(fields) for fields in codec.json_from(body)]
 
     # -- pools and sessions ------------------------------------------------------------------------------------------
 

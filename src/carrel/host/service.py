@@ -22,12 +22,11 @@ from carrel.host.call import Call
 from carrel.host.code_calls import CodeCalls, seen
 from carrel.host.connection import Connection, ConnectionLost
 from carrel.host.file_calls import FileCalls
+from carrel.host.self_calls import Instruments, SelfCalls
 from carrel.models import pool_from_json
 from carrel.sessions.keeper import Keeper
 from carrel.sessions.session import Session
 from carrel.sessions.tasks import Tasks
-
-SPANS = 4096  # of calls that are recorded, until the gateway fetches them
 
 log = logging.getLogger(__name__)
 
@@ -38,13 +37,15 @@ class Service:
     Leaving the block closes every connection; close the keeper first, to end the calls.
     """
 
-    def __init__(self, keeper: Keeper, sock: socket.socket, callers: Collection[int]) -> None:
+    def __init__(
+        self, keeper: Keeper, sock: socket.socket, callers: Collection[int], instruments: Instruments | None = None
+    ) -> None:
         self._keeper = keeper
+        self._instruments = instruments = instruments or Instruments()
         self._socket = sock
         self._callers = callers
         self._tasks = Tasks()
         self._connections: set[Connection] = set()
-        self._outbox = tracing.Outbox(SPANS)
         self._server: asyncio.Server | None = None
         self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
@@ -67,6 +68,7 @@ class Service:
             "delivered": self._delivered,
             **CodeCalls(keeper).ops,
             **FileCalls(keeper).ops,
+            **SelfCalls(instruments).ops,
         }
 
     async def __aenter__(self) -> Self:
@@ -107,7 +109,7 @@ class Service:
             connection.close()
 
     async def _answer(self, call: Call) -> None:
-        context = tracing.Context.taken(call.header.get("trace"), self._outbox)
+        context = tracing.Context.taken(call.header.get("trace"), self._instruments.outbox)
         tracing.enter(context)  # until the next call on this connection
         try:
             with tracing.span(f"host {call.header['op']}", "server"):

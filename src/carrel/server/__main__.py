@@ -1,7 +1,7 @@
 """The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
 
     {"config": {…}, "store": URL, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…],
-     "certificate": PEM, "changes_fd": N}
+     "certificate": PEM, "findings": {"passed_over": […], "warnings": […]}, "changes_fd": N}
 
 `levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
@@ -46,6 +46,7 @@ from carrel.server.arm.group_deletion import Deletions
 from carrel.server.asgi import ASGIApp
 from carrel.server.authorization.owners import seed
 from carrel.server.handover import Handover
+from carrel.server.instruments import Findings, Instruments
 from carrel.server.latecomers import Latecomers
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.oidc.issuer import ExternalIssuers
@@ -77,6 +78,7 @@ class Inheritance:
     http: list[socket.socket]
     https: list[socket.socket]
     certificate: bytes  # with its key
+    findings: Findings
     changes: socket.socket  # where other keys and certificates come from, later
 
     @classmethod
@@ -90,6 +92,7 @@ class Inheritance:
             [socket.socket(fileno=fd) for fd in fields["http_fds"]],
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
             fields["certificate"].encode(),
+            Findings.from_json(fields["findings"]),
             socket.socket(fileno=fields["changes_fd"]),
         )
 
@@ -156,7 +159,9 @@ def _servers(
     pools.load(given.levels)
     mcp = Mcp(pools, link, state.digest, Latecomers(given.uid))
     deletions = Deletions(store, pools)
-    app = build(given.config, state, link, pools, mcp, store, access, deletions, issuers.each)
+    instruments = Instruments(certificate, given.findings)
+    logging.getLogger().addHandler(instruments.troubles)
+    app = build(given.config, state, link, pools, mcp, store, access, deletions, instruments, issuers.each)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from carrel import certificates
@@ -35,6 +34,7 @@ from carrel.server.extensions import Extensions
 from carrel.server.graph.call import GraphServices
 from carrel.server.graph.plane import GraphPlane, is_graph
 from carrel.server.identity import Identity
+from carrel.server.instruments import Instruments
 from carrel.server.issuers import Issuer, OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
@@ -45,7 +45,6 @@ from carrel.server.request import decode_target
 from carrel.server.routes import DataPlane
 from carrel.storage import State
 from carrel.store import Store
-from carrel.troubles import Troubles
 from carrel.wire import jsons
 
 _HEALTH_S = 2.0
@@ -62,6 +61,7 @@ def build(
     store: Store,
     access: Access,
     deletions: Deletions,
+    instruments: Instruments,
     issuers: Sequence[Issuer] = (),
 ) -> ASGIApp:
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
@@ -71,8 +71,7 @@ def build(
     pools.on_rights_gone.append(access.refresh)
     data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
-    troubles = Troubles()
-    operator = OperatorPlane(OperatorServices(config, store, access, pools, link, troubles, time.time()))
+    operator = OperatorPlane(OperatorServices(config, state, store, access, pools, link, instruments))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     hasher, throttle = Hasher(), Throttle()
@@ -94,7 +93,7 @@ def build(
     tokens = Tokens(state, directory, resources, devices, refreshing, throttle)
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
-    return Edge(OpenPaths(handlers, authority), troubles, access_log=config.access_log)
+    return Edge(OpenPaths(handlers, authority), instruments.troubles, access_log=config.access_log)
 
 
 def _identity(config: Config, identity: Identity) -> dict[str, OpenHandler]:

@@ -61,13 +61,8 @@ class Edge:
     def _note(self, exchange: Exchange, error: CarrelError) -> None:
         """What went wrong on our side, for whoever asks how the server is."""
         if error.status >= 500:
-            self._troubles.note(
-                trace=exchange.trace_id,
-                route=f"{exchange.method} {exchange.route or '?'}",
-                pool=exchange.pool,
-                code=error.code,
-                message=error.message,
-            )
+            route = f"{exchange.method} {exchange.route or '?'}"
+            self._troubles.note(error.code, error.message, trace=exchange.trace_id, route=route, pool=exchange.pool)
 
     def _write_log(self, exchange: Exchange, fault: str) -> None:
         """One line per request. No path, since identifiers and file names stand in it, and no header."""

@@ -80,6 +80,11 @@ class Store:
         """Grows with every committed change, whoever made it; of some tables alone, where they are named."""
         return await self.run(lambda transaction: transaction.generation(*tables))
 
+    @property
+    def engine_name(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._engine.dialect.name
+
     def close(self) -> None:
         self._thread.shutdown()
         self._engine.dispose()

@@ -38,6 +38,15 @@ class Transaction:
         """Delete grants that have expired and operations that nobody asks about any more; how many there were."""
         return self.grants.prune(now) + self.operations.prune(now - OPERATIONS_KEPT_S)
 
+    def size_bytes(self) -> int:
+        """Of the whole database."""
+        asked = (
+            "SELECT pg_database_size(current_database())"
+            if self.connection.dialect.name == "postgresql"
+            else "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+        )
+        return int(self.connection.exec_driver_sql(asked).scalar_one())
+
     def changed(self, table: str) -> None:
         self.changes.add(table)
 

@@ -10,9 +10,10 @@ from carrel.errors import AuthorizationFailed
 from carrel.host.hostlink import HostLink
 from carrel.server.access import Access
 from carrel.server.exchange import Exchange
+from carrel.server.instruments import Instruments
 from carrel.server.pools import Pool, Pools
+from carrel.storage import State
 from carrel.store import Store
-from carrel.troubles import Troubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +21,12 @@ class OperatorServices:
     """What the operator plane works on, once for all requests."""
 
     config: Config
+    state: State
     store: Store
     access: Access
     pools: Pools
     link: HostLink
-    troubles: Troubles
-    started_at: float
+    instruments: Instruments
 
 
 @dataclass(frozen=True, slots=True)

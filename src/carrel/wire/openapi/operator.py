@@ -27,19 +27,51 @@ _POOL = record(
         "warm": or_null(WHOLE),
         "starting": or_null(WHOLE),
         "live": or_null(WHOLE),
+        "failed": or_null(WHOLE),
+        "ready": or_null(WHOLE),
+        "maximum": or_null(WHOLE),
+        "short": or_null(FLAG),
     }
 )
-_TROUBLE = record({"at": TIME, "trace": TEXT, "route": TEXT, "pool": or_null(TEXT), "code": TEXT, "message": TEXT})
+_TROUBLE = record(
+    {
+        "at": TIME,
+        "part": TEXT,
+        "trace": or_null(TEXT),
+        "route": or_null(TEXT),
+        "pool": or_null(TEXT),
+        "code": TEXT,
+        "message": TEXT,
+    }
+)
+_HOST = record(
+    {"healthy": FLAG, "answeredInMs": or_null({"type": "number"})},
+    version=or_null(TEXT),
+    startedAt=or_null(TIME),
+    peakMemoryBytes=or_null(WHOLE),
+    maximumSandboxes=or_null(WHOLE),
+)
+_PROCESS = record({"name": TEXT, "pid": or_null(WHOLE), "state": TEXT})
+_PASSED = record({"level": TEXT, "reason": TEXT, "advice": or_null(TEXT)})
 
 SCHEMAS: dict[str, Schema] = {
     "ServerHealth": record(
         {
+            "status": {"enum": ["healthy", "degraded"]},
             "version": TEXT,
             "startedAt": TIME,
-            "host": record({"healthy": FLAG, "answeredInMs": or_null({"type": "number"})}),
+            "uptimeSeconds": WHOLE,
+            "host": _HOST,
             "pools": array(_POOL),
             "errors": array(_TROUBLE),
-        }
+        },
+        python=TEXT,
+        kernel=TEXT,
+        processes=array(_PROCESS),
+        store=record({"engine": TEXT, "healthy": FLAG, "sizeBytes": or_null(WHOLE)}),
+        certificate=record({"endsAt": TIME, "daysLeft": {"type": "integer"}}),
+        signingKeys=record({"count": WHOLE, "newestAt": TIME, "newestAgeDays": or_null(WHOLE)}),
+        isolation=record({"passedOver": array(_PASSED), "warnings": array(TEXT)}),
     ),
 }
 PARAMETERS: dict[str, Schema] = {}

@@ -1,0 +1,42 @@
+"""What hostlink can ask of the host itself: how it is, and what it has recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from carrel import __version__
+from carrel.host import codec
+from carrel.host.call import Call
+from carrel.models import Vitals
+from carrel.tracing import Outbox
+from carrel.troubles import Troubles
+
+SPANS = 4096  # of calls that are recorded, until the gateway fetches them
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """What shows how this host is. Made when it begins."""
+
+    troubles: Troubles = field(default_factory=lambda: Troubles("host"))
+    outbox: Outbox = field(default_factory=lambda: Outbox(SPANS))
+    started_at: float = field(default_factory=time.time)
+    maximum_sandboxes: int = 0
+
+
+class SelfCalls:
+    def __init__(self, instruments: Instruments) -> None:
+        self._instruments = instruments
+        self.ops: dict[str, Callable[[Call], Awaitable[None]]] = {"vitals": self._vitals}
+
+    async def _vitals(self, call: Call) -> None:
+        own = self._instruments
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        vitals = Vitals(os.getpid(), __version__, own.started_at, peak, own.maximum_sandboxes)
+        troubles = [dataclasses.asdict(each) for each in own.troubles.last()]
+        call.end({"vitals": dataclasses.asdict(vitals)}, codec.json_to(troubles))

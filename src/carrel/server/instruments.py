@@ -1,0 +1,44 @@
+"""What shows how a gateway is: made at its start, for the edge, which fills it, and the operator plane, which shows it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from carrel.tls import LiveCertificate
+from carrel.troubles import Troubles
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """An isolation level that this machine does not offer, and what to do about that."""
+
+    level: str
+    reason: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What the host found out about this machine when it started, as `carrel doctor` says it."""
+
+    passed_over: tuple[Passed, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        passed = (Passed(each["level"], each["reason"], each["advice"] or "") for each in fields["passed_over"])
+        return cls(tuple(passed), tuple(fields["warnings"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    certificate: LiveCertificate
+    findings: Findings
+    troubles: Troubles = field(default_factory=Troubles)
+    started_at: float = field(default_factory=time.time)
+    pid: int = field(default_factory=os.getpid)
+    supervisor: int = field(default_factory=os.getppid)
