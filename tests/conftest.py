@@ -47,6 +47,7 @@ pytest_plugins = (
     "management",
     "postgresql",
     "runtimes",
+    "scripted",
     "small_pool",
     "traced",
     "world",

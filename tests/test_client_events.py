@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrel.client import Client, calls
+from carrel.client.errors import ApiError
 from carrel.client.events import Decoder, Event
 from carrel.client.results import ShellResult, parse_result
 from carrel.client.streaming import Telling
-from carrel.client.values import ApiError
 
 RESULT = {
     "id": "i",

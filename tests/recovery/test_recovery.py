@@ -125,8 +125,7 @@ def test_a_killed_gateway_loses_no_session_and_no_execution(sturdy: Server) -> N
         os.kill(before, signal.SIGKILL)
 
         for call in waiting:
-            with pytest.raises(httpx.HTTPError):
-                call.result(10)
+            assert call.result(30).result == 1, "the client asks the next gateway for it"
         assert eventually(lambda: server.pids["gateway"] != before, 10)
         for client in clients[:2]:
             assert eventually(lambda client=client: client.execution("started").is_finished)  # type: ignore[misc]
@@ -193,8 +192,7 @@ def test_a_cancel_whose_gateway_dies_has_happened(sturdy: Server) -> None:
         time.sleep(0.3)  # within the second of grace
         before = sturdy.pids["gateway"]
         os.kill(before, signal.SIGKILL)
-        with pytest.raises(httpx.HTTPError):
-            call.result(10)
+        assert call.result(30).status == "Canceled", "the client sends it again"
 
         with sturdy.client(client.identifier) as again:
             assert again.cancel("stuck").status == "Canceled"

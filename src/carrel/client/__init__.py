@@ -2,11 +2,13 @@
 
     from carrel.client import Client
 
-    with Client.from_connection() as client:
-        client.execute("x = 41", identifier="alice")
-        print(client.execute("x + 1", identifier="alice").result)
+    with Client.from_env() as client:
+        session = client.session("conv-42")
+        session.run("x = 41")
+        print(session.run("x + 1").result)
 
-It speaks the public API only (api-version 2025-10-02-preview), so it works against any server of that API, and it imports no server code.
+It speaks the public API (api-version 2025-10-02-preview), so it works against any server of that API, Azure's among them; what is beyond
+Azure's raises NotSupported there. It imports no server code.
 `Management` and `AsyncManagement` make and change pools, groups and rights, of Carrel or of Azure.
 """
 
@@ -19,6 +21,29 @@ from carrel.client.credentials import (
     Token,
     by_identity,
     by_secret,
+)
+from carrel.client.environment import NotConfigured
+from carrel.client.errors import (
+    ApiError,
+    AuthenticationFailed,
+    ConditionNotMet,
+    Conflict,
+    ExecutionNotFound,
+    Fault,
+    FileMissing,
+    InvalidRequest,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    PoolNotFound,
+    SessionEnded,
+    SessionLost,
+    SessionNotFound,
+    StorageFull,
+    TooLarge,
+    TooManyRequests,
+    TooManySessions,
+    Unavailable,
 )
 from carrel.client.events import Event
 from carrel.client.graph import Secret
@@ -38,13 +63,13 @@ from carrel.client.resources import (
     SessionPool,
     Subscription,
 )
-from carrel.client.results import Output, Result, ShellResult, Summary, Usage
+from carrel.client.results import ExecutionFailed, Output, Picture, Result, ShellResult, Summary, Usage
+from carrel.client.session import SessionClient
+from carrel.client.session_async import AsyncSessionClient
 from carrel.client.synchronous import Client
 from carrel.client.values import (
-    ApiError,
     Egress,
     EgressTest,
-    Fault,
     File,
     FileChange,
     Image,
@@ -61,24 +86,38 @@ __all__ = [
     "AsyncIdentities",
     "AsyncManagement",
     "AsyncServerCredential",
+    "AsyncSessionClient",
+    "AuthenticationFailed",
     "Client",
+    "ConditionNotMet",
+    "Conflict",
     "Connection",
     "Egress",
     "EgressTest",
     "Event",
+    "ExecutionFailed",
+    "ExecutionNotFound",
     "Fault",
     "File",
     "FileChange",
+    "FileMissing",
     "FixedCredential",
     "Identities",
     "Image",
+    "InvalidRequest",
     "Management",
     "Metadata",
+    "NotConfigured",
+    "NotFound",
     "NotRunning",
+    "NotSupported",
     "OperationFailed",
     "Output",
+    "PermissionDenied",
+    "Picture",
     "Pool",
     "PoolHealth",
+    "PoolNotFound",
     "PoolSettings",
     "PoolStatus",
     "Principal",
@@ -92,13 +131,22 @@ __all__ = [
     "ServerError",
     "ServerHealth",
     "Session",
+    "SessionClient",
+    "SessionEnded",
     "SessionEvent",
+    "SessionLost",
+    "SessionNotFound",
     "SessionPool",
     "SessionRow",
     "ShellResult",
+    "StorageFull",
     "Subscription",
     "Summary",
     "Token",
+    "TooLarge",
+    "TooManyRequests",
+    "TooManySessions",
+    "Unavailable",
     "Usage",
     "Variable",
     "by_identity",

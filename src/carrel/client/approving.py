@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import httpx
 
-from carrel.client.values import ApiError
+from carrel.client.errors import ApiError
 
 HEADERS = {"Accept": "application/json"}
 _CODES = {403: "AccessDenied", 404: "CodeNotFound", 429: "TooManyRequests"}

@@ -9,9 +9,9 @@ from urllib.parse import quote
 import httpx
 
 from carrel.client.calls import Call
+from carrel.client.errors import ApiError
 from carrel.client.operations import same_origin
 from carrel.client.resources import PoolSettings, ResourceGroup, SessionPool, Subscription
-from carrel.client.values import ApiError
 
 POOLS = "2025-10-02-preview"  # the newest that has MCP
 GROUPS = "2024-11-01"

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 from carrel.client.arm import Page, page
 from carrel.client.calls import Call
+from carrel.client.errors import ApiError
 from carrel.client.resources import Principal, RoleAssignment, RoleDefinition
-from carrel.client.values import ApiError
 
 ASSIGNMENTS = "2022-04-01"
 DEFINITIONS = "2022-05-01-preview"

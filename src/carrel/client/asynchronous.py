@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from typing import overload
 
 from carrel.client import calls
 from carrel.client.filing_async import AsyncFiling
-from carrel.client.observing import PoolStatus, SessionRow
-from carrel.client.values import Egress, EgressTest, Image, Metadata, Session
+from carrel.client.observing import ROW_COLUMNS, PoolStatus, SessionRow
+from carrel.client.session_async import AsyncSessionClient
+from carrel.client.showing import Table
+from carrel.client.values import SESSION_COLUMNS, Egress, EgressTest, Image, Metadata, Session
 
 
 class AsyncClient(AsyncFiling):
     """A pool to run code in. `identifier` is the session that calls use which name none."""
 
-    async def session(self, *, identifier: str | None = None) -> Session:
-        """The session as it stands; asking neither makes one nor keeps it alive."""
-        return await self._send(calls.session(identifier or self.identifier))
+    @overload
+    def session(self, name: str, /) -> AsyncSessionClient: ...
+    @overload
+    def session(self, /, *, identifier: str | None = None) -> Awaitable[Session]: ...
+
+    def session(
+        self, name: str | None = None, /, *, identifier: str | None = None
+    ) -> AsyncSessionClient | Awaitable[Session]:
+        """`session("conv-42")` is that session, to run code in; it asks nothing of the server.
+
+        Without a name, to be awaited: how the client's own session, or that of `identifier`, stands. Asking neither makes one nor keeps
+        it alive.
+        """
+        if name is not None:
+            return AsyncSessionClient(self, name)
+        return self._send(calls.session(identifier or self.identifier))
 
     async def sessions(self) -> list[Session]:
-        """All live sessions of the pool."""
-        found: list[Session] = []
+        """All live sessions of the pool; a notebook shows them as a table."""
+        found: Table[Session] = Table([], SESSION_COLUMNS)
         while True:
             page, has_more = await self._send(calls.sessions(len(found)))
             found += page
@@ -38,8 +54,8 @@ class AsyncClient(AsyncFiling):
         return await self._send(calls.status())
 
     async def table(self) -> list[SessionRow]:
-        """All live sessions of the pool with what each has used."""
-        found: list[SessionRow] = []
+        """All live sessions of the pool with what each has used; a notebook shows them as a table."""
+        found: Table[SessionRow] = Table([], ROW_COLUMNS)
         while True:
             page, has_more = await self._send(calls.table(len(found)))
             found += page

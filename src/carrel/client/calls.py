@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO, Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from carrel.client.call import API_VERSION as API_VERSION
+from carrel.client.call import Call as Call
+from carrel.client.call import check as check
+from carrel.client.errors import NotSupported
 from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.results import Result, Summary, parse_result
-from carrel.client.values import ApiError, Egress, EgressTest, Fault, File, Image, Metadata, Session, Variable
+from carrel.client.showing import Table
+from carrel.client.transfers import Sending, can_repeat
+from carrel.client.values import FILE_COLUMNS, Egress, EgressTest, File, Image, Metadata, Session, Variable
 
-API_VERSION = "2025-10-02-preview"
 GRACE_S = (
     15.0  # what a call may take beyond the execution's own limit: queueing, a cold session, the way there and back
 )
 _TURN_S = 220.0 + GRACE_S  # what takes its turn behind code may wait as long as code may run
 _BUILD_S = 1800.0  # an image that is not built yet
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
-    """One request, relative to a pool's endpoint, and the reader of its successful answer."""
-
-    method: str
-    path: str
-    read: Callable[[httpx.Response], T]
-    query: dict[str, str] = field(default_factory=dict)
-    options: dict[str, Any] = field(default_factory=dict)  # further arguments of httpx's `request`
-    version: str = API_VERSION  # "" for none
-
-    def arguments(self, endpoint: str) -> dict[str, Any]:
-        """All arguments of httpx's `request` and `stream`. A path that is a whole address, as servers give them, stands as it is."""
-        if "://" in self.path:
-            return {"method": self.method, "url": self.path, **self.options}
-        url = f"{endpoint.rstrip('/')}/{self.path}"
-        version = {"api-version": self.version} if self.version else {}
-        return {"method": self.method, "url": url, "params": {**version, **self.query}, **self.options}
-
-
-def check(response: httpx.Response) -> httpx.Response:
-    """The response where it is a success. Raises ApiError where not; the body must have been read."""
-    if response.is_success:
-        return response
-    try:
-        body = response.json()
-        error = body.get("error", body)
-        fault, trace = Fault.parse(error), error.get("traceId")
-    except (ValueError, AttributeError):  # not JSON, or not an object: something between us and the server answered
-        fault, trace = Fault(response.headers.get("x-ms-error-code", ""), response.text[:200]), None
-    code = fault.code or f"HTTP {response.status_code}"
-    raise ApiError(response.status_code, code, fault.message, fault.target, trace, fault.details)
 
 
 def code(
@@ -99,7 +68,11 @@ def execute(body: dict[str, Any], identifier: str, operation_id: str | None) -> 
     headers = {"operation-id": operation_id} if operation_id else {}
     waits = body.get("executionType") != "Asynchronous"
     options = {"json": body, "headers": headers, "timeout": (body["timeoutInSeconds"] if waits else 60) + GRACE_S}
-    return Call("POST", "executions", _result, {"identifier": identifier}, options)
+    # The session runs what has one operation-id once, however often it is sent.
+    read = partial(_ran, body)
+    return Call(
+        "POST", "executions", read, {"identifier": identifier}, options, is_repeatable_post=operation_id is not None
+    )
 
 
 def execution(execution_id: str, identifier: str) -> Call[Result]:
@@ -118,15 +91,27 @@ def executions(identifier: str, skip: int) -> Call[tuple[list[Summary], bool]]:
 
 def cancel(execution_id: str, identifier: str) -> Call[Result]:
     where = f"executions/{quote(execution_id, safe='')}/cancel"
-    return Call("POST", where, _result, {"identifier": identifier})
+    return Call("POST", where, _result, {"identifier": identifier}, is_repeatable_post=True)
 
 
 def cancel_all(identifier: str) -> Call[int]:
-    return Call("POST", "session/cancel", lambda reply: int(reply.json()["canceled"]), {"identifier": identifier})
+    return Call(
+        "POST",
+        "session/cancel",
+        lambda reply: int(reply.json()["canceled"]),
+        {"identifier": identifier},
+        is_repeatable_post=True,
+    )
 
 
 def restart(identifier: str) -> Call[Session]:
-    return Call("POST", "session/restart", lambda reply: Session.parse(reply.json()), {"identifier": identifier})
+    return Call(
+        "POST",
+        "session/restart",
+        lambda reply: Session.parse(reply.json()),
+        {"identifier": identifier},
+        is_repeatable_post=True,
+    )
 
 
 def variables(names: Sequence[str], identifier: str) -> Call[dict[str, Any]]:
@@ -145,25 +130,24 @@ def set_variables(values: Mapping[str, Any], identifier: str) -> Call[None]:
     return Call("PUT", "session/variables", _nothing, {"identifier": identifier}, options)
 
 
-def list_files(identifier: str, directory: str, is_recursive: bool) -> Call[list[File]]:
+def list_files(identifier: str, directory: str, is_recursive: bool) -> Call[Table[File]]:
     query = {"identifier": identifier}
     if directory:
         query["path"] = directory
     if is_recursive:
         query["recursive"] = "true"
-    return Call("GET", "files", lambda reply: [File.parse(each) for each in reply.json()["value"]], query)
+    return Call("GET", "files", _listed, query)
 
 
-def upload(
-    path: str, data: bytes | IO[bytes], identifier: str, if_match: str | None, if_none_match: str | None
-) -> Call[File]:
+def upload(path: str, data: Sending, identifier: str, if_match: str | None, if_none_match: str | None) -> Call[File]:
     directory, name = _split(path)
     options = {
         "files": {"file": (name, data, "application/octet-stream")},
         "timeout": 300.0,
         "headers": _demands(if_match, if_none_match),
     }
-    return Call("POST", "files", _file, _at(identifier, directory), options)
+    repeats = can_repeat(data)  # an upload takes the place of what is there
+    return Call("POST", "files", _file, _at(identifier, directory), options, is_repeatable_post=repeats)
 
 
 def archive(directory: str, identifier: str) -> Call[None]:
@@ -181,7 +165,7 @@ def session_events(identifier: str) -> Call[None]:
 
 
 def keep_alive(identifier: str) -> Call[Session]:
-    return Call("POST", "session/keepAlive", _session, {"identifier": identifier})
+    return Call("POST", "session/keepAlive", _session, {"identifier": identifier}, is_repeatable_post=True)
 
 
 def open_session(environment: Mapping[str, str | Mapping[str, str]] | None, identifier: str) -> Call[Session]:
@@ -208,7 +192,9 @@ def delete_file(path: str, identifier: str, if_match: str | None) -> Call[None]:
 
 def make_directory(path: str, identifier: str) -> Call[File]:
     directory, name = _split(path)
-    return Call("POST", f"files/{quote(name, safe='')}/mkdir", _file, _at(identifier, directory))
+    return Call(
+        "POST", f"files/{quote(name, safe='')}/mkdir", _file, _at(identifier, directory), is_repeatable_post=True
+    )
 
 
 def rename(path: str, to: str, overwrite: bool, identifier: str, if_match: str | None) -> Call[File]:
@@ -274,7 +260,13 @@ def set_egress(rules: Sequence[str]) -> Call[Egress]:
 
 def test_egress(host: str, port: int) -> Call[EgressTest]:
     options = {"json": {"host": host, "port": port}}
-    return Call("POST", ".carrel/egress/test", lambda reply: EgressTest.parse(reply.json()), options=options)
+    return Call(
+        "POST",
+        ".carrel/egress/test",
+        lambda reply: EgressTest.parse(reply.json()),
+        options=options,
+        is_repeatable_post=True,
+    )
 
 
 def _given(body: dict[str, Any]) -> dict[str, Any]:
@@ -292,6 +284,20 @@ def _at(identifier: str, directory: str) -> dict[str, str]:
 
 def _result(reply: httpx.Response) -> Result:
     return parse_result(reply.json())
+
+
+def _listed(reply: httpx.Response) -> Table[File]:
+    return Table([File.parse(each) for each in reply.json()["value"]], FILE_COLUMNS)
+
+
+def _ran(body: dict[str, Any], reply: httpx.Response) -> Result:
+    """Raises NotSupported where fields that are beyond Azure's API were passed over: the code has run without them."""
+    result = _result(reply)
+    passed_over = [name for name in ("variables", "returnVariables") if name in body]
+    if passed_over and result.is_finished and not result.outcome:  # which every result of Carrel has
+        text = f"this server ran the code without {' and '.join(passed_over)}, which are beyond Azure's API"
+        raise NotSupported(reply.status_code, "NotSupported", text)
+    return result
 
 
 def _file(reply: httpx.Response) -> File:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
 
 class Closing:
     _http: httpx.Client
+    _own: Any = None  # a credential that the client made for itself
 
     def __enter__(self) -> Self:
         return self
@@ -18,10 +19,13 @@ class Closing:
 
     def close(self) -> None:
         self._http.close()
+        if hasattr(self._own, "close"):
+            self._own.close()
 
 
 class AsyncClosing:
     _http: httpx.AsyncClient
+    _own: Any = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -31,3 +35,5 @@ class AsyncClosing:
 
     async def aclose(self) -> None:
         await self._http.aclose()
+        if hasattr(self._own, "close"):
+            await self._own.close()

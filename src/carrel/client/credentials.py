@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from carrel.client.connection import is_local, trust
-from carrel.client.values import ApiError
+from carrel.client.errors import ApiError
 
 ARM_SCOPE = "https://management.azure.com/.default"
 GRAPH_SCOPE = "https://graph.microsoft.com/.default"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from carrel.client.errors import ApiError
 from carrel.client.results import Output, Result, parse_result
-from carrel.client.values import ApiError
 
 MAX_EVENT = 64 * 1024 * 1024  # bytes; the largest is a result with all its displays
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
-from typing import IO
+from pathlib import Path
+
+import httpx
 
 from carrel.client import calls
+from carrel.client.call import Call
+from carrel.client.errors import NotSupported
 from carrel.client.events import Frames
+from carrel.client.retrying import Attempts
 from carrel.client.running_async import AsyncRunning
+from carrel.client.transfers import CHUNK, Part, Source, TransferProgress, sending, telling
 from carrel.client.values import File, FileChange, Session, SessionEvent
+
+_EVENTS = "text/event-stream"
 
 
 class AsyncFiling(AsyncRunning):
@@ -22,24 +32,44 @@ class AsyncFiling(AsyncRunning):
     async def upload(
         self,
         path: str,
-        data: bytes | IO[bytes],
+        data: Source,
         *,
         identifier: str | None = None,
         if_match: str | None = None,
         if_none_match: str | None = None,
+        progress: TransferProgress = None,
     ) -> File:
-        """Write `data` to `path` below /mnt/data, replacing what is there; directories are made.
+        """Write `data` to `path` below /mnt/data, replacing what is there; directories are made. A `Path` is a file of this machine.
+
+        `progress` is called with the bytes so far and all of them, or True for a bar on a terminal or in a notebook.
 
         `if_match` is the etag of the file to replace, `if_none_match="*"` replaces none. ApiError 412 where it is another.
         """
-        call = calls.upload(path, data, identifier or self.identifier, if_match, if_none_match)
-        return await self._send(call)
+        with sending(data, progress, path) as body:
+            return await self._send(calls.upload(path, body, identifier or self.identifier, if_match, if_none_match))
 
     async def stat(self, path: str, *, identifier: str | None = None) -> File:
         return await self._send(calls.stat(path, identifier or self.identifier))
 
     async def download(self, path: str, *, identifier: str | None = None) -> bytes:
+        """The whole file, in memory. `save` is for large ones."""
         return await self._send(calls.download(path, identifier or self.identifier))
+
+    async def save(
+        self, path: str, to: str | os.PathLike[str], *, identifier: str | None = None, progress: TransferProgress = None
+    ) -> Path:
+        """Write a file of the session to the file `to` of this machine, which is there once it is whole. `progress` is as of `upload`."""
+        call = calls.download(path, identifier or self.identifier)
+        attempts = Attempts(call, self.endpoint, self._retries)
+        with telling(progress, path) as tell, Part(to, tell) as part:
+            while True:
+                try:
+                    wait_s = await self._fetch(call, attempts, part)
+                    if wait_s is None:
+                        return part.finish()
+                except httpx.TransportError as error:
+                    wait_s = attempts.lost(error)
+                await asyncio.sleep(wait_s)
 
     async def delete_file(self, path: str, *, identifier: str | None = None, if_match: str | None = None) -> None:
         await self._send(calls.delete_file(path, identifier or self.identifier, if_match))
@@ -62,7 +92,7 @@ class AsyncFiling(AsyncRunning):
 
     async def archive(self, directory: str = "", *, identifier: str | None = None) -> AsyncIterator[bytes]:
         """A directory as a tar stream, in pieces. Raises httpx.RemoteProtocolError where it was changed so that no right one can be had."""
-        async for data in self._stream(calls.archive(directory, identifier or self.identifier)):
+        async for data in self._stream(calls.archive(directory, identifier or self.identifier), "application/x-tar"):
             yield data
 
     async def watch(
@@ -70,7 +100,7 @@ class AsyncFiling(AsyncRunning):
     ) -> AsyncIterator[FileChange]:
         """What changes in a directory, until the session ends (ApiError) or you stop."""
         frames = Frames()
-        async for data in self._stream(calls.watch(directory, is_recursive, identifier or self.identifier)):
+        async for data in self._stream(calls.watch(directory, is_recursive, identifier or self.identifier), _EVENTS):
             for kind, body in frames.feed(data):
                 yield FileChange.parse(kind, body)
 
@@ -87,14 +117,31 @@ class AsyncFiling(AsyncRunning):
     async def session_events(self, *, identifier: str | None = None) -> AsyncIterator[SessionEvent]:
         """What happens to a session that lives, to its end. To be told keeps it not alive."""
         frames = Frames()
-        async for data in self._stream(calls.session_events(identifier or self.identifier)):
+        async for data in self._stream(calls.session_events(identifier or self.identifier), _EVENTS):
             for kind, body in frames.feed(data):
                 yield SessionEvent.parse(kind, body)
 
-    async def _stream(self, call: calls.Call[None]) -> AsyncIterator[bytes]:
-        async with self._http.stream(**call.arguments(self.endpoint)) as response:
+    async def _fetch(self, call: Call[bytes], attempts: Attempts[bytes], part: Part) -> float | None:
+        async with self._http.stream(**self._arguments(call)) as response:
             if not response.is_success:
                 await response.aread()
-                calls.check(response)
+                if (wait_s := attempts.answered(response)) is not None:
+                    return wait_s
+                call.check(response)
+            part.begin(response.headers.get("Content-Length"))
+            async for data in response.aiter_bytes(CHUNK):
+                part.write(data)
+            return None
+
+    async def _stream(self, call: Call[None], kind: str) -> AsyncIterator[bytes]:
+        """The bytes of a reply of a kind. Raises NotSupported where a server of Azure's API answers with another."""
+        async with self._http.stream(**self._arguments(call)) as response:
+            if not response.is_success:
+                await response.aread()
+                call.check(response)
+            if not response.headers.get("Content-Type", "").startswith(kind):
+                raise NotSupported(
+                    response.status_code, "NotSupported", f"this server has no {kind}, which is beyond Azure's API"
+                )
             async for data in response.aiter_bytes():
                 yield data

@@ -12,8 +12,8 @@ import httpx
 
 from carrel.client.arm import Page, page
 from carrel.client.calls import Call
+from carrel.client.errors import ApiError
 from carrel.client.resources import Principal
-from carrel.client.values import ApiError
 
 USERS, APPLICATIONS, GROUPS = "users", "servicePrincipals", "groups"
 _COLLECTIONS = {"User": USERS, "Group": GROUPS}

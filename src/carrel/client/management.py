@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 
 from carrel.client import arm, arm_roles, health
+from carrel.client.errors import ApiError
 from carrel.client.health import ServerHealth
 from carrel.client.identities import Identities
 from carrel.client.managing import WAIT_S, OnProgress
@@ -20,7 +21,6 @@ from carrel.client.resources import (
     Subscription,
 )
 from carrel.client.synchronous import Client
-from carrel.client.values import ApiError
 
 
 class Management(Sending):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from carrel.client import arm, arm_roles, health
 from carrel.client.asynchronous import AsyncClient
+from carrel.client.errors import ApiError
 from carrel.client.health import ServerHealth
 from carrel.client.identities_async import AsyncIdentities
 from carrel.client.managing import WAIT_S, OnProgress
@@ -20,7 +21,6 @@ from carrel.client.resources import (
     SessionPool,
     Subscription,
 )
-from carrel.client.values import ApiError
 
 
 class AsyncManagement(AsyncSending):

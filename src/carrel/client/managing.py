@@ -29,8 +29,8 @@ from carrel.client.credentials import (
     by_identity,
     by_nobody,
 )
+from carrel.client.errors import ApiError
 from carrel.client.operations import Operation, Progress
-from carrel.client.values import ApiError
 
 T = TypeVar("T")
 H = TypeVar("H", httpx.Client, httpx.AsyncClient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -107,3 +108,18 @@ class SessionRow:
         return cls(
             body["identifier"], created, used, expires, body["state"], body["executions"], body["lastStatus"], *figures
         )
+
+
+# What a notebook shows of each.
+ROW_COLUMNS: list[tuple[str, Callable[[SessionRow], object]]] = [
+    ("identifier", lambda row: row.identifier),
+    ("state", lambda row: row.state),
+    ("created", lambda row: f"{row.created_at:%Y-%m-%d %H:%M:%S}"),
+    ("last used", lambda row: f"{row.last_used_at:%Y-%m-%d %H:%M:%S}"),
+    ("expires", lambda row: f"{row.expires_at:%Y-%m-%d %H:%M:%S}"),
+    ("executions", lambda row: row.executions),
+    ("last status", lambda row: row.last_status or ""),
+    ("cpu ms", lambda row: "" if row.cpu_ms is None else f"{row.cpu_ms:,.0f}"),
+    ("memory bytes", lambda row: "" if row.memory_bytes is None else f"{row.memory_bytes:,}"),
+    ("disk bytes", lambda row: "" if row.disk_bytes is None else f"{row.disk_bytes:,}"),
+]

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from carrel.client.values import ApiError, Fault
+from carrel.client.errors import ApiError, Fault
 
 _WAIT_S = 2.0  # between two looks where the server asks for no other time, as in Azure's CLI
 _MOST_WAIT_S = 60.0  # whatever it asks for

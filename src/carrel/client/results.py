@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
+
+from carrel.client import showing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,33 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """An image that code made."""
+
+    mime: str
+    data: bytes = field(repr=False)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it to a file of this machine; where that is."""
+        file = Path(path)
+        file.write_bytes(self.data)
+        return file
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {self.mime: base64.b64encode(self.data).decode(), "text/plain": repr(self)}
+
+
+class ExecutionFailed(Exception):
+    """Code did not come to a good end; raised by `Result.raise_for_status`, never by running code. `result` is all that is known."""
+
+    def __init__(self, result: Result) -> None:
+        lines = result.stderr.strip().splitlines()
+        last = lines[-1][:500] if lines else ""
+        super().__init__(": ".join(part for part in (result.outcome or result.status, last) if part))
+        self.result = result
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """Something displayed: the same thing in one or more MIME types. Text is text, an image base64, a JSON type its value."""
 
@@ -42,6 +75,16 @@ class Output:
     def image(self, mime: str = "image/png") -> bytes | None:
         """The bytes of a type that is kept as base64; None where the output does not have it."""
         return _from_base64(self.data.get(mime))
+
+    def picture(self) -> Picture | None:
+        """As an image, where it is one."""
+        for mime in showing.IMAGES:
+            if data := self.image(mime):
+                return Picture(mime, data)
+        return None
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return showing.bundle(self.data)
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:
@@ -84,6 +127,46 @@ class Result:
         if not isinstance(self.result, dict) or self.result.get("type") != "image":
             return None
         return _from_base64(self.result.get("base64_data"))
+
+    @property
+    def images(self) -> tuple[Picture, ...]:
+        """Every image that the code displayed, in order, or the one that its value is."""
+        return tuple(self._pictures())
+
+    @property
+    def text(self) -> str:
+        """All there is to read, as one text: what was printed, errors, the value. What a model is to be told."""
+        parts = [self.stdout.rstrip("\n"), self.stderr.rstrip("\n"), self._value_text()]
+        return "\n".join(part for part in parts if part)
+
+    def raise_for_status(self) -> Self:
+        """The result itself where the code came to a good end. Raises ExecutionFailed."""
+        if not self.is_ok:
+            raise ExecutionFailed(self)
+        return self
+
+    def _pictures(self) -> Iterator[Picture]:
+        found = [picture for each in self.outputs if (picture := each.picture())]
+        yield from found
+        if not found and (data := self.image):
+            kind = self.result.get("format")
+            yield Picture(f"image/{kind}" if kind in ("png", "jpeg", "gif", "webp") else "image/png", data)
+
+    def _value_text(self) -> str:
+        if self.result is None or self.result == "" or self.image is not None:
+            return ""
+        return self.result if isinstance(self.result, str) else json.dumps(self.result, ensure_ascii=False)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """For notebooks. Code's own HTML is drawn in a frame that can do nothing."""
+        streams = [("", self.stdout), ("color:#b00020", self.stderr)]
+        displays = [each.data for each in self.outputs] or [
+            {each.mime: base64.b64encode(each.data).decode()} for each in self.images
+        ]
+        value = self._value_text()
+        is_displayed = any(value == each.data.get("text/plain") for each in self.outputs)
+        drawn = showing.page(streams, "" if is_displayed else value, displays)
+        return {"text/plain": self.text or self.status, "text/html": drawn}
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> Self:

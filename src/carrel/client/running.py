@@ -81,7 +81,7 @@ class Running(Base):
             return_variables=return_variables,
             is_asynchronous=True,
         )
-        return self._send(calls.execute(body, identifier or self.identifier, operation_id))
+        return self._try(self._executing(body, identifier or self.identifier, operation_id))
 
     def stream(
         self,
@@ -157,7 +157,7 @@ class Running(Base):
     ) -> Result:
         session = identifier or self.identifier
         if on_output is None:
-            return self._send(calls.execute(body, session, operation_id))
+            return self._try(self._executing(body, session, operation_id))
         telling = Telling.of_program(body, session, operation_id)
         for event in self._tell(telling):
             on_output(event)
@@ -167,7 +167,7 @@ class Running(Base):
         while telling.result is None:
             failure: httpx.TransportError | None = None
             try:
-                with self._http.stream(**telling.call().arguments(self.endpoint)) as response:
+                with self._http.stream(**self._arguments(telling.call())) as response:
                     if not is_told(response):
                         response.read()
                         yield telling.whole(calls.check(response))

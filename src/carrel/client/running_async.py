@@ -81,7 +81,7 @@ class AsyncRunning(AsyncBase):
             return_variables=return_variables,
             is_asynchronous=True,
         )
-        return await self._send(calls.execute(body, identifier or self.identifier, operation_id))
+        return await self._try(self._executing(body, identifier or self.identifier, operation_id))
 
     async def stream(
         self,
@@ -159,7 +159,7 @@ class AsyncRunning(AsyncBase):
     ) -> Result:
         session = identifier or self.identifier
         if on_output is None:
-            return await self._send(calls.execute(body, session, operation_id))
+            return await self._try(self._executing(body, session, operation_id))
         telling = Telling.of_program(body, session, operation_id)
         async for event in self._tell(telling):
             on_output(event)
@@ -169,7 +169,7 @@ class AsyncRunning(AsyncBase):
         while telling.result is None:
             failure: httpx.TransportError | None = None
             try:
-                async with self._http.stream(**telling.call().arguments(self.endpoint)) as response:
+                async with self._http.stream(**self._arguments(telling.call())) as response:
                     if not is_told(response):
                         await response.aread()
                         yield telling.whole(calls.check(response))

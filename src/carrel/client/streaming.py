@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 
 from carrel.client import calls
+from carrel.client.errors import ApiError
 from carrel.client.events import Decoder, Event
 from carrel.client.results import Result, parse_result
-from carrel.client.values import ApiError
 
 _TRIES = 8  # connections that break one after the other without an event between them
 _PAUSE_S = 0.25  # before the second of them; a gateway is replaced within a second or two

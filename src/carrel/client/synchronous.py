@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import overload
 
 from carrel.client import calls
 from carrel.client.filing import Filing
-from carrel.client.observing import PoolStatus, SessionRow
-from carrel.client.values import Egress, EgressTest, Image, Metadata, Session
+from carrel.client.observing import ROW_COLUMNS, PoolStatus, SessionRow
+from carrel.client.session import SessionClient
+from carrel.client.showing import Table
+from carrel.client.values import SESSION_COLUMNS, Egress, EgressTest, Image, Metadata, Session
 
 
 class Client(Filing):
     """A pool to run code in. `identifier` is the session that calls use which name none."""
 
-    def session(self, *, identifier: str | None = None) -> Session:
-        """The session as it stands; asking neither makes one nor keeps it alive."""
+    @overload
+    def session(self, name: str, /) -> SessionClient: ...
+    @overload
+    def session(self, /, *, identifier: str | None = None) -> Session: ...
+
+    def session(self, name: str | None = None, /, *, identifier: str | None = None) -> SessionClient | Session:
+        """`session("conv-42")` is that session, to run code in; it asks nothing of the server.
+
+        Without a name: how the client's own session, or that of `identifier`, stands. That neither makes one nor keeps it alive.
+        """
+        if name is not None:
+            return SessionClient(self, name)
         return self._send(calls.session(identifier or self.identifier))
 
     def sessions(self) -> list[Session]:
-        """All live sessions of the pool."""
-        found: list[Session] = []
+        """All live sessions of the pool; a notebook shows them as a table."""
+        found: Table[Session] = Table([], SESSION_COLUMNS)
         while True:
             page, has_more = self._send(calls.sessions(len(found)))
             found += page
@@ -38,8 +51,8 @@ class Client(Filing):
         return self._send(calls.status())
 
     def table(self) -> list[SessionRow]:
-        """All live sessions of the pool with what each has used."""
-        found: list[SessionRow] = []
+        """All live sessions of the pool with what each has used; a notebook shows them as a table."""
+        found: Table[SessionRow] = Table([], ROW_COLUMNS)
         while True:
             page, has_more = self._send(calls.table(len(found)))
             found += page

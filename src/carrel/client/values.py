@@ -2,51 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Self
 
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a request. `target` is the property that it is about."""
-
-    code: str
-    message: str
-    target: str | None = None
-    details: tuple[Fault, ...] = ()
-
-    @classmethod
-    def parse(cls, body: Any) -> Fault:
-        fields = body if isinstance(body, dict) else {}
-        inner = fields.get("details")
-        code, message, target = (fields.get(name) for name in ("code", "message", "target"))
-        details = tuple(cls.parse(each) for each in inner) if isinstance(inner, list) else ()
-        return cls(str(code or ""), str(message or ""), target if isinstance(target, str) else None, details)
-
-
-class ApiError(Exception):
-    """The server refused or failed. `code` is the API's error code, `trace` the id to look for in the server's log.
-
-    The control plane names everything that is wrong at once: `details` has one Fault for each.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        code: str,
-        message: str,
-        target: str | None = None,
-        trace: str | None = None,
-        details: tuple[Fault, ...] = (),
-    ) -> None:
-        super().__init__(f"{code}: {message}" if message else code)
-        self.status = status
-        self.code = code
-        self.message = message
-        self.target = target
-        self.trace = trace
-        self.details = details
+from carrel.client.errors import ApiError as ApiError  # where it was once; both names are good
+from carrel.client.errors import Fault as Fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +79,21 @@ class Variable:
             )
             for each in body["value"]
         ]
+
+
+# What a notebook shows of each in a list.
+SESSION_COLUMNS: list[tuple[str, Callable[[Session], object]]] = [
+    ("identifier", lambda session: session.identifier),
+    ("created", lambda session: f"{session.created_at:%Y-%m-%d %H:%M:%S}"),
+    ("last used", lambda session: f"{session.last_accessed_at:%Y-%m-%d %H:%M:%S}"),
+    ("expires", lambda session: f"{session.expires_at:%Y-%m-%d %H:%M:%S}"),
+]
+FILE_COLUMNS: list[tuple[str, Callable[[File], object]]] = [
+    ("path", lambda file: f"{file.path}/" if file.is_directory else file.path),
+    ("bytes", lambda file: "" if file.is_directory else f"{file.size:,}"),
+    ("type", lambda file: file.content_type),
+    ("changed", lambda file: f"{file.modified_at:%Y-%m-%d %H:%M:%S}"),
+]
 
 
 @dataclass(frozen=True, slots=True)

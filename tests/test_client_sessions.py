@@ -1,0 +1,252 @@
+"""Sessions of the Python client against a real server: `with client.session("conv-42") as session`, and what its calls give."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from carrel.client import (
+    AsyncClient,
+    AsyncSessionClient,
+    Client,
+    ExecutionFailed,
+    FileMissing,
+    InvalidRequest,
+    NotConfigured,
+    PermissionDenied,
+    PoolNotFound,
+    SessionClient,
+    SessionNotFound,
+)
+from conftest import Server, fresh_identifier
+
+pytestmark = pytest.mark.one_level
+
+# A small image, made without any library.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SHOWN = f"import base64\nfrom IPython.display import Image, display\nimage = Image(base64.b64decode('{PIXEL}'))\n"
+
+
+@pytest.fixture
+def session(client: Client) -> Iterator[SessionClient]:
+    with client.session(client.identifier) as session:
+        yield session
+
+
+@pytest.fixture
+async def async_session(async_client: AsyncClient) -> AsyncIterator[AsyncSessionClient]:
+    async with async_client.session(async_client.identifier) as session:
+        yield session
+
+
+def test_both_kinds_of_session_have_the_same_methods() -> None:
+    def methods(kind: type) -> dict[str, list[str]]:
+        functions = inspect.getmembers(kind, inspect.isfunction)
+        return {name: list(inspect.signature(each).parameters) for name, each in functions if not name.startswith("_")}
+
+    assert methods(SessionClient) == methods(AsyncSessionClient)
+
+
+def test_a_session_lives_as_long_as_its_block(client: Client) -> None:
+    """Variables stay from call to call; leaving the block ends it, also when something was raised in it."""
+    with pytest.raises(ZeroDivisionError), client.session(fresh_identifier()) as session:
+        session.run("x = 41")
+        assert session.run("x + 1").result == 42
+        assert session.info().identifier == session.identifier
+        raise ZeroDivisionError
+    with pytest.raises(SessionNotFound):
+        session.info()
+
+
+def test_ending_a_session_that_never_began_is_as_good(client: Client) -> None:
+    with client.session(fresh_identifier()) as session:
+        pass
+    session.end()
+
+
+def test_everything_a_session_can_do(session: SessionClient) -> None:
+    """Code, shell, events, variables, files and its life, all under its own identifier."""
+    assert [event.kind for event in session.stream("print('x')")] == ["started", "stdout", "result"]
+    assert session.shell("printf 7; exit 3").exit_code == 3
+    assert session.run("y = x * 2", variables={"x": 4}, return_variables=["y"]).variables == {"y": 8}
+    session.set_variables({"z": [1]})
+    assert session.variables("z", "none") == {"z": [1]}
+    assert "z" in [each.name for each in session.list_variables()]
+    started = session.start("6 * 7", operation_id="mine")
+    assert [event.result.result for event in session.follow(started.id) if event.result] == [42]
+    assert session.execution("mine").result == 42
+    assert "mine" in [each.id for each in session.executions()]
+    session.upload("deep/a file", io.BytesIO(b"abc"))
+    assert session.rename("deep/a file", "deep/b").path == "deep/b"
+    assert (session.stat("deep/b").size, session.download("deep/b")) == (3, b"abc")
+    assert session.make_directory("empty").is_directory
+    assert sorted(each.path for each in session.list()) == ["deep", "empty"]
+    assert len(b"".join(session.archive("deep"))) > 512
+    session.delete("deep/b")
+    session.cancel()
+    session.restart()
+    assert session.variables("z") == {}
+    assert session.keep_alive().identifier == session.identifier
+
+
+def test_an_image_is_saved(session: SessionClient, tmp_path: Path) -> None:
+    """Those that are displayed, in order, and the one that the value is where nothing was displayed."""
+    both = session.run(f"{SHOWN}display(image)\ndisplay(image)")
+    value = session.run("image")
+
+    assert [each.mime for each in both.images] == ["image/png"] * 2
+    assert len(value.images) == 1
+    assert both.images[0].save(tmp_path / "chart.png").read_bytes() == value.images[0].data
+    assert value.images[0].data.startswith(b"\x89PNG")
+
+
+def test_failing_code_is_raised_where_that_is_asked_for(session: SessionClient) -> None:
+    failed = session.run("print('before'); 1/0")
+
+    with pytest.raises(ExecutionFailed, match="ZeroDivisionError: division by zero") as caught:
+        failed.raise_for_status()
+    assert caught.value.result is failed
+    assert session.run("1").raise_for_status().result == 1
+    with pytest.raises(ExecutionFailed):
+        session.shell("exit 3").raise_for_status()
+
+
+def test_a_result_as_text_is_all_there_is_to_read(session: SessionClient) -> None:
+    assert session.run("print('printed')\n{'a': 'ü'}").text == 'printed\n{"a": "ü"}'
+    assert session.run("x = 1").text == ""
+    assert session.run(f"{SHOWN}image").text == ""
+
+
+def test_large_files_go_both_ways_and_tell_how_far_they_are(session: SessionClient, tmp_path: Path) -> None:
+    """From a file of this machine and to one; the last that is told is all of it, and no half file stays."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(os.urandom(3_000_000))
+    told: list[tuple[int, int | None]] = []
+
+    session.upload("big.bin", source, progress=lambda done, total: told.append((done, total)))
+    up, told = told, []
+    assert session.save("big.bin", target, progress=lambda done, total: told.append((done, total))) == target
+
+    assert target.read_bytes() == source.read_bytes()
+    for steps in (up, told):
+        assert len(steps) > 3
+        assert steps[-1] == (3_000_000, 3_000_000)
+        assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_a_file_that_is_not_there_leaves_nothing(session: SessionClient, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("as it was")
+    with pytest.raises(FileMissing):
+        session.save("missing", tmp_path / "kept")
+
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("kept", "as it was")]
+
+
+def test_errors_are_classes(client: Client, server: Server) -> None:
+    """Named for what is missing or wrong; all of them are ApiError."""
+    with pytest.raises(InvalidRequest):
+        client.execute("1", identifier="x")
+    with pytest.raises(FileMissing):
+        client.delete_file("missing")
+    with (
+        Client(server.endpoint + "-none", client_token(server)) as other,
+        pytest.raises((PoolNotFound, PermissionDenied)),
+    ):
+        other.execute("1")
+
+
+def client_token(server: Server) -> str:
+    return str(server.connection["token"])
+
+
+def test_lists_show_themselves_as_tables(session: SessionClient) -> None:
+    session.upload("<b>.txt", b"x")
+
+    assert "&lt;b&gt;.txt" in session.list()._repr_html_()  # type: ignore[attr-defined]
+    assert session.identifier in session.client.sessions()._repr_html_()  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_session_does_the_same(async_session: AsyncSessionClient, tmp_path: Path) -> None:
+    await async_session.run("x = 41")
+    assert (await async_session.run("x + 1")).result == 42
+    assert [event.kind async for event in async_session.stream("print('x')")] == ["started", "stdout", "result"]
+    await async_session.upload("a", b"abc")
+    assert (await async_session.save("a", tmp_path / "a")).read_bytes() == b"abc"
+    assert (await async_session.info()).identifier == async_session.identifier
+    with pytest.raises(FileMissing):
+        await async_session.download("missing")
+    await async_session.cancel()
+
+
+# ---- from the environment ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment that says nothing of any server."""
+    for name in list(os.environ):
+        if name.startswith(("AZURE_", "CARREL_", "IDENTITY_", "ACA_", "POOL_")) or name.endswith("_CA_BUNDLE"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def variables_of(server: Server) -> dict[str, str]:
+    command = [sys.executable, "-P", "-m", "carrel.cli", "env", "-o", "json", "--state", str(server.state)]
+    found: dict[str, str] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return found
+
+
+def test_the_environment_of_carrel_env_is_enough(bare: pytest.MonkeyPatch, server: Server) -> None:
+    """By a token; without one by the client secret; without that by the managed identity. Without all of them it says what to set."""
+    for name, text in variables_of(server).items():
+        bare.setenv(name, text)
+    for gone in ("", "CARREL_TOKEN", "AZURE_CLIENT_SECRET"):
+        bare.delenv(gone, raising=False)
+        with Client.from_env(pool=server.pool, identifier=fresh_identifier()) as client:
+            assert client.execute("6 * 7").result == 42
+            client.end()
+    bare.delenv("IDENTITY_HEADER")
+    with pytest.raises(NotConfigured, match="CARREL_TOKEN"):
+        Client.from_env(pool=server.pool)
+
+
+@pytest.mark.anyio
+async def test_without_any_variable_it_is_the_local_server(bare: pytest.MonkeyPatch, server: Server) -> None:
+    bare.setenv("CARREL_STATE", str(server.state))
+    async with AsyncClient.from_env(pool=server.pool) as client, client.session(fresh_identifier()) as session:
+        assert (await session.run("6 * 7")).result == 42
+    with pytest.raises(NotConfigured, match="no pool 'none'"):
+        Client.from_env(pool="none")
+
+
+def test_an_environment_that_leads_nowhere_says_so(bare: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bare.setenv("CARREL_STATE", str(tmp_path))
+    with pytest.raises(NotConfigured, match="CARREL_POOL_ENDPOINT"):
+        Client.from_env()
+    bare.setenv("CARREL_TOKEN", "a-token")
+    for address in ("http://example.com/pool", "example.com", "https://"):
+        bare.setenv("CARREL_POOL_ENDPOINT", address)
+        with pytest.raises(NotConfigured, match="CARREL_POOL_ENDPOINT"):
+            Client.from_env()
+
+
+def test_a_secret_goes_to_no_authority_that_is_not_named(bare: pytest.MonkeyPatch) -> None:
+    """A pool elsewhere does not get Entra's secret sent to Entra's place or its own, for nobody said whose it is."""
+    for name in ("TENANT_ID", "CLIENT_ID", "CLIENT_SECRET"):
+        bare.setenv(f"AZURE_{name}", "x")
+    bare.setenv("CARREL_POOL_ENDPOINT", "https://pools.example.com/p")
+    with pytest.raises(NotConfigured):
+        Client.from_env()
+    bare.setenv("AZURE_AUTHORITY_HOST", "http://authority.example.com")
+    with pytest.raises(NotConfigured, match="in the clear"):
+        Client.from_env()
