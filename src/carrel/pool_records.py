@@ -61,8 +61,9 @@ def _check_operators(spec: PoolSpec, known: PoolSpec | None, config: Config) -> 
 
 
 def take_away(books: Transaction, id: PoolId) -> None:
-    """A pool, with the rights that were given at it: another of this name begins without."""
+    """A pool, with its session log and the rights that were given at it: another of this name begins without. What it has used stays."""
     books.pools.delete(id)
+    books.logs.delete_of(id)
     books.assignments.delete_below(id.resource_id)
 
 

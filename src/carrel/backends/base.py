@@ -62,6 +62,10 @@ class Meter(Protocol):
         """How many processes of the code the kernel has killed for want of memory, since the sandbox was made; 0 where nobody counts."""
         ...
 
+    def cpu_us(self) -> int | None:
+        """Microseconds that its code has computed since the sandbox was made; None where nobody counts, and once the kill has ended."""
+        ...
+
 
 class NoMeter:
     """At levels and on machines without control groups."""
@@ -76,6 +80,9 @@ class NoMeter:
 
     def count_memory_kills(self) -> int:
         return 0
+
+    def cpu_us(self) -> int | None:
+        return None
 
 
 class Sandbox(Protocol):

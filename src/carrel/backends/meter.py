@@ -31,11 +31,11 @@ class CgroupMeter:
             self.memory_source += " since the session began"
 
     def start(self) -> None:
-        self._cpu_before = self._cpu_us()
+        self._cpu_before = self.cpu_us()
         self._reset_peak()
 
     def stop(self) -> Metered:
-        before, now = self._cpu_before, self._cpu_us()
+        before, now = self._cpu_before, self.cpu_us()
         return Metered(
             cpu_ms=None if before is None or now is None else max(0, now - before) / 1000,
             peak_memory_bytes=self._number(PEAK),
@@ -46,7 +46,7 @@ class CgroupMeter:
         return _counter(self._read(KILLS), b"oom_kill") or 0
 
     def usage(self) -> Usage:
-        cpu_us = self._cpu_us()
+        cpu_us = self.cpu_us()
         return Usage(
             memory_bytes=self._number(MEMORY),
             peak_memory_bytes=self._number(PEAK),
@@ -63,7 +63,7 @@ class CgroupMeter:
             return ""
         return f"cgroup v{self._version} {v1 if self._version == 1 else v2}"
 
-    def _cpu_us(self) -> int | None:
+    def cpu_us(self) -> int | None:
         if self._version == 1:
             nanoseconds = self._number(CPU)
             return None if nanoseconds is None else nanoseconds // 1000

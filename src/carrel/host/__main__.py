@@ -37,7 +37,9 @@ from carrel.host.service import Service
 from carrel.models import PoolStatus
 from carrel.pulse import Pulse
 from carrel.sessions.budget import results_bytes
+from carrel.sessions.journal import Journal
 from carrel.sessions.keeper import Keeper
+from carrel.sessions.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Inheritance:
     door: socket.socket
     callers: frozenset[int]  # users who may connect
     instruments: Instruments
+    journal: Journal
     has_to_serve: bool  # at least one pool: it is of no use to go on where all that the operator wrote cannot be served
 
 
@@ -62,7 +65,8 @@ async def serve(given: Inheritance) -> None:
     levels = select.Levels(choice, given.config, log.info, launcher)
     maximum = capacity.sandboxes(given.config.maximum_sandboxes)
     results = results_bytes(capacity.memory_bytes())
-    async with Keeper(levels.backends, maximum, levels.find, results) as keeper:
+    ledger = Ledger(given.journal)
+    async with Keeper(levels.backends, maximum, levels.find, results, ledger) as keeper:
         await _open(keeper, choice)
         statuses = {status.spec.name: status for status in keeper.pools()}
         errors = [status.error for status in statuses.values() if status.error]
@@ -140,10 +144,18 @@ def main() -> int:
     try:
         callers = frozenset({os.geteuid(), os.geteuid() if gateway is None else gateway})
         with door.bind(config.state / "run" / "hostlink.sock", gateway) as sock:
+            journal = Journal.open(config.state / "journal")
             if not select.runs_as_server(config):
                 renounce(uid)
             given = Inheritance(
-                config, pulse, message["supervisor_fd"], sock, callers, instruments, message["has_to_serve"]
+                config,
+                pulse,
+                message["supervisor_fd"],
+                sock,
+                callers,
+                instruments,
+                journal,
+                message["has_to_serve"],
             )
             return uvloop.run(_until_signal(given))
     except CarrelError as error:

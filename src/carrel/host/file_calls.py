@@ -58,13 +58,15 @@ class FileCalls:
 
     async def _upload(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
-        file = await session.upload(str(call.header["path"]), call.body(), codec.condition_from(call.header))
+        file = await session.upload(
+            str(call.header["path"]), call.body(), codec.condition_from(call.header), call.principal
+        )
         call.end({**seen(session, is_new), "file": codec.file_to(file)})
 
     async def _download(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
         offset, length = call.header["offset"], call.header["length"]
-        async with session.download(str(call.header["path"]), offset, length) as reading:
+        async with session.download(str(call.header["path"]), offset, length, call.principal) as reading:
             start = {"file": codec.file_to(reading.file), "start": reading.start, "length": reading.length}
             await call.send({**seen(session, is_new), **start})
             async for chunk in reading.chunks:
@@ -73,7 +75,7 @@ class FileCalls:
 
     async def _archive(self, call: Call) -> None:
         session, is_new = await self._allocate(call)
-        async with session.archive(str(call.header["path"])) as pieces:
+        async with session.archive(str(call.header["path"]), call.principal) as pieces:
             await call.send(seen(session, is_new))
             async for piece in pieces:
                 await call.send({"data": 1}, piece)

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from carrel.guest.frames import Header
 from carrel.host import codec
@@ -32,7 +32,16 @@ from carrel.models import (
 from carrel.observations import Report, Row
 from carrel.troubles import Trouble
 
-__all__ = ["Archive", "Download", "Event", "HostLink", "Notices", "Stream", "Watch"]
+__all__ = ["Archive", "Download", "Event", "Extract", "HostLink", "Notices", "Stream", "Watch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """Lines of a journal (wire/journal.py), and the place after them."""
+
+    journal: str
+    place: int
+    lines: bytes
 
 
 class HostLink(FileLink):
@@ -58,6 +67,14 @@ class HostLink(FileLink):
         """A page of the sessions with what each has used, oldest first, and how many there are in all."""
         answer, body = await self._call({"op": "table", "pool": pool, "skip": skip, "limit": limit})
         return [Row(**fields) for fields in codec.json_from(body)], answer["total"]
+
+    async def journal(self, identity: str, place: int) -> Extract:
+        """What was noted from `place` on of the journal `identity`, which the caller has everything before of: that is given up.
+
+        Of another journal, with its identity and no lines, where the host has another.
+        """
+        answer, lines = await self._call({"op": "journal", "journal": identity, "place": place})
+        return Extract(answer["journal"], answer["place"], lines)
 
     async def apply_pool(self, spec: PoolSpec) -> PoolStatus:
         """Define a pool, or define it anew; safe to repeat. Sessions that live stay as they are.

@@ -50,6 +50,7 @@ class Service:
         self._ops: dict[str, Callable[[Call], Awaitable[None]]] = {
             "pools": self._pools,
             "observe": self._observe,
+            "journal": self._journal,
             "table": self._table,
             "apply_pool": self._apply_pool,
             "remove_pool": self._remove_pool,
@@ -132,6 +133,11 @@ class Service:
     async def _observe(self, call: Call) -> None:
         reports = self._keeper.reports(call.header.get("pool"))
         call.end({}, codec.json_to({name: dataclasses.asdict(report) for name, report in reports.items()}))
+
+    async def _journal(self, call: Call) -> None:
+        """Lines from a place on, of the journal that the caller means; all before it has been taken and need not be kept."""
+        identity, place, lines = self._keeper.ledger.read(str(call.header["journal"]), int(call.header["place"]))
+        call.end({"journal": identity, "place": place}, lines)
 
     async def _table(self, call: Call) -> None:
         rows, total = await self._keeper.table(call.pool, int(call.header["skip"]), int(call.header["limit"]))

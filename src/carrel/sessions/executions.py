@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import shlex
 import signal
 import uuid
 from collections.abc import Iterator
@@ -68,6 +69,9 @@ class Record:
         self.id = spec.operation_id or str(uuid.uuid4())
         self.spec = _remembered(spec, order)
         self.order: Order | None = order  # until it is over
+        self.program_bytes = order.size
+        self.program: bytes | None = None  # as it was written, where a session log is to have it
+        self.has_begun = False
         self.likeness = _likeness(spec, order)
         self.status = Status.NOT_STARTED
         self.is_over = False
@@ -102,11 +106,16 @@ class Record:
         return self.transcript.displays() if self.is_over else []
 
     @property
+    def output_bytes(self) -> int:
+        """What it printed, displayed and returned."""
+        return self.transcript.length + len(self.value) + len(self.variables)
+
+    @property
     def size(self) -> int:
         return self.transcript.size + len(self.value) + len(self.variables)
 
     def start(self, now: float) -> None:
-        self.status = Status.RUNNING
+        self.status, self.has_begun = Status.RUNNING, True
         self.queued_ms, self._at = _ms(now - self._at), now
         self._stage.next("execute")
 
@@ -212,6 +221,14 @@ def _remembered(spec: ExecutionSpec, order: Order) -> ExecutionSpec:
     if order.size <= SHORT:
         return spec
     return replace(spec, code="", variables=None, shell=spec.shell and ShellCommand())
+
+
+def program(spec: ExecutionSpec) -> bytes:
+    """What a person would say was run."""
+    text = spec.code
+    if (shell := spec.shell) is not None:
+        text = shlex.join(shell.argv) if shell.argv is not None else shell.command or ""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _json(value: object) -> bytes:

@@ -1,8 +1,8 @@
 """The host's journal: what it must not forget when it is killed, until a gateway has taken it into the store.
 
 A few files of the state folder, opened while that can be, of lines that are appended with a write(2) each: what was written is the
-kernel's, and outlives the process. A *place* is a number of bytes since the journal began; it means the same in every host and gateway, and the store
-keeps up to which place it has everything, in the transaction that has it. So nothing is counted twice and nothing is left out.
+kernel's, and outlives the process. A *place* is a number of bytes since the journal began; it means the same in every host and gateway,
+and the store keeps up to which place it has everything, in the transaction that has it. So nothing is counted twice and nothing left out.
 
 The first line of a file says which journal it is part of and at which place it begins. A file is filled up to a bound, then comes the next
 that is free; one whose lines were all taken is emptied. A line that was torn when the machine ended is cut off. Where a file cannot

@@ -27,6 +27,7 @@ from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network
 from carrel.observations import Report, Row
 from carrel.sessions.budget import LEAST_BYTES, Budget
 from carrel.sessions.bulletin import Bulletin
+from carrel.sessions.ledger import Ledger
 from carrel.sessions.link import POOL_DELETED
 from carrel.sessions.places import Places
 from carrel.sessions.pool import STOPPING, start_failed
@@ -48,6 +49,7 @@ class Keeper:
         maximum: int = sys.maxsize,
         find_level: Callable[[PoolSpec], Awaitable[Level]] | None = None,
         results_bytes: int = LEAST_BYTES,
+        ledger: Ledger | None = None,
     ) -> None:
         """`maximum`: sandboxes of all pools together; `results_bytes`: what the results of all sessions may hold.
 
@@ -58,6 +60,8 @@ class Keeper:
         self._find_level = find_level or self._level_as_defined
         self._places = Places(maximum)
         self._budget = Budget(results_bytes)
+        self.ledger = ledger or Ledger()
+        self._beating: asyncio.Task[None] | None = None
         self._rooms: dict[str, Room] = {}
         self._draining: list[Room] = []  # of pools that were moved to another level, until their last session ends
         self._changing: WeakValueDictionary[str, asyncio.Lock] = (
@@ -71,6 +75,7 @@ class Keeper:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
+        self._beating = self._tasks.spawn(self.ledger.beat(), "ledger")
         return self
 
     async def __aexit__(
@@ -86,6 +91,8 @@ class Keeper:
         self._is_closed = True
         for room in (*self._rooms.values(), *self._draining):
             room.close()
+        if self._beating is not None:
+            self._beating.cancel()
         await self._tasks.settle(CLOSE_S)
         await self._close_backends()
         await self._tasks.settle(CLOSE_S)
@@ -182,7 +189,9 @@ class Keeper:
         self._forget_empty()
         bulletin = self._vacate(spec.name)
         tally = self._tallies.setdefault(spec.name, Tally())
-        self._rooms[spec.name] = room = Room(spec, backend, self._tasks, self._places, self._budget, bulletin, tally)
+        self._rooms[spec.name] = room = Room(
+            spec, backend, self._tasks, self._places, self._budget, bulletin, tally, self.ledger
+        )
         room.pool.elsewhere = lambda: sum(len(each.pool.live) for each in self._drained(spec.name))
         room.open()
         return room

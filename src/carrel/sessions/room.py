@@ -18,12 +18,13 @@ from carrel import tracing
 from carrel.backends.base import Backend
 from carrel.errors import CarrelError, SandboxStartFailed, SessionNotFound
 from carrel.guest.linux import give_back_memory
-from carrel.models import MIB, ImageInfo, NoticeKind, PoolSpec, PoolStatus, SessionView
+from carrel.models import MIB, ImageInfo, LogRecords, NoticeKind, PoolSpec, PoolStatus, SessionView
 from carrel.sessions.actions import Action, Assign, Expire, Fail, Kill, Live, Remind, Start
 from carrel.sessions.budget import Budget
 from carrel.sessions.bulletin import Bulletin
 from carrel.sessions.executions import Record
 from carrel.sessions.guest import Guest
+from carrel.sessions.ledger import Account, Ledger
 from carrel.sessions.link import DELETED, POOL_DELETED
 from carrel.sessions.places import Places
 from carrel.sessions.pool import STOPPING, Pool
@@ -58,8 +59,8 @@ _BOOKS_TO_WALL = time.time() - time.monotonic()
 class Seat:
     """A session's place in the books (session.py says what it is for)."""
 
-    def __init__(self, room: Room, live: Live, principal: str) -> None:
-        self.principal = principal  # whose call has begun the session
+    def __init__(self, room: Room, live: Live, account: Account) -> None:
+        self._account = account
         self._room = room
         self._live = live
         self._guid = str(uuid.uuid4())
@@ -77,6 +78,7 @@ class Seat:
 
     def executed(self, record: Record) -> None:
         self._room.tally.executed(record)
+        self._account.executed(record, self._room.pool.spec, self._live.identifier, self._guid)
         if record.spec.is_fleeting:
             return
         self.executions += 1
@@ -84,11 +86,26 @@ class Seat:
         if record.usage is not None and record.usage.cpu_ms is not None:
             self.cpu_ms = (self.cpu_ms or 0.0) + record.usage.cpu_ms
 
-    def received(self, count: int) -> None:
+    @property
+    def is_logging(self) -> bool:
+        return self._room.pool.spec.logs is not LogRecords.OFF
+
+    def submitted(self, count: int) -> None:
         self._room.tally.bytes_in += count
 
-    def sent(self, count: int) -> None:
+    def received(self, principal: str, count: int) -> None:
+        self._room.tally.bytes_in += count
+        self._account.received(count, principal)
+
+    def sent(self, principal: str, count: int) -> None:
         self._room.tally.bytes_out += count
+        self._account.sent(count, principal)
+
+    def settle(self) -> None:
+        self._account.settle()
+
+    def leave(self) -> None:
+        self._account.close(time.monotonic())
 
     def restarted(self) -> None:
         self._room.tally.restarts += 1
@@ -130,8 +147,10 @@ class Room:
         budget: Budget,
         bulletin: Bulletin | None = None,
         tally: Tally | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
-        """`bulletin` is that of the room whose place this one takes, for those who read it already; `tally` the pool's."""
+        """`bulletin` is that of the room whose place this one takes, for those who read it already; `tally` the pool's,
+        `ledger` the host's."""
         self.pool = Pool(spec, free=places.free)
         places.share(self.pool, self._do)
         self._places = places
@@ -141,6 +160,7 @@ class Room:
         self.is_settled = asyncio.Event()  # the first sandbox of the present definition is warm, or has failed
         self.bulletin = bulletin or Bulletin()
         self.tally = tally or Tally()
+        self._ledger = ledger or Ledger()
         self._created_at = time.time()
         self._tasks = tasks
         self._guests: dict[int, Guest] = {}
@@ -350,7 +370,8 @@ class Room:
         guest = self._guests[live.slot]
         guest.step(SandboxEvent.ASSIGNED)
         asker = self._askers.pop(live.identifier, NOBODY)
-        session = Session(guest, self.pool.spec, Seat(self, live, asker.principal), self._tasks, self._budget)
+        seat = Seat(self, live, self._ledger.open(self.pool.spec.name, asker.principal, guest.sandbox.meter))
+        session = Session(guest, self.pool.spec, seat, self._tasks, self._budget)
         guest.on_gone = partial(self._gone_live, live)
         self.sessions[live.identifier] = session
         with tracing.within(asker.call):
@@ -365,6 +386,7 @@ class Room:
         if session.end(reason) >= MUCH_BYTES:
             loop = asyncio.get_running_loop()
             loop.call_later(FORGOTTEN_S, loop.run_in_executor, None, give_back_memory)
+        session.seat.leave()
         log.info("session ended", extra={**self._names(live, session.guest), "reason": reason})
         self.tally.ends[_END_WORDS.get(reason, LOST)] += 1
         self.bulletin.post(NoticeKind.ENDED, session.seat.view(), reason)

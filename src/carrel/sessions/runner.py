@@ -25,7 +25,7 @@ from carrel.errors import CarrelError, ContentTooLarge, ExecutionMissing, Reques
 from carrel.models import MIB, ContainerType, ExecutionSpec, Outcome, PoolSpec, Usage
 from carrel.sessions import outcomes
 from carrel.sessions.budget import Budget
-from carrel.sessions.executions import CANCELED, TIMED_OUT, Order, Record, restarted
+from carrel.sessions.executions import CANCELED, TIMED_OUT, Order, Record, program, restarted
 from carrel.sessions.guest import Guest
 from carrel.sessions.seat import Seat
 from carrel.sessions.states import SESSION, SessionEvent, SessionState, step
@@ -91,10 +91,12 @@ class Runner:
             raise SessionBusy("Too many calls are waiting for this session.", headers={"Retry-After": "1"})
         if spec.is_asynchronous and self.store.is_full_of_unread:
             raise SessionBusy("Too many results of this session have not been read.", headers={"Retry-After": "5"})
+        if self._seat.is_logging:
+            record.program = program(spec)
         self.store.add(record)
         self._queue.append(record)
         self._seat.begin()
-        self._seat.received(order.size)
+        self._seat.submitted(order.size)
         self._advance()
         return record
 

@@ -15,11 +15,6 @@ class Seat(Protocol):
     last_status: str | None  # of the last of them
     cpu_ms: float | None  # of all of them together, where anybody knows
 
-    @property
-    def principal(self) -> str:
-        """Whose call has begun the session; "" for nobody's."""
-        ...
-
     def begin(self) -> None: ...
 
     def finish(self) -> None: ...
@@ -27,11 +22,25 @@ class Seat(Protocol):
     def executed(self, record: Record) -> None:
         """It is over, also where the session ended before it did."""
 
-    def received(self, count: int) -> None:
-        """Bytes, from a caller."""
+    @property
+    def is_logging(self) -> bool:
+        """Whether there is a session log, which wants programs as they were written."""
+        ...
 
-    def sent(self, count: int) -> None:
-        """Bytes of a file, to a caller. Those of executions are the record's."""
+    def submitted(self, count: int) -> None:
+        """Bytes of an execution's code and variables."""
+
+    def received(self, principal: str, count: int) -> None:
+        """Bytes of a file, from a caller."""
+
+    def sent(self, principal: str, count: int) -> None:
+        """Bytes of a file, to a caller."""
+
+    def settle(self) -> None:
+        """Write down what was received and sent: called before who gets the last of it can know that."""
+
+    def leave(self) -> None:
+        """The session has ended. Safe to call again."""
 
     def restarted(self) -> None:
         """The interpreter is a fresh one."""

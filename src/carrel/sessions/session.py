@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from carrel.errors import SessionExists
 from carrel.models import ANYTHING, Condition, ExecutionSpec, FileChange, FileInfo, PoolSpec
@@ -117,29 +118,37 @@ class Session:
         with self._call():
             return await self.guest.link.rename(path, to, overwrite, condition)
 
-    async def upload(self, path: str, content: AsyncIterator[bytes], condition: Condition = ANYTHING) -> FileInfo:
+    async def upload(
+        self, path: str, content: AsyncIterator[bytes], condition: Condition = ANYTHING, principal: str = ""
+    ) -> FileInfo:
         """Whatever `content` raises aborts the upload and leaves nothing of it."""
         with self._call():
-            return await self.guest.link.upload(path, _counted(content, self.seat.received), condition)
+            return await self.guest.link.upload(
+                path, _counted(content, partial(self.seat.received, principal), self.seat.settle), condition
+            )
 
-    def download(self, path: str, offset: int = 0, length: int | None = None) -> AbstractAsyncContextManager[Reading]:
-        return self._download(path, offset, length)
+    def download(
+        self, path: str, offset: int = 0, length: int | None = None, principal: str = ""
+    ) -> AbstractAsyncContextManager[Reading]:
+        return self._download(path, offset, length, principal)
 
     @contextlib.asynccontextmanager
-    async def _download(self, path: str, offset: int, length: int | None) -> AsyncIterator[Reading]:
+    async def _download(self, path: str, offset: int, length: int | None, principal: str) -> AsyncIterator[Reading]:
         link = self.guest.link
         with self._call():
             async with link.download(path, offset, length) as stream:
                 if stream.info is None:
                     raise RuntimeError("a download is entered with its file")
-                yield Reading(stream.info, stream.start, stream.length, _counted(link.read(stream), self.seat.sent))
+                sent, settle = partial(self.seat.sent, principal), self.seat.settle
+                pieces = _counted(link.read(stream), sent, settle, stream.length)
+                yield Reading(stream.info, stream.start, stream.length, pieces)
 
     @contextlib.asynccontextmanager
-    async def archive(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def archive(self, path: str, principal: str = "") -> AsyncIterator[AsyncIterator[bytes]]:
         """A directory as a tar stream. Entered once it is known to be one."""
         with self._call():
             async with self.guest.link.archive(path) as stream:
-                yield _counted(self.guest.link.read(stream), self.seat.sent)
+                yield _counted(self.guest.link.read(stream), partial(self.seat.sent, principal), self.seat.settle)
 
     @contextlib.asynccontextmanager
     async def watch(self, path: str, recursive: bool) -> AsyncIterator[AsyncIterator[list[FileChange]]]:
@@ -166,7 +175,16 @@ class Session:
             self.seat.finish()
 
 
-async def _counted(pieces: AsyncIterator[bytes], count: Callable[[int], None]) -> AsyncIterator[bytes]:
+async def _counted(
+    pieces: AsyncIterator[bytes], count: Callable[[int], None], settle: Callable[[], None], length: int | None = None
+) -> AsyncIterator[bytes]:
+    """`settle` is called when all is counted, where `length` tells that before the last piece goes out."""
+    left = length
     async for piece in pieces:
         count(len(piece))
+        if left is not None:
+            left -= len(piece)
+            if left <= 0:
+                settle()
         yield piece
+    settle()

@@ -40,8 +40,12 @@ class Transcript:
         self.watchers: set[asyncio.Event] = set()
 
     @property
+    def length(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    @property
     def size(self) -> int:
-        return (self._stops[-1] if self._stops else 0) + 150 * len(self._stops)
+        return self.length + 150 * len(self._stops)
 
     def add(self, kind: str, data: bytes) -> None:
         """Text of `kind`. Nothing once it is closed."""

@@ -6,21 +6,28 @@ from carrel.store.records import (
     CredentialRecord,
     GrantRecord,
     GroupRecord,
+    JournalRecord,
+    LogRecord,
     OperationRecord,
     PoolId,
     PoolRecord,
     PrincipalRecord,
     SeedRecord,
     Stamp,
+    UsageRecord,
 )
 from carrel.store.transaction import Transaction
 from carrel.store.troubles import StoreError
+from carrel.store.usage_repositories import LogFilter
 
 __all__ = [
     "AssignmentRecord",
     "CredentialRecord",
     "GrantRecord",
     "GroupRecord",
+    "JournalRecord",
+    "LogFilter",
+    "LogRecord",
     "OperationRecord",
     "PoolId",
     "PoolRecord",
@@ -30,4 +37,5 @@ __all__ = [
     "Store",
     "StoreError",
     "Transaction",
+    "UsageRecord",
 ]

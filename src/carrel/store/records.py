@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from carrel.accounts import Sums
+
 PoolState = Literal["InProgress", "Succeeded", "Failed", "Canceled", "Deleting"]
 PrincipalKind = Literal["ServicePrincipal", "User", "Group", "ManagedIdentity"]
 GrantKind = Literal["device", "refresh"]
@@ -193,3 +195,35 @@ class SeedRecord:
 
     name: str
     digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """What was used of a pool by a principal (accounts.EVERYBODY: of all together, its peak alone) on a day of UTC, YYYY-MM-DD."""
+
+    pool: PoolId
+    principal: str
+    day: str
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """An execution in its pool's session log, until it expires."""
+
+    id: str
+    pool: PoolId
+    at: float
+    identifier: str
+    principal: str
+    status: str
+    expires_at: float
+    fields: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """Up to which place everything of a host's journal is in this store."""
+
+    id: str
+    place: int

@@ -11,6 +11,8 @@ import sqlalchemy as sql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
+from carrel import accounts
+
 
 class Words(TypeDecorator[str]):
     """Text that both databases take: PostgreSQL has no NUL in a text, neither has lone surrogates."""
@@ -120,5 +122,26 @@ operations = sql.Table(
 )
 
 seeds = sql.Table("seeds", metadata, sql.Column("name", Words, primary_key=True), _words("digest"))
+
+usage = sql.Table(
+    "usage",
+    metadata,
+    *(_key(), _words("pool"), _words("pool_key", index=True), _words("principal"), _words("day", index=True)),
+    *(sql.Column(name, sql.BigInteger, nullable=False) for name in accounts.NAMES),
+)
+
+session_logs = sql.Table(
+    "session_logs",
+    metadata,
+    *(_key(), _words("pool"), _words("pool_key"), _time("at"), _words("identifier"), _words("principal")),
+    *(_words("status"), sql.Column("expires_at", sql.Double, nullable=False, index=True), _json("fields")),
+    sql.Index("session_logs_of_a_pool", "pool_key", "at"),
+)
+
+journals = sql.Table(
+    "journals",
+    metadata,
+    *(sql.Column("id", Words, primary_key=True), sql.Column("place", sql.BigInteger, nullable=False)),
+)
 
 NAMES = frozenset(metadata.tables)  # and the tables of earlier schemas, should there be any that this one lacks

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sql
 
-from carrel.store import repositories, tables
+from carrel.store import repositories, tables, usage_repositories
 from carrel.store.vault import Vault
 
 OPERATIONS_KEPT_S = 86_400.0
@@ -29,14 +29,17 @@ class Transaction:
         self.grants = repositories.Grants(self)
         self.operations = repositories.Operations(self)
         self.seeds = repositories.Seeds(self)
+        self.usage = usage_repositories.Usages(self)
+        self.logs = usage_repositories.Logs(self)
+        self.journals = usage_repositories.Journals(self)
 
     def repositories(self) -> dict[str, repositories.Repository[Any]]:
         """All of them, by the names that they have here."""
         return {name: each for name, each in vars(self).items() if isinstance(each, repositories.Repository)}
 
     def prune(self, now: float) -> int:
-        """Delete grants that have expired and operations that nobody asks about any more; how many there were."""
-        return self.grants.prune(now) + self.operations.prune(now - OPERATIONS_KEPT_S)
+        """Delete grants and session logs that have expired and operations that nobody asks about any more; how many there were."""
+        return self.grants.prune(now) + self.operations.prune(now - OPERATIONS_KEPT_S) + self.logs.prune(now)
 
     def size_bytes(self) -> int:
         """Of the whole database."""
