@@ -45,6 +45,7 @@ from carrel.server.app import build
 from carrel.server.arm.group_deletion import Deletions
 from carrel.server.asgi import ASGIApp
 from carrel.server.authorization.owners import seed
+from carrel.server.drain import Drain
 from carrel.server.handover import Handover
 from carrel.server.instruments import Findings, Instruments
 from carrel.server.latecomers import Latecomers
@@ -159,6 +160,7 @@ def _servers(
     pools.load(given.levels)
     mcp = Mcp(pools, link, state.digest, Latecomers(given.uid))
     deletions = Deletions(store, pools)
+    drain = Drain(given.config, store, link, pools)
     instruments = Instruments(certificate, given.findings)
     logging.getLogger().addHandler(instruments.troubles)
     app = build(given.config, state, link, pools, mcp, store, access, deletions, instruments, issuers.each)
@@ -168,7 +170,7 @@ def _servers(
     webhooks = Webhooks(pools, link, state.ca_bundle, is_wanted=any(pool.webhook for pool in given.config.pools))
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
     beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch, issuers.run]
-    beside.append(Pruning(store).run)
+    beside += [Pruning(store).run, drain.run]
     return link, mcp, store, beside, servers
 
 

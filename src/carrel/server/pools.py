@@ -81,6 +81,7 @@ class Pools:
         self._coming: set[str] = set()  # keys of pools that are being put
         self._workers = Workers(self, link)
         self.on_rights_gone: list[Callable[[], Awaitable[None]]] = []  # waited for before a name is free for another
+        self.before_removal: list[Callable[[str], Awaitable[None]]] = []  # waited for once the host has nothing of it
         self.on_changed: list[Changed] = []  # told of each pool by its key, with None once it is gone
 
     def load(self, levels: Mapping[str, Level | None]) -> None:
@@ -223,6 +224,8 @@ class Pools:
 
     async def removed(self, pool: Pool) -> None:
         """The host has nothing of it any more."""
+        for told in self.before_removal:
+            await told(pool.key)
         async with self._change(pool.key):
             other = await self._store.run(lambda books: _take_away(books, pool.record))
             if other is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 from carrel.accounts import NAMES, Entry, Logged, Spent, Sums
@@ -41,12 +40,13 @@ def fields_of(line: bytes) -> dict[str, Any]:
     return found
 
 
-def decode(lines: Iterable[bytes]) -> Iterator[Entry]:
-    """Entries of whole lines. What a later version may have written besides is passed over."""
-    for line in lines:
-        fields = fields_of(line)
-        if "s" in fields:
-            sums = Sums(**{name: value for name, value in fields["s"].items() if name in NAMES})
-            yield Spent(fields["p"], fields["w"], fields["d"], sums)
-        elif "l" in fields:
-            yield Logged(fields["p"], fields["t"], fields["k"], fields["i"], fields["w"], fields["st"], fields["l"])
+def decode(line: bytes) -> Entry | None:
+    """The entry of a whole line; None for what a later version may have written besides. Raises ValueError, TypeError, LookupError."""
+    fields = fields_of(line)
+    if "s" in fields:
+        sums = Sums(**{name: int(value) for name, value in fields["s"].items() if name in NAMES})
+        return Spent(str(fields["p"]), str(fields["w"]), int(fields["d"]), sums)
+    if "l" in fields:
+        names = (str(fields["i"]), str(fields["w"]), str(fields["st"]))
+        return Logged(str(fields["p"]), float(fields["t"]), int(fields["k"]), *names, dict(fields["l"]))
+    return None
