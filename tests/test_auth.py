@@ -32,6 +32,7 @@ from carrel.server.app import build
 from carrel.server.arm.group_deletion import Deletions
 from carrel.server.auth import Verifier
 from carrel.server.authorization.owners import seed
+from carrel.server.drain import Drain
 from carrel.server.instruments import Findings, Instruments
 from carrel.server.issuers import OwnIssuer
 from carrel.server.latecomers import Latecomers
@@ -67,10 +68,11 @@ class Caller:
             seed(transaction, state.object_id, state.client_id, config.subscription)
         pools = pools_of(config, link, store)
         mcp = Mcp(pools, link, state.digest, Latecomers(None))
+        drain = Drain(config, store, link, pools)
         certificate = LiveCertificate(state.server_certificate().read_bytes())
         access, deletions = Access(config, store), Deletions(store, pools)
         instruments = Instruments(certificate, Findings())
-        self._app = build(config, state, link, pools, mcp, store, access, deletions, instruments)
+        self._app = build(config, state, link, pools, mcp, store, access, deletions, drain, instruments)
 
     async def get(
         self, path: str, *, address: str = "127.0.0.1", params: dict[str, str] | None = None, headers: Any = None

@@ -163,7 +163,7 @@ def _servers(
     drain = Drain(given.config, store, link, pools)
     instruments = Instruments(certificate, given.findings)
     logging.getLogger().addHandler(instruments.troubles)
-    app = build(given.config, state, link, pools, mcp, store, access, deletions, instruments, issuers.each)
+    app = build(given.config, state, link, pools, mcp, store, access, deletions, drain, instruments, issuers.each)
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()

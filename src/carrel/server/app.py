@@ -28,6 +28,7 @@ from carrel.server.authority.resources import Resources
 from carrel.server.authority.throttle import Throttle
 from carrel.server.authority.tokens import Tokens
 from carrel.server.bound import BoundTokens
+from carrel.server.drain import Drain
 from carrel.server.edge import Edge
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.extensions import Extensions
@@ -61,6 +62,7 @@ def build(
     store: Store,
     access: Access,
     deletions: Deletions,
+    drain: Drain,
     instruments: Instruments,
     issuers: Sequence[Issuer] = (),
 ) -> ASGIApp:
@@ -71,7 +73,7 @@ def build(
     pools.on_rights_gone.append(access.refresh)
     data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
-    operator = OperatorPlane(OperatorServices(config, state, store, access, pools, link, instruments))
+    operator = OperatorPlane(OperatorServices(config, state, store, access, pools, link, instruments, drain))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     hasher, throttle = Hasher(), Throttle()

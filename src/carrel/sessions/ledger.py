@@ -222,6 +222,7 @@ def _logged(record: Record, spec: PoolSpec, pool: str, principal: str, identifie
     fields: dict[str, object] = {
         "id": record.id,
         "session": session,
+        "trace": record.call.trace if record.call is not None else None,
         "kind": "code" if record.spec.shell is None else "shell",
         "isAsynchronous": record.spec.is_asynchronous,
         "outcome": record.outcome or "lost",

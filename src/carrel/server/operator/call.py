@@ -9,6 +9,7 @@ from carrel.config import Config
 from carrel.errors import AuthorizationFailed
 from carrel.host.hostlink import HostLink
 from carrel.server.access import Access
+from carrel.server.drain import Drain
 from carrel.server.exchange import Exchange
 from carrel.server.instruments import Instruments
 from carrel.server.pools import Pool, Pools
@@ -27,6 +28,7 @@ class OperatorServices:
     pools: Pools
     link: HostLink
     instruments: Instruments
+    drain: Drain
 
 
 @dataclass(frozen=True, slots=True)

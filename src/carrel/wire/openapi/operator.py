@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from carrel.wire.openapi.model import Operation, json_of
-from carrel.wire.openapi.schemas import FLAG, TEXT, TIME, WHOLE, Schema, array, or_null, record
+from carrel.wire.openapi.model import JSON, Content, Operation, json_of
+from carrel.wire.openapi.schemas import FLAG, TEXT, TIME, WHOLE, Schema, array, or_null, query, record
 
 ERRORS = (400, 401, 403, 503)
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/.carrel/health"): Operation(
         "How the server and its pools are, and its last errors.", {200: json_of("ServerHealth")}, errors=ERRORS
+    ),
+    ("GET", "/.carrel/usage"): Operation(
+        "What sessions have used, by pool, principal and day.",
+        {200: Content({JSON: "Usage", "text/csv": "Text"})},
+        ("usage-from", "usage-to", "usage-group-by", "usage-format"),
+        errors=ERRORS,
     ),
 }
 
@@ -54,7 +60,21 @@ _HOST = record(
 _PROCESS = record({"name": TEXT, "pid": or_null(WHOLE), "state": TEXT})
 _PASSED = record({"level": TEXT, "reason": TEXT, "advice": or_null(TEXT)})
 
+_SECONDS: Schema = {"type": "number", "minimum": 0}
+_FIGURES: dict[str, Schema] = {
+    "sessionSeconds": _SECONDS,
+    "cpuSeconds": _SECONDS,
+    **dict.fromkeys(("sessions", "peakSessions", "executions", "failedExecutions", "bytesIn", "bytesOut"), WHOLE),
+}
+_USED = record(
+    {"pool": TEXT, "poolId": TEXT, "principal": TEXT, "principalName": or_null(TEXT), "day": TEXT, **_FIGURES}
+)
+_USED = {**_USED, "required": list(_FIGURES)}  # the others where the rows are grouped by them
+
 SCHEMAS: dict[str, Schema] = {
+    "Usage": record(
+        {"from": TEXT, "to": TEXT, "groupBy": array(TEXT), "value": array(_USED), "total": record(_FIGURES)}
+    ),
     "ServerHealth": record(
         {
             "status": {"enum": ["healthy", "degraded"]},
@@ -74,4 +94,12 @@ SCHEMAS: dict[str, Schema] = {
         isolation=record({"passedOver": array(_PASSED), "warnings": array(TEXT)}),
     ),
 }
-PARAMETERS: dict[str, Schema] = {}
+_DAY: Schema = {"type": "string", "format": "date"}
+PARAMETERS: dict[str, Schema] = {
+    "usage-from": query("from", _DAY),
+    "usage-to": query("to", _DAY),
+    "usage-group-by": query(
+        "groupBy", {"type": "string", "pattern": "^(pool|principal|day)?(,(pool|principal|day))*$"}
+    ),
+    "usage-format": query("format", {"type": "string", "enum": ["json", "csv"]}),
+}
