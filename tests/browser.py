@@ -16,7 +16,16 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from conftest import Server
 
@@ -32,6 +41,7 @@ class Driver:
     """The thread that the browser is driven from."""
 
     def __init__(self, program: str) -> None:
+        expect.set_options(timeout=TIMEOUT_MS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
         self._playwright, self.browser = self.run(lambda: self._start(program))
 

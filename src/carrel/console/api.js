@@ -2,14 +2,14 @@
 
 import * as auth from "./auth.js";
 
-const VERSIONS = { arm: "2026-07-01", data: "2025-10-02-preview" };
+const VERSIONS = { pools: "2026-07-01", resources: "2022-12-01", data: "2025-10-02-preview" };
 const WAIT_MS = [1000, 1500, 2500, 4000, 6000, 10_000, 15_000];
 
 /** An answer that was no success. `target` names the field at fault, where the server says so. */
 export class Fault extends Error {
-  constructor(status, code, message, { target = "", trace = "", wait = 0 } = {}) {
+  constructor(status, code, message, { target = "", trace = "", wait = 0, details = [] } = {}) {
     super(message);
-    Object.assign(this, { name: "Fault", status, code, target, trace, wait });
+    Object.assign(this, { name: "Fault", status, code, target, trace, wait, details });
   }
 }
 
@@ -57,6 +57,11 @@ class Line extends EventTarget {
 
 export const line = new Line();
 
+let ahead = 0;
+
+/** The time as the server has it: what it says of ages and ends is by its clock. */
+export const serverNow = () => Date.now() + ahead;
+
 /**
  * Ask the server. Returns the reply's JSON, `null` where there is none, or with `raw` the Response itself.
  *
@@ -97,9 +102,14 @@ function linked(link) {
 function address(plane, path, query) {
   const url = new URL(path, location.origin);
   if (url.origin !== location.origin) throw new Error("not our server");
-  const version = path.startsWith("/.carrel/") || plane === "graph" ? {} : { "api-version": VERSIONS[plane] };
-  for (const [name, value] of Object.entries({ ...version, ...query })) if (value !== undefined) url.searchParams.set(name, value);
+  for (const [name, value] of Object.entries({ "api-version": version(plane, path), ...query })) if (value !== undefined) url.searchParams.set(name, value);
   return url;
+}
+
+function version(plane, path) {
+  if (plane === "graph" || path.startsWith("/.carrel/")) return undefined;
+  if (plane === "data") return VERSIONS.data;
+  return /\/providers\/Microsoft\.App\//i.test(path) ? VERSIONS.pools : VERSIONS.resources;
 }
 
 async function token(plane, isRefused = false) {
@@ -118,6 +128,8 @@ async function sent(url, options, bearer) {
   try {
     const reply = await fetch(url, { ...options, headers: { ...options.headers, Authorization: `Bearer ${bearer}` } });
     if (reply.status !== 502 && reply.status !== 504) line.up();
+    const told = Date.parse(reply.headers.get("date") ?? "");
+    if (Math.abs(told - Date.now() - ahead) > 2000) ahead = told - Date.now();
     return reply;
   } catch (error) {
     if (options.signal?.aborted) throw error;
@@ -129,7 +141,8 @@ async function sent(url, options, bearer) {
 async function fault(reply) {
   const told = (await reply.json().catch(() => ({})))?.error ?? {};
   const wait = Number(reply.headers.get("retry-after")) || 0;
-  const more = { target: told.target ?? "", trace: told.traceId ?? reply.headers.get("x-ms-request-id") ?? "", wait };
+  const details = (told.details ?? []).map(({ target = "", message = "" }) => ({ target, message }));
+  const more = { details, target: told.target ?? "", trace: told.traceId ?? reply.headers.get("x-ms-request-id") ?? "", wait };
   return new Fault(reply.status, told.code ?? "", inWords(reply.status, told), more);
 }
 

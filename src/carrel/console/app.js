@@ -7,12 +7,17 @@ import * as auth from "./auth.js";
 import { line } from "./api.js";
 import { logo, themeButton } from "./brand.js";
 import { fill, h, icon, toast } from "./ui.js";
+import * as health from "./pages/health.js";
 import * as pools from "./pages/pools.js";
+import * as sessions from "./pages/sessions.js";
 import * as signin from "./pages/signin.js";
 
 // `#/sessions/GROUP/POOL` is the first pattern that fits; parts are percent-encoded.
 const ROUTES = [
   ["pools", pools, "Pools"],
+  ["sessions", sessions, "Sessions"],
+  ["sessions/:group/:pool", sessions],
+  ["health", health, "Health"],
 ];
 const app = document.getElementById("app");
 const main = h("main", { id: "main", tabIndex: -1 });

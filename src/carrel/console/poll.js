@@ -5,15 +5,17 @@ import { Away, line } from "./api.js";
 
 const SLOWEST_MS = 30_000;
 
-/** Run `task(signal)` now and then every `every` milliseconds, until the returned function is called. `failed(error)` hears of faults. */
+/** Run `task(signal)` now and then every `every` milliseconds (or as many as it answers), until the returned function is called. `failed(error)` hears of faults. */
 export function poll(task, { every = 2000, failed = () => {} } = {}) {
   const ends = new AbortController();
   let timer = 0;
   let faults = 0;
   let isRunning = false;
+  let isWanted = false;
 
   async function run() {
     clearTimeout(timer);
+    isWanted = isRunning;
     if (ends.signal.aborted || isRunning || document.hidden || !line.isUp) return;
     isRunning = true;
     try {
@@ -26,13 +28,16 @@ export function poll(task, { every = 2000, failed = () => {} } = {}) {
     } finally {
       isRunning = false;
     }
-    if (!ends.signal.aborted) timer = setTimeout(run, Math.min(every * 2 ** Math.min(faults, 5), Math.max(every, SLOWEST_MS)));
+    if (isWanted) return run(); // somebody asked for it meanwhile, for whom this look may have been too early
+    const usual = typeof every === "function" ? every() : every;
+    if (!ends.signal.aborted) timer = setTimeout(run, Math.min(usual * 2 ** Math.min(faults, 5), Math.max(usual, SLOWEST_MS)));
   }
 
   const options = { signal: ends.signal };
   document.addEventListener("visibilitychange", run, options);
   line.addEventListener("up", run, options);
   run();
+
   const stop = () => {
     clearTimeout(timer);
     ends.abort();

@@ -30,7 +30,15 @@ export function seconds(value) {
   return `${Math.floor(value / 86_400)} d ${Math.floor((value % 86_400) / 3600)} h`;
 }
 
-export const ago = (iso, now = Date.now()) => (iso ? seconds(Math.max(0, (now - Date.parse(iso)) / 1000)) : "–");
-export const until = (iso, now = Date.now()) => (iso ? (Date.parse(iso) <= now ? "now" : seconds((Date.parse(iso) - now) / 1000)) : "–");
+/** The same, for a column. */
+export function brief(value) {
+  const two = (number) => String(Math.floor(number)).padStart(2, "0");
+  if (value < 60) return seconds(value);
+  if (value < 3600) return `${Math.floor(value / 60)}m ${two(value % 60)}s`;
+  return value < 86_400 ? `${Math.floor(value / 3600)}h ${two((value % 3600) / 60)}m` : `${Math.floor(value / 86_400)}d ${two((value % 86_400) / 3600)}h`;
+}
+
+export const ago = (iso, now, words = seconds) => (iso ? words(Math.max(0, (now - Date.parse(iso)) / 1000)) : "–");
+export const until = (iso, now, words = seconds) => (iso ? (Date.parse(iso) <= now ? "now" : words((Date.parse(iso) - now) / 1000)) : "–");
 export const moment = (iso) => (iso ? CLOCK.format(new Date(iso)) : "–");
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
