@@ -150,6 +150,7 @@ class Matrix:
         for route in operator_routes.ROUTES:
             for method in route.methods:
                 yield Row(ARM, method, route.pattern.text, route.pattern.text)
+        yield Row(ARM, "GET", "/metrics", "/metrics")
 
     # ---- calls -----------------------------------------------------------------------------------------------------------
 

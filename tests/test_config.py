@@ -58,7 +58,7 @@ def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Pa
         "subscription": "11111111-2222-3333-4444-555555555555", "resource-group": "group", "isolation": "process",
         "tls-cert": "/srv/c", "tls-key": "/srv/k", "tls-name": "carrel.example,192.0.2.1", "insecure-http": "true",
         "embedded-authority": "false", "instance-metadata": "false", "key-days": "5",
-        "minimum": "process", "log-level": "debug", "log-format": "json", "access-log": "true",
+        "minimum": "process", "log-level": "debug", "log-format": "json", "access-log": "true", "metrics": "open",
         "egress-allow-private": "10.1.0.0/16,fd12::/64",
         "maximum-sandboxes": "5", "maximum-pools": "5", "rotate-forks": "5", "rotate-minutes": "5",
     }  # fmt: skip

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from carrel.server import console, extensions, openapi
+from carrel.server.metrics import endpoint as metrics
 from carrel.wire.openapi import opened
 from conftest import Server
 
@@ -38,7 +39,7 @@ def test_the_open_paths_are_those_that_the_gateway_leaves_open() -> None:
     tables = [node for node in ast.walk(tree) if isinstance(node, ast.Dict)]
     keys = {str(key.value) for table in tables for key in table.keys if isinstance(key, ast.Constant)} - {"message"}
 
-    assert keys | {extensions.INDEX, extensions.WHEEL, console.ROOT, console.FILE} == set(opened.PATHS)
+    assert keys | {extensions.INDEX, extensions.WHEEL, console.ROOT, console.FILE, metrics.PATH} == set(opened.PATHS)
 
 
 def test_every_reference_leads_somewhere() -> None:

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from carrel import setting_values as takes
 from carrel.issuer_settings import IssuerSpec, parse_issuers
@@ -24,6 +24,8 @@ from carrel.setting_values import Isolation
 __all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
 
 DEFAULT_POOLS = {kind.image: {"containerType": kind.value} for kind in ContainerType}
+
+MetricsAccess = Literal["token", "open", "off"]
 
 _OPTIONAL_PATHS = ("tls_cert", "tls_key", "extensions")
 
@@ -57,6 +59,7 @@ class Config:
     maximum_pools: int = 100
     rotate_forks: int = 1000
     rotate_minutes: float = 60
+    metrics: MetricsAccess = "token"  # who may scrape
     log_level: str = "info"
     log_format: LogFormat = "text"
     access_log: bool = False  # a line for each request
@@ -271,6 +274,13 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting(
         "extensions", takes.path, "none", "DIR", "Folder of wheels that Azure's command line may install from here."
+    ),
+    Setting(
+        "metrics",
+        takes.choice("token", "open", "off"),
+        "token",
+        "WHO",
+        "Who may scrape /metrics: token, who may read all pools; open, everybody; off, nobody.",
     ),
     Setting(
         "log-level",

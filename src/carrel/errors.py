@@ -58,7 +58,10 @@ class FilePathInvalid(CarrelError):
 
 
 class Unauthorized(CarrelError):
+    """`why` is one of a few words, for those who count."""
+
     code, status = "Unauthorized", 401
+    why = "missing"
 
 
 class Forbidden(CarrelError):

@@ -21,6 +21,7 @@ _FIGURES = re.compile(
     r'("(?:executionTimeInMilliseconds|wallMs|cpuMs|peakMemoryBytes|writtenBytes|cpuTimeMs|answeredInMs)": )\d+(?:\.\d+)?'
 )
 _SECONDS = re.compile(r'("(?:expires_on|not_before|notBefore|expiresOn|nbf|exp|iat|expires_in|ext_expires_in)": "?)\d+')
+_SAMPLES = re.compile(r"^(carrel_\w+(?:\{.*\})? )[\d.e+-]+$", re.MULTILINE)  # of /metrics
 _BOUNDARY = re.compile(r"(boundary=|^--)[0-9a-f]{32}", re.MULTILINE)
 MANY, LONG = 2, 240
 
@@ -46,6 +47,7 @@ class Neutral:
         for secret in (_SECRETS, _FORM, _HEADERS):
             text = secret.sub(lambda found: f'{found[1]}"…"' if found[0].endswith('"') else f"{found[1]}…", text)
         text = _FIGURES.sub(r"\g<1>12", text)
+        text = _SAMPLES.sub(r"\g<1>1.0", text)
         text = _SECONDS.sub(r"\g<1>1767236645", text)
         text = _TIME.sub(lambda found: f"2026-01-01{found[1]}03:04:05" + (".1234567" if found[2] else ""), text)
         text = _USER_CODE.sub("…", text)

@@ -33,6 +33,7 @@ def all_planes(recorder: Recorder) -> None:
 def _open(r: Recorder) -> None:
     for path in ("/health", "/openapi.json", "/extensions/index.json"):
         r.call("GET", path)
+    r.call("GET", "/metrics", headers={"Authorization": f"Bearer {r.server.connection['arm_token']}"})
     r.call("GET", "/metadata/endpoints", query={"api-version": "2019-05-01"})
     r.names["file"] = "howdy-1.0.0-py2.py3-none-any.whl"
     index = r.call("GET", "/extensions/index.json", title=None).json()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
+from carrel.counts import HostCounts
 from carrel.guest.frames import Header
 from carrel.host import codec
 from carrel.host.events import Event, Notices, Stream, events, notices
@@ -62,6 +63,11 @@ class HostLink(FileLink):
         """What each pool, or one, has come to since the host began; none of a pool that was never served."""
         _, body = await self._call({"op": "observe", "pool": pool})
         return {name: Report.from_json(fields) for name, fields in codec.json_from(body).items()}
+
+    async def counts(self) -> HostCounts:
+        """All that the host counts, for whoever scrapes it."""
+        _, body = await self._call({"op": "counts"})
+        return HostCounts.from_json(codec.json_from(body))
 
     async def table(self, pool: str, skip: int, limit: int = 300) -> tuple[list[Row], int]:
         """A page of the sessions with what each has used, oldest first, and how many there are in all."""

@@ -13,6 +13,7 @@ from carrel import __version__
 from carrel.host import codec
 from carrel.host.call import Call
 from carrel.models import Vitals
+from carrel.proc import Proc
 from carrel.tracing import Outbox
 from carrel.troubles import Troubles
 
@@ -25,6 +26,7 @@ class Instruments:
 
     troubles: Troubles = field(default_factory=lambda: Troubles("host"))
     outbox: Outbox = field(default_factory=lambda: Outbox(SPANS))
+    proc: Proc = field(default_factory=Proc)
     started_at: float = field(default_factory=time.time)
     maximum_sandboxes: int = 0
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self
 
 from carrel import errors, tracing
+from carrel.counts import HostCounts
 from carrel.host import codec, door
 from carrel.host.call import Call
 from carrel.host.code_calls import CodeCalls, seen
@@ -51,6 +52,7 @@ class Service:
             "pools": self._pools,
             "observe": self._observe,
             "journal": self._journal,
+            "counts": self._counts,
             "table": self._table,
             "apply_pool": self._apply_pool,
             "remove_pool": self._remove_pool,
@@ -138,6 +140,11 @@ class Service:
         """Lines from a place on, of the journal that the caller means; all before it has been taken and need not be kept."""
         identity, place, lines = self._keeper.ledger.read(str(call.header["journal"]), int(call.header["place"]))
         call.end({"journal": identity, "place": place}, lines)
+
+    async def _counts(self, call: Call) -> None:
+        proc = self._instruments.proc
+        counts = HostCounts(self._keeper.counts(), self._keeper.books(), proc.process(), proc.machine())
+        call.end({}, codec.json_to(counts.to_json()))
 
     async def _table(self, call: Call) -> None:
         rows, total = await self._keeper.table(call.pool, int(call.header["skip"]), int(call.header["limit"]))

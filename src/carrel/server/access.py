@@ -60,7 +60,7 @@ class Principal:
     def require_audience(self, plane: Plane) -> None:
         """Raises Unauthorized where the token is for another plane of the API. One for a single session is of the data plane."""
         if self.plane is not plane or (self.identifier is not None and plane is not Plane.DATA):
-            raise refused("the token's audience is that of another service")
+            raise refused("the token's audience is that of another service", "audience")
 
     def require_identifier(self, identifier: str) -> None:
         """Raises Forbidden where the token is good for another session than this one."""
@@ -239,7 +239,9 @@ def _level(age: float) -> int:
     return logging.WARNING if age < 2 * WATCH_S or age > BELIEVED_S else logging.DEBUG
 
 
-def refused(reason: str) -> Unauthorized:
+def refused(reason: str, why: str = "invalid") -> Unauthorized:
     """A token that is not good here."""
     challenge = f'Bearer realm="carrel", error="invalid_token", error_description="{reason}"'
-    return Unauthorized(f"The request was refused: {reason}.", headers={"WWW-Authenticate": challenge})
+    error = Unauthorized(f"The request was refused: {reason}.", headers={"WWW-Authenticate": challenge})
+    error.why = why
+    return error

@@ -10,6 +10,7 @@ from carrel import certificates
 from carrel.config import Config
 from carrel.errors import HostUnavailable, RouteNotFound
 from carrel.host.hostlink import HostLink
+from carrel.proc import Disk
 from carrel.server import console, openapi
 from carrel.server.access import Access
 from carrel.server.arm import metadata
@@ -39,6 +40,8 @@ from carrel.server.instruments import Instruments
 from carrel.server.issuers import Issuer, OwnIssuer
 from carrel.server.mcp.endpoint import Mcp
 from carrel.server.mcp.keys import Keys
+from carrel.server.metrics.endpoint import PATH as METRICS
+from carrel.server.metrics.endpoint import Metrics, Sources
 from carrel.server.operator.call import OperatorServices
 from carrel.server.operator.plane import OperatorPlane, is_operator
 from carrel.server.pools import Pools
@@ -70,6 +73,7 @@ def build(
 
     `issuers` are others whose tokens are good here.
     """
+    metrics = Metrics(config, Sources(instruments, link, store, Disk(config.state)))
     pools.on_rights_gone.append(access.refresh)
     data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
@@ -87,15 +91,23 @@ def build(
         **_identity(config, identity),
         **Extensions.read(config.extensions).handlers(),
         **console.handlers(),
+        **({METRICS: metrics.show} if config.metrics == "open" else {}),
     }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
-    inside = Auth(Planes(data, arm, graph, operator), Verifier([*issuers, own]), Keys(pools), access)
+    inside = Auth(
+        Planes(data=data, arm=arm, graph=graph, operator=operator, metrics=metrics),
+        Verifier([*issuers, own]),
+        Keys(pools),
+        access,
+    )
     devices = Devices(store, revoked_at=lambda: state.keys.revoked_at)
     refreshing = Refreshing(store, revoked_at=lambda: state.keys.revoked_at)
     tokens = Tokens(state, directory, resources, devices, refreshing, throttle)
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
-    return Edge(OpenPaths(handlers, authority), instruments.troubles, access_log=config.access_log)
+    return Edge(
+        OpenPaths(handlers, authority), instruments.troubles, instruments.requests, access_log=config.access_log
+    )
 
 
 def _identity(config: Config, identity: Identity) -> dict[str, OpenHandler]:
@@ -123,7 +135,7 @@ class OpenPaths:
         if handler is None:
             return await self._app(scope, receive, send)
         exchange: Exchange = scope[KEY]
-        exchange.route = path
+        exchange.plane, exchange.route = "open", path
         if exchange.method not in ("GET", "HEAD"):
             raise method_not_allowed(path, exchange.method, ("GET", "HEAD"))
         return await handler(exchange)
@@ -132,23 +144,25 @@ class OpenPaths:
 class Planes:
     """Which part of the API a path belongs to. Pools' endpoints come first, since most calls are theirs; what is nobody's is theirs too."""
 
-    def __init__(self, data: ASGIApp, arm: ASGIApp, graph: ASGIApp, operator: ASGIApp) -> None:
-        self._data = data
-        self._arm = arm
-        self._graph = graph
-        self._operator = operator
+    def __init__(self, **apps: ASGIApp) -> None:
+        self._apps = apps
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._of(scope["raw_path"])(scope, receive, send)
+        exchange: Exchange = scope[KEY]
+        exchange.plane = _plane_of(scope["raw_path"])
+        await self._apps[exchange.plane](scope, receive, send)
 
-    def _of(self, path: bytes) -> ASGIApp:
-        if decode_target(path) is not None:
-            return self._data
-        if is_graph(path):
-            return self._graph
-        if is_operator(path):
-            return self._operator
-        return self._arm if is_arm(path) else self._data
+
+def _plane_of(path: bytes) -> str:
+    if decode_target(path) is not None:
+        return "data"
+    if is_graph(path):
+        return "graph"
+    if is_operator(path):
+        return "operator"
+    if path == METRICS.encode():
+        return "metrics"
+    return "arm" if is_arm(path) else "data"
 
 
 class Health:

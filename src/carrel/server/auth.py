@@ -52,7 +52,7 @@ class Verifier:
     def _issuer(self, token: str) -> Issuer:
         """Whose the token says it is: only which key it is held against depends on that."""
         if len(token) > _MAX_TOKEN:
-            raise refused("the token is too long")
+            raise refused("the token is too long", "malformed")
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
             issuer = self._issuers.get(claims.get("iss", ""))
@@ -104,5 +104,5 @@ def _bearer(exchange: Exchange) -> str:
         )
     scheme, _, token = values[0].decode("latin-1").partition(" ")
     if len(values) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise refused("one Authorization header of the form 'Bearer <token>' is needed")
+        raise refused("one Authorization header of the form 'Bearer <token>' is needed", "malformed")
     return token.strip()

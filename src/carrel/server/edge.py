@@ -10,6 +10,7 @@ from carrel import tracing
 from carrel.errors import CarrelError, HostUnavailable
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
+from carrel.server.metrics.requests import Requests
 from carrel.troubles import Troubles
 from carrel.wire.sessions import encode_error
 
@@ -21,9 +22,10 @@ _LINGER_BYTES = 8 * 1024 * 1024
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, troubles: Troubles, *, access_log: bool = False) -> None:
+    def __init__(self, app: ASGIApp, troubles: Troubles, requests: Requests, *, access_log: bool = False) -> None:
         """`access_log`: a line for each request, and not only for those that went wrong."""
         self._app = app
+        self._requests = requests
         self._troubles = troubles
         self._access_log = access_log
 
@@ -33,11 +35,13 @@ class Edge:
         exchange = scope[KEY] = Exchange(scope, receive, send)
         tracing.enter(exchange.call)  # the task is this request's alone
         fault = ""
+        self._requests.in_flight += 1
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except CarrelError as error:
             fault = error.code
             self._note(exchange, error)
+            self._requests.refusal(error)
             await _answer(exchange, error)
         except CallerGone:
             fault = "CallerGone"
@@ -56,6 +60,7 @@ class Edge:
             self._note(exchange, unforeseen)
             await _answer(exchange, unforeseen)
         finally:
+            self._requests.end(exchange)
             self._write_log(exchange, fault)
 
     def _note(self, exchange: Exchange, error: CarrelError) -> None:

@@ -41,7 +41,6 @@ class Exchange:
     __slots__ = (
         "_length",
         "_receive",
-        "_received",
         "_send",
         "_waited",
         "access",
@@ -55,14 +54,18 @@ class Exchange:
         "is_done",
         "isolation",
         "method",
+        "plane",
         "pool",
         "principal",
+        "received",
         "route",
         "scope",
+        "sent",
         "session",
         "started",
         "status",
         "trace_id",
+        "version",
         "versions",
         "written",
     )
@@ -93,7 +96,10 @@ class Exchange:
         self.written = 0  # pieces of the reply's body that the caller's end has taken
         self._receive = receive
         self._send = send
-        self._received = 0  # bytes of the body
+        self.received = 0  # bytes of the body
+        self.sent = 0  # of the reply's
+        self.plane = ""  # which part of the API, once that is known
+        self.version = ""  # the api-version that it was understood as
         self._waited = 0.0  # for them, in seconds
         self._length = self._declared_length()
         self.has_all = self._length == 0  # the whole body of the request was read
@@ -140,8 +146,10 @@ class Exchange:
             trace = (b"x-ms-request-id", self.trace_id.encode())
             common = [(b"cache-control", self.caching), _NO_SNIFFING]
             message["headers"] = [*message["headers"], *common, versions, *boundary, *self.extra, trace]
-        elif not message.get("more_body", False):
-            self.is_done = True
+        else:
+            self.sent += len(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.is_done = True
         await self._send(message)
 
     async def chunk(self) -> bytes | None:
@@ -151,14 +159,14 @@ class Exchange:
             if message["type"] == "http.disconnect":
                 raise CallerGone
             if body := message.get("body"):
-                self._received += len(body)
+                self.received += len(body)
                 return bytes(body)
         return None
 
     async def _next(self) -> Message:
         """The next message, within the caller's time: what we take ourselves between two pieces is none of it."""
         began = time.perf_counter()
-        left = BODY_IDLE_S + self._received / BODY_PACE - self._waited
+        left = BODY_IDLE_S + self.received / BODY_PACE - self._waited
         try:
             async with asyncio.timeout(min(BODY_IDLE_S, left)):
                 return await self.receive()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from carrel.proc import Proc
+from carrel.server.metrics.requests import Requests
 from carrel.tls import LiveCertificate
 from carrel.troubles import Troubles
 
@@ -39,6 +41,8 @@ class Instruments:
     certificate: LiveCertificate
     findings: Findings
     troubles: Troubles = field(default_factory=Troubles)
+    requests: Requests = field(default_factory=Requests)
+    proc: Proc = field(default_factory=Proc)
     started_at: float = field(default_factory=time.time)
     pid: int = field(default_factory=os.getpid)
     supervisor: int = field(default_factory=os.getppid)

@@ -69,7 +69,7 @@ class OwnIssuer:
                 except jwt.InvalidSignatureError:
                     continue
         except jwt.ExpiredSignatureError as error:
-            raise refused("the token has expired") from error
+            raise refused("the token has expired", "expired") from error
         except (
             jwt.PyJWTError,
             ValueError,
@@ -94,7 +94,7 @@ def plane_for(audience: object, hosts: Collection[str]) -> tuple[Plane, str]:
     plane = plane_of(audience, hosts) if isinstance(audience, str) else None
     if plane is None or not isinstance(audience, str):
         known = ", ".join(name for names in AUDIENCES.values() for name in names)
-        raise refused(f"the token's audience is not one of {known}")
+        raise refused(f"the token's audience is not one of {known}", "audience")
     return plane, audience
 
 

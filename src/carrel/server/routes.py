@@ -187,6 +187,7 @@ class DataPlane:
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version")) if route.is_versioned else NEWEST
+        exchange.version = version.name if route.is_versioned else ""
         call = Call(
             exchange,
             target,
@@ -226,6 +227,6 @@ def _require(principal: Principal, access: Access, route: Route | None, target: 
     if not access.may(principal, action, scope, is_data=action == EXECUTE):
         raise Forbidden(f"The token of '{principal.id}' gives no right to '{action}' on this session pool.")
     if principal.identifier is not None and principal.expires_at <= time.time():
-        raise refused("the token has expired")
+        raise refused("the token has expired", "expired")
     if principal.identifier is not None and not (route is not None and route.is_bound):
         raise Forbidden("The token is good for one session only, and this is about the whole session pool.")

@@ -22,11 +22,13 @@ from weakref import WeakValueDictionary
 
 from carrel.backends.base import Backend
 from carrel.backends.network import Network as Egress
+from carrel.counts import Books, PoolCounts
 from carrel.errors import PoolNotFound, RequestInvalid, RequestNotSupported, SandboxStartFailed, SessionNotFound
 from carrel.models import EgressPolicy, EgressVerdict, ImageInfo, Level, Network, PoolSpec, PoolStatus, SessionView
 from carrel.observations import Report, Row
 from carrel.sessions.budget import LEAST_BYTES, Budget
 from carrel.sessions.bulletin import Bulletin
+from carrel.sessions.counting import counts_of
 from carrel.sessions.ledger import Ledger
 from carrel.sessions.link import POOL_DELETED
 from carrel.sessions.places import Places
@@ -162,6 +164,21 @@ class Keeper:
     def reports(self, pool: str | None = None) -> dict[str, Report]:
         """What each pool, or one, has come to since the host began; none of a pool that was never served."""
         return {name: tally.report() for name, tally in self._tallies.items() if pool in (None, name)}
+
+    def counts(self) -> dict[str, PoolCounts]:
+        """Each pool in numbers."""
+        found = {}
+        for status in self.pools():
+            name = status.spec.name
+            room, tally = self._rooms.get(name), self._tallies.get(name) or Tally()
+            found[name] = counts_of(status, None if room is None else room.pool, self._sessions(name), tally)
+        return found
+
+    def books(self) -> Books:
+        """What all pools share, in numbers."""
+        places, budget = self._places, self._budget
+        maximum = 0 if places.maximum == sys.maxsize else places.maximum
+        return Books(places.held, maximum, budget.used_bytes, budget.most_bytes)
 
     async def table(self, pool: str, skip: int, limit: int) -> tuple[list[Row], int]:
         """One page of the sessions with what each has used, and how many there are. Raises PoolNotFound."""

@@ -17,7 +17,7 @@ Perform = Callable[[Iterable[Action]], None]
 
 class Places:
     def __init__(self, maximum: int) -> None:
-        self._maximum = maximum
+        self.maximum = maximum
         self._pools: list[tuple[Pool, Perform]] = []
 
     def share(self, pool: Pool, perform: Perform) -> None:
@@ -27,9 +27,14 @@ class Places:
         """It is no more. Safe to call again."""
         self._pools = [each for each in self._pools if each[0] is not pool]
 
+    @property
+    def held(self) -> int:
+        """Sandboxes of all pools."""
+        return sum(pool.held for pool, _perform in self._pools)
+
     def free(self) -> int:
         """Never below zero: a pool that is defined anew holds for a moment what it gives up and what it starts."""
-        return max(0, self._maximum - sum(pool.held for pool, _perform in self._pools))
+        return max(0, self.maximum - self.held)
 
     def make_way(self, pool: Pool) -> None:
         """Before a new identifier asks `pool`: let the pool with most to spare give one up, if it takes that."""

@@ -347,6 +347,7 @@ class Room:
                 self._do(self.pool.failed(slot, reason, time.monotonic()))
             else:
                 self.tally.start.add((time.monotonic() - began_at) * 1000)
+                self.tally.made[f"{spec.container_type} {spec.isolation}"] += 1
                 self._guests[slot] = guest
                 guest.on_gone = partial(self._gone_warm, slot)
                 self._do(self.pool.started(slot, time.monotonic()))

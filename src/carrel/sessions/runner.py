@@ -71,6 +71,10 @@ class Runner:
         self._lost: SessionLost | None = None
         guest.on_died = self._died_idle
 
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
     # -- calls -------------------------------------------------------------------------------------------------------
 
     def submit(

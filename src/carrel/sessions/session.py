@@ -43,6 +43,11 @@ class Session:
     def state(self) -> SessionState:
         return self._runner.state
 
+    @property
+    def queued(self) -> int:
+        """Executions that wait for their turn."""
+        return self._runner.queued
+
     async def set_environment(self, environment: Mapping[str, str], *, is_new: bool) -> None:
         """Variables of the environment, for as long as the session lives: given at its allocation, `is_new`, and never changed.
 

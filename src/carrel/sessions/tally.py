@@ -24,6 +24,7 @@ class Tally:
         self._minutes: deque[_Counting] = deque(maxlen=MINUTES)
         self.outcomes: Counter[str] = Counter()  # of executions
         self.ends: Counter[str] = Counter()  # of sessions, by why
+        self.made: Counter[str] = Counter()  # sandboxes, by "RUNTIME LEVEL"
         self.failures = 0
         self.sessions = 0
         self.failed = 0  # starts of sandboxes

@@ -50,6 +50,7 @@ class ArmPlane:
         query = decode_query(scope["query_string"])
         version = decode_version(query.get("api-version"), route.versions)
         self._check_subscription(names.get("subscription"))
+        exchange.version = version
         path = scope["raw_path"].decode("ascii", "replace")
         await handler(ArmCall(exchange, names, query, version, self._services, path))
 

@@ -61,6 +61,7 @@ class Authority:
         if not self._is_open:
             raise RouteNotFound("This server hands out no tokens: its authority is switched off.")
         exchange: Exchange = scope[KEY]
+        exchange.plane = "authority"
         exchange.route = PAGE if is_page or match is None else f"/{{tenant}}/{match[2].lower()}"
         handler = methods.get("GET" if exchange.method == "HEAD" else exchange.method)
         if handler is None:

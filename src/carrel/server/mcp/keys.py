@@ -24,7 +24,9 @@ class Keys:
             pool = self._pools.seek(target.subscription, target.resource_group, target.pool)
             name, key = pool.key, pool.record.mcp_key.encode() if pool.spec.has_mcp and pool.spec.has_mcp_key else b""
         if not hmac.compare_digest(given.encode("latin-1", "replace"), key) or not key:
-            raise Unauthorized("The key in x-ms-apikey is not this session pool's.", target="x-ms-apikey")
+            error = Unauthorized("The key in x-ms-apikey is not this session pool's.", target="x-ms-apikey")
+            error.why = "key"
+            raise error
         return name
 
 

@@ -53,7 +53,7 @@ class ExternalIssuer:
             found = await self.keys.find(key_id, algorithm)
             return self._principal(self._claims(token, algorithm, found))
         except jwt.ExpiredSignatureError as error:
-            raise refused("the token has expired") from error
+            raise refused("the token has expired", "expired") from error
         except _FAULTS as error:
             raise refused("the token is not valid here") from error
 
@@ -103,7 +103,7 @@ class ExternalIssuer:
         given = audience if isinstance(audience, list) else [audience]
         found = {plane: name for name, plane in self.spec.audiences if name in given}
         if len(found) != 1:
-            raise refused("the token's audience is not one that this issuer's tokens may have here")
+            raise refused("the token's audience is not one that this issuer's tokens may have here", "audience")
         return next(iter(found.items()))
 
     def _id(self, value: str, tenant: str, *, is_group: bool = False) -> str | None:

@@ -1,4 +1,4 @@
-"""Operations outside every pool that need no bearer token."""
+"""Operations outside every plane. But for the metrics, none of them needs a bearer token."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Whether gateway and host answer.", {200: json_of("Message")}, errors=(503,), security=()
     ),
     ("GET", "/openapi.json"): Operation("This document.", {200: json_of("Document")}, security=()),
+    ("GET", "/metrics"): Operation(
+        "Numbers for Prometheus; open or off where the operator says so.",
+        {200: Content({"text/plain": "Text", "application/openmetrics-text": "Text"})},
+        errors=(401, 403, 404),
+    ),
     ("GET", "/metadata/endpoints"): Operation(
         "Where control plane, authority and Graph are: for `az cloud register` and Terraform.",
         {200: json_of("Cloud")},
