@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import pytest
@@ -30,12 +30,14 @@ from carrel import arm_errors, errors, graph_errors
 from carrel.cli import banner, cli
 from carrel.config import SETTINGS, Setting, load
 from carrel.issuer_settings import FIELDS as ISSUER_FIELDS
-from carrel.models import Level
+from carrel.models import Level, Status
 from carrel.pool_settings import FIELDS
 from carrel.server.arm import routes as arm_routes
 from carrel.server.graph import routes as graph_routes
 from carrel.server.operator import routes as operator_routes
 from carrel.server.route_table import Route
+from carrel.sessions.states import SANDBOX, SESSION, SandboxState, SessionState
+from carrel.store.records import PoolState
 from clients import environments
 from conftest import Server
 
@@ -218,6 +220,35 @@ def test_the_banner_promises_what_the_documentation_does(level: Level) -> None:
 
     assert f"It stops {banner.STOPS[level]}" in text
     assert f"It does not stop {banner.DOES_NOT_STOP[level]}" in text
+
+
+def lifecycle(name: str) -> list[list[str]]:
+    """The cells of a table of docs/concepts/lifecycle.md, without its heading."""
+    text = (ROOT / "docs/concepts/lifecycle.md").read_text().split(f"<!-- table: {name} -->\n")[1].split("<!-- end")[0]
+    return [line.strip("| ").split(" | ") for line in text.splitlines()[2:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "kind"), [("sandbox", SANDBOX, SandboxState), ("session", SESSION, SessionState)]
+)
+def test_the_lives_of_sandboxes_and_sessions_are_told_as_they_are(name: str, table: Any, kind: Any) -> None:
+    """Every state, and every step that the code's table has, and no other."""
+    told = {
+        (state.strip("`"), *step.strip().split(" → "))
+        for state, _meaning, steps in lifecycle(name)
+        for step in steps.replace("`", "").split(" · ")
+    }
+
+    assert told == {(str(state), str(event), str(after)) for (state, event), after in table.items()}
+    assert [row[0].strip("`") for row in lifecycle(name)] == [str(state) for state in kind]
+
+
+def test_the_states_of_executions_and_pools_are_told_as_they_are() -> None:
+    over = {"yes": True, "no": False}
+    told = {status.strip("`"): over[last] for status, _meaning, last in lifecycle("execution")}
+
+    assert told == {str(status): status.is_over for status in Status}
+    assert [row[0].strip("`") for row in lifecycle("pool")] == list(get_args(PoolState))
 
 
 def test_every_promise_names_what_holds_it() -> None:
