@@ -61,6 +61,8 @@ def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Pa
         "minimum": "process", "log-level": "debug", "log-format": "json", "access-log": "true", "metrics": "open",
         "egress-allow-private": "10.1.0.0/16,fd12::/64",
         "maximum-sandboxes": "5", "maximum-pools": "5", "rotate-forks": "5", "rotate-minutes": "5",
+        "audit": "off", "audit-full": "block", "audit-days": "5", "audit-file-mb": "5", "audit-file-hours": "5",
+        "audit-total-mb": "5",
     }  # fmt: skip
     value = samples[setting.name]
     name = setting.attribute

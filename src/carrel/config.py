@@ -26,6 +26,7 @@ __all__ = ["SETTINGS", "Config", "ConfigError", "Setting", "load"]
 DEFAULT_POOLS = {kind.image: {"containerType": kind.value} for kind in ContainerType}
 
 MetricsAccess = Literal["token", "open", "off"]
+AuditFull = Literal["block", "drop"]  # what a call does that cannot be recorded: wait, or go on
 
 _OPTIONAL_PATHS = ("tls_cert", "tls_key", "extensions")
 
@@ -64,6 +65,12 @@ class Config:
     log_format: LogFormat = "text"
     access_log: bool = False  # a line for each request
     extensions: Path | None = None  # folder of wheels for Azure's command line
+    audit: bool = True
+    audit_full: AuditFull = "drop"
+    audit_days: float = 90  # records are kept; 0: for ever
+    audit_file_mb: int = 64
+    audit_file_hours: int = 24
+    audit_total_mb: int = 4096  # of all files together; 0: without limit
     pools: tuple[PoolSpec, ...] = (PoolSpec("python"),)
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of the pools, as written
     store: str = field(default="", repr=False)  # it may hold a password: show `store_address.shown` of it
@@ -297,5 +304,23 @@ SETTINGS: tuple[Setting, ...] = (
         "BOOL",
         "Log a line for each request, and not only for those that fail.",
         is_switch=True,
+    ),
+    Setting("audit", takes.on, "on", "WORD", "Keep the audit log: on, off."),
+    Setting(
+        "audit-full",
+        takes.choice("block", "drop"),
+        "drop",
+        "WORD",
+        "What calls do while the audit log cannot be written: block (wait, and fail), drop (go on; the log counts them).",
+    ),
+    Setting("audit-days", takes.days, "90", "N", "Remove files of the audit log after so many days; 0: never."),
+    Setting("audit-file-mb", whole(1, 65_536), "64", "N", "Begin another file of the audit log after so many MiB."),
+    Setting("audit-file-hours", whole(0, 8784), "24", "N", "Begin another one after so many hours; 0: by size only."),
+    Setting(
+        "audit-total-mb",
+        whole(0, 10_000_000),
+        "4096",
+        "N",
+        "Remove the oldest files of the audit log beyond so many MiB; 0: never.",
     ),
 )

@@ -198,6 +198,12 @@ class StoreUnavailable(CarrelError):
     code, status = "StoreUnavailable", 503
 
 
+class AuditUnavailable(CarrelError):
+    """What was asked for has to be recorded first, and the audit log cannot be written (or read) now."""
+
+    code, status = "AuditUnavailable", 503
+
+
 class DiskFull(CarrelError):
     """The session's /mnt/data has no bytes or inodes left."""
 

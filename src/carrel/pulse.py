@@ -31,8 +31,12 @@ class Pulse:
 
     async def beat(self) -> NoReturn:
         """Until cancelled. What the supervisor has not read, or who is gone, is none of ours: the kernel ends us with it."""
-        os.set_blocking(self._descriptor, False)
         while True:
-            with contextlib.suppress(OSError):
-                os.write(self._descriptor, b".")
+            self.beat_once()
             await asyncio.sleep(BEAT_S)
+
+    def beat_once(self) -> None:
+        """For a process without an event loop, every BEAT_S."""
+        os.set_blocking(self._descriptor, False)
+        with contextlib.suppress(OSError):
+            os.write(self._descriptor, b".")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Protocol
 
 EXECUTE = "Microsoft.App/sessionPools/interpreters/execute/action"  # the data action behind every call in a session
+AUDIT_READ = "Microsoft.Insights/eventtypes/values/read"  # of Azure's activity log
 POOL_READ, POOL_WRITE, POOL_DELETE = (f"Microsoft.App/sessionPools/{verb}" for verb in ("read", "write", "delete"))
 _GROUPS = "Microsoft.Resources/subscriptions/resourceGroups"
 GROUP_READ, GROUP_WRITE, GROUP_DELETE = (f"{_GROUPS}/{verb}" for verb in ("read", "write", "delete"))

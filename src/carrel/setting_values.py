@@ -67,6 +67,14 @@ def switch(where: str, value: Any) -> bool:
     return found
 
 
+def on(where: str, value: Any) -> bool:
+    words = {"on": True, "off": False, "true": True, "false": False}
+    found = words.get(str(value).lower())
+    if found is None:
+        raise refused(where, value, "on or off")
+    return found
+
+
 def days(where: str, value: Any) -> float:
     try:
         number = float(value)

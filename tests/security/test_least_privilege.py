@@ -75,6 +75,7 @@ def part_of(pid: int, status: dict[str, str]) -> str:
         "carrel.host.spawner": "spawner",
         "carrel.guest.init": "cell block",
         "carrel.guest.template": "template",
+        "carrel.auditor": "auditor",
         "carrel.server": "gateway",
         "carrel.egress": "egress",
         "carrel.host": "host",
@@ -128,14 +129,14 @@ def of(processes: list[Process], *parts: str) -> list[Process]:
 
 
 def test_every_process_is_one_we_know(processes: list[Process]) -> None:
-    known = {"supervisor", "host", "spawner", "gateway", "egress", "cell block", "template", "sandbox"}
+    known = {"supervisor", "auditor", "host", "spawner", "gateway", "egress", "cell block", "template", "sandbox"}
 
     assert {each.part for each in processes} == known
 
 
 def test_what_reads_strangers_bytes_has_no_capability_and_gets_none(processes: list[Process], is_root: bool) -> None:
     """In none of the five sets; and no program that is set-uid or has capabilities gives it one. (Only root may empty a bounding set.)"""
-    for each in of(processes, "host", "gateway", "egress", "sandbox"):
+    for each in of(processes, "auditor", "host", "gateway", "egress", "sandbox"):
         sets = SETS if is_root or each.part == "sandbox" else [name for name in SETS if name != "CapBnd"]
 
         assert [int(each.status[name], 16) for name in sets] == [0] * len(sets), each
@@ -146,11 +147,11 @@ def test_as_root_each_part_has_an_id_of_its_own(processes: list[Process], runnin
     """Its own user and group and no other group: none is root, none is another's or a session's."""
     if not is_root:
         pytest.skip("the server runs as an ordinary user, who cannot be another")
-    own = {each.part: each for each in of(processes, "host", "gateway", "egress")}
+    own = {each.part: each for each in of(processes, "auditor", "host", "gateway", "egress")}
 
     for part, each in own.items():
         assert each.uids == each.gids == {ids.service(running.state, part)}
-    assert len({uid for each in own.values() for uid in each.uids}) == 3
+    assert len({uid for each in own.values() for uid in each.uids}) == 4
     inside = ids.sessions(running.state)
     for each in own.values():
         assert not each.uids & ({0} | set(inside))

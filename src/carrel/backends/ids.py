@@ -22,6 +22,9 @@ _FIRST_LOW, _LOW_SLOTS = 60_706, 119
 _RESTRICTED = 4096
 _FIRST_SMALL, _LAST_SMALL, _SMALL = 20_000, 60_000, 1024  # above the users that distributions make, below systemd's
 _SLOTS = (policy.LAST_ID - policy.FIRST_ID) // policy.ID_RANGE
+# The auditor came later, and the ids of the others are to stay what they are: its own lie below the sessions', or after the low ones,
+# where two are left. Servers in one small container may share it there.
+_FIRST_AUDITOR, _FIRST_LOW_AUDITOR = policy.FIRST_ID - _SLOTS, _FIRST_LOW + _LOW_SLOTS * len(_SERVICES)
 
 
 def sessions(state: Path) -> range:
@@ -35,11 +38,17 @@ def service(state: Path, name: str) -> int | None:
 
     That is an ordinary user's server, or one of root in a container that has next to no ids, or may not change to them.
     """
-    number, size = _SERVICES.index(name), len(_SERVICES)
-    candidates = (_FIRST_SERVICE + slot(state) * size, _FIRST_LOW + slot(state) % _LOW_SLOTS * size)
     if os.geteuid() != 0 or not has_capabilities((_CHOWN, _SETGID, _SETUID)):
         return None
-    return next((first + number for first in candidates if _is_mapped(first + number)), None)
+    return next((id for id in _candidates(slot(state), name) if _is_mapped(id)), None)
+
+
+def _candidates(slot: int, name: str) -> tuple[int, int]:
+    """The id that a process has, and the one that it has where that does not exist."""
+    if name == "auditor":
+        return _FIRST_AUDITOR + slot, _FIRST_LOW_AUDITOR + slot % 2
+    number, size = _SERVICES.index(name), len(_SERVICES)
+    return _FIRST_SERVICE + slot * size + number, _FIRST_LOW + slot % _LOW_SLOTS * size + number
 
 
 def has_capabilities(wanted: Iterable[int]) -> bool:

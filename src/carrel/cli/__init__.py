@@ -27,6 +27,7 @@ COMMANDS = {
     "account": ("account", "account"),
     "ad": ("account", "ad"),
     "image": ("image", "image"),
+    "audit": ("audit", "audit"),
     "doctor": ("doctor", "doctor"),
     "health": ("health", "health"),
     "backup": ("backup", "backup"),

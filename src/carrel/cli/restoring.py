@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 PARTS = ("keys", "tls", "store", "ca.pem", "ca-bundle.pem")
+_AUDIT = "audit"
 
 
 def is_taken(state: Path) -> bool:
@@ -52,6 +53,8 @@ def finish(state: Path) -> Path | None:
     ready = state / "restore.ready"
     if not ready.is_dir():
         return None
+    if (ready / "new" / "keys").exists() and (state / _AUDIT).exists():
+        (state / _AUDIT).rename(_free(ready / "old", _AUDIT))  # to the key that it can be checked with
     for name in PARTS:
         if (ready / "new" / name).exists():
             if (state / name).exists():

@@ -22,6 +22,7 @@ from carrel import pool_secrets, seeds
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
 from carrel.cli import endpoints, kept, restoring
+from carrel.cli.auditing import Auditing
 from carrel.cli.changes import LOOK_S, Changes
 from carrel.cli.children import Child, ChildError, ending
 from carrel.cli.kept import Kept
@@ -64,6 +65,7 @@ class Supervisor:
     _spawners: Spawners | None = field(init=False, default=None)
     _secrets: dict[str, pool_secrets.PoolSecrets] = field(init=False, default_factory=dict, repr=False)
     _kept: Kept = field(init=False, repr=False)
+    _auditing: Auditing = field(init=False)
 
     async def run(self) -> int:
         """Serve until a signal; the exit status. Raises ChildError, ListenError, FolderError, StateError where it cannot start."""
@@ -77,6 +79,8 @@ class Supervisor:
             opened.callback(self._kept.close)
             self._changes = Changes(self.config, self._state)
             opened.callback(self._changes.close)
+            self._auditing = Auditing(self.config, self._children)
+            opened.callback(self._auditing.close)
             self._http = _opened(opened, listen(http_hosts(self.config), self.config.port, "port"))
             self._https = _opened(opened, listen(https_hosts(self.config), self.config.tls_port, "tls-port"))
             if exposed := exposed_http(self.config):
@@ -94,6 +98,7 @@ class Supervisor:
         return 0
 
     async def _serve(self) -> None:
+        await self._auditing.start()
         await self._start_host()
         await self._start_gateway()
         self.announce(self._publish(), self._children["host"].ready)
@@ -129,10 +134,11 @@ class Supervisor:
             "https_fds": https,
             "certificate": self._changes.pem.decode(),
             "findings": {name: self._children["host"].ready[name] for name in ("passed_over", "warnings")},
+            "audit_fd": self._auditing.gateways_fd,
         }
         with self._changes.connect() as changes:
             message["changes_fd"] = changes.fileno()
-            descriptors = [*http, *https, changes.fileno()]
+            descriptors = [*http, *https, changes.fileno(), *self._auditing.inherited]
             self._children["gateway"] = await Child.start("gateway", "carrel.server", message, descriptors)
         self._changes.send()  # what has changed while it started
 
@@ -141,6 +147,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as tasks:
             others = [tasks.create_task(self._watch_gateway()), tasks.create_task(self._refresh())]
             others += [tasks.create_task(self._follow()), tasks.create_task(self._follow_pools())]
+            others.append(tasks.create_task(self._auditing.watch(self._republish)))
             status = await self._children["host"].wait()
             for task in others:
                 task.cancel()
@@ -215,6 +222,7 @@ class Supervisor:
             await host.stop(deadline - time.monotonic())
         if self._spawners is not None:
             await self._spawners.stop(max(_CLEANUP_S, deadline - time.monotonic()))
+        await self._auditing.stop(max(_CLEANUP_S, deadline - time.monotonic()))  # last: the others' ends are in it
         sweep()
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ Azure's raises NotSupported there. It imports no server code.
 """
 
 from carrel.client.asynchronous import AsyncClient
+from carrel.client.auditing import AuditRecord
 from carrel.client.connection import Connection, NotRunning
 from carrel.client.credentials import (
     AsyncServerCredential,
@@ -87,6 +88,7 @@ __all__ = [
     "AsyncManagement",
     "AsyncServerCredential",
     "AsyncSessionClient",
+    "AuditRecord",
     "AuthenticationFailed",
     "Client",
     "ConditionNotMet",

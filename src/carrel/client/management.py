@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
-from carrel.client import arm, arm_roles, health
+from carrel.client import arm, arm_roles, auditing, health
+from carrel.client.auditing import AuditRecord
 from carrel.client.errors import ApiError
 from carrel.client.health import ServerHealth
 from carrel.client.identities import Identities
@@ -183,6 +185,33 @@ class Management(Sending):
         if not found:
             raise ApiError(404, "RoleDefinitionDoesNotExist", f"there is no role {role!r}", "roleDefinitionId")
         return found[0].id
+
+    def audit(
+        self,
+        *,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        pool: str | None = None,
+        principal: str | None = None,
+        action: str | None = None,
+        outcome: str | None = None,
+        session: str | None = None,
+        trace: str | None = None,
+        is_newest_first: bool = True,
+    ) -> Iterator[AuditRecord]:
+        """The audit log of a Carrel server, as far as the caller may read it. `action` may be the first part of one, such as `pools`."""
+        call = auditing.records(
+            since=since,
+            until=until,
+            is_newest_first=is_newest_first,
+            pool=pool,
+            principal=principal,
+            action=action,
+            outcome=outcome,
+            session=session,
+            trace=trace,
+        )
+        yield from self._pages(call)
 
     # ---- the directory -----------------------------------------------------------------------------------------------------------
 

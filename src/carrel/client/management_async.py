@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 
-from carrel.client import arm, arm_roles, health
+from carrel.client import arm, arm_roles, auditing, health
 from carrel.client.asynchronous import AsyncClient
+from carrel.client.auditing import AuditRecord
 from carrel.client.errors import ApiError
 from carrel.client.health import ServerHealth
 from carrel.client.identities_async import AsyncIdentities
@@ -186,6 +188,34 @@ class AsyncManagement(AsyncSending):
         if not found:
             raise ApiError(404, "RoleDefinitionDoesNotExist", f"there is no role {role!r}", "roleDefinitionId")
         return found[0].id
+
+    async def audit(
+        self,
+        *,
+        since: datetime | str | None = None,
+        until: datetime | str | None = None,
+        pool: str | None = None,
+        principal: str | None = None,
+        action: str | None = None,
+        outcome: str | None = None,
+        session: str | None = None,
+        trace: str | None = None,
+        is_newest_first: bool = True,
+    ) -> AsyncIterator[AuditRecord]:
+        """The audit log of a Carrel server, as far as the caller may read it. `action` may be the first part of one, such as `pools`."""
+        call = auditing.records(
+            since=since,
+            until=until,
+            is_newest_first=is_newest_first,
+            pool=pool,
+            principal=principal,
+            action=action,
+            outcome=outcome,
+            session=session,
+            trace=trace,
+        )
+        async for each in self._pages(call):
+            yield each
 
     # ---- the directory -----------------------------------------------------------------------------------------------------------
 

@@ -137,13 +137,13 @@ def _prctl(option: int, second: int = 0, third: int = 0) -> None:
     _check(_LIBC.prctl(ctypes.c_int(option), *unsigned))
 
 
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent ends; exits at once where that happened during the call.
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel kill this process (or send `number`) when its parent ends; exits at once where that happened during the call.
 
     The kernel forgets the request when the process changes its credentials: call it again after that (prctl(2), PR_SET_PDEATHSIG).
     """
     parent = os.getppid()
-    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         sys.exit("the parent process is gone")
 

@@ -1,7 +1,7 @@
 """The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
 
     {"config": {…}, "store": URL, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…],
-     "certificate": PEM, "findings": {"passed_over": […], "warnings": […]}, "changes_fd": N}
+     "certificate": PEM, "findings": {"passed_over": […], "warnings": […]}, "changes_fd": N, "audit_fd": N or null}
 
 `levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
@@ -32,7 +32,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from carrel import logs
+from carrel import __version__, logs
 from carrel.config import Config
 from carrel.errors import StoreUnavailable
 from carrel.guest import linux
@@ -44,6 +44,8 @@ from carrel.server.access import Access
 from carrel.server.app import build
 from carrel.server.arm.group_deletion import Deletions
 from carrel.server.asgi import ASGIApp
+from carrel.server.audit.ledger import Ledger
+from carrel.server.audit.scribe import Scribe
 from carrel.server.authorization.owners import seed
 from carrel.server.drain import Drain
 from carrel.server.handover import Handover
@@ -81,6 +83,7 @@ class Inheritance:
     certificate: bytes  # with its key
     findings: Findings
     changes: socket.socket  # where other keys and certificates come from, later
+    audit: socket.socket | None  # the way to the auditor
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Inheritance:
@@ -95,6 +98,7 @@ class Inheritance:
             fields["certificate"].encode(),
             Findings.from_json(fields["findings"]),
             socket.socket(fileno=fields["changes_fd"]),
+            None if fields["audit_fd"] is None else socket.socket(fileno=fields["audit_fd"]),
         )
 
 
@@ -163,7 +167,11 @@ def _servers(
     drain = Drain(given.config, store, link, pools)
     instruments = Instruments(certificate, given.findings)
     logging.getLogger().addHandler(instruments.troubles)
-    app = build(given.config, state, link, pools, mcp, store, access, deletions, drain, instruments, issuers.each)
+    ledger = None if given.audit is None else Ledger(given.audit)
+    scribe = None if ledger is None else Scribe(ledger, is_blocking=given.config.audit_full == "block")
+    app = build(
+        given.config, state, link, pools, mcp, store, access, deletions, drain, instruments, issuers.each, scribe
+    )
     settings = [(_settings(app), given.http), (_settings(app, certificate), given.https)]
     for each, _sockets in settings:
         each.load()
@@ -171,6 +179,9 @@ def _servers(
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
     beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch, issuers.run]
     beside += [Pruning(store).run, drain.run]
+    if ledger is not None and scribe is not None:
+        scribe.own("server/start", {"version": __version__, "pid": os.getpid()})
+        beside.append(ledger.run)
     return link, mcp, store, beside, servers
 
 

@@ -18,6 +18,7 @@ from carrel.server.arm.call import Services
 from carrel.server.arm.group_deletion import Deletions
 from carrel.server.arm.plane import ArmPlane, is_arm
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
+from carrel.server.audit.scribe import Scribe
 from carrel.server.auth import Auth, Verifier
 from carrel.server.authority.approving import Approving
 from carrel.server.authority.devices import Devices
@@ -68,16 +69,17 @@ def build(
     drain: Drain,
     instruments: Instruments,
     issuers: Sequence[Issuer] = (),
+    scribe: Scribe | None = None,
 ) -> ASGIApp:
     """The ASGI application over an open state folder and a link to the host. Answers with HostUnavailable while there is no host.
 
-    `issuers` are others whose tokens are good here.
+    `issuers` are others whose tokens are good here. Without `scribe` there is no audit log.
     """
     metrics = Metrics(config, Sources(instruments, link, store, Disk(config.state)))
     pools.on_rights_gone.append(access.refresh)
     data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
-    operator = OperatorPlane(OperatorServices(config, state, store, access, pools, link, instruments, drain))
+    operator = OperatorPlane(OperatorServices(config, state, store, access, pools, link, instruments, drain, scribe))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])
     resources = Resources(hosts)
     hasher, throttle = Hasher(), Throttle()
@@ -106,7 +108,7 @@ def build(
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
     return Edge(
-        OpenPaths(handlers, authority), instruments.troubles, instruments.requests, access_log=config.access_log
+        OpenPaths(handlers, authority), instruments.troubles, instruments.requests, scribe, access_log=config.access_log
     )
 
 

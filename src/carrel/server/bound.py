@@ -10,6 +10,7 @@ import time
 
 from carrel.errors import Unauthorized
 from carrel.server.access import Principal
+from carrel.server.audit.noting import of_token
 from carrel.server.call import Call
 from carrel.storage import State
 from carrel.store import PoolId
@@ -23,15 +24,15 @@ class BoundTokens:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def issue(self, principal: Principal, scope: str, request: BoundRequest) -> bytes:
-        """The reply. Raises Unauthorized."""
+    def issue(self, principal: Principal, scope: str, request: BoundRequest) -> tuple[str, bytes]:
+        """The token, and the reply with it. Raises Unauthorized."""
         now = time.time()
         ttl_s = int(min(request.ttl_s, principal.ends_at - now))
         if ttl_s < 1:
             raise Unauthorized("The token is about to expire.")
         claims = _claims(principal, scope, request.identifier)
         token = self._state.issue_token(ttl_s=ttl_s, subject=principal.id, claims=claims, now=now)
-        return wire.encode_bound(token, request.identifier, int(now) + ttl_s)
+        return token, wire.encode_bound(token, request.identifier, int(now) + ttl_s)
 
 
 async def issue(call: Call) -> None:
@@ -39,7 +40,10 @@ async def issue(call: Call) -> None:
     request = wire.decode_bound_request(await call.exchange.body(wire.MAX_BODY))
     target = call.target
     scope = PoolId(target.subscription, target.resource_group, target.pool).resource_id
-    await call.exchange.reply(201, call.tokens.issue(call.exchange.caller()[0], scope, request))
+    token, reply = call.tokens.issue(call.exchange.caller()[0], scope, request)
+    call.exchange.session = call.digest(request.identifier)
+    call.exchange.details = {"grant": "identifier-bound", **of_token(token)}
+    await call.exchange.reply(201, reply)
 
 
 def _claims(principal: Principal, scope: str, identifier: str) -> dict[str, object]:

@@ -9,6 +9,7 @@ import time
 from carrel import tracing
 from carrel.errors import CarrelError, HostUnavailable
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
+from carrel.server.audit.scribe import Scribe
 from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
 from carrel.server.metrics.requests import Requests
 from carrel.troubles import Troubles
@@ -22,11 +23,20 @@ _LINGER_BYTES = 8 * 1024 * 1024
 
 
 class Edge:
-    def __init__(self, app: ASGIApp, troubles: Troubles, requests: Requests, *, access_log: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        troubles: Troubles,
+        requests: Requests,
+        scribe: Scribe | None = None,
+        *,
+        access_log: bool = False,
+    ) -> None:
         """`access_log`: a line for each request, and not only for those that went wrong."""
         self._app = app
         self._requests = requests
         self._troubles = troubles
+        self._scribe = scribe
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,9 +44,12 @@ class Edge:
             return
         exchange = scope[KEY] = Exchange(scope, receive, send)
         tracing.enter(exchange.call)  # the task is this request's alone
+        exchange.scribe = self._scribe
         fault = ""
         self._requests.in_flight += 1
         try:
+            if self._scribe is not None:
+                await self._scribe.admit(scope["path"])
             await self._app(scope, exchange.receive, exchange.send)
         except CarrelError as error:
             fault = error.code
@@ -92,6 +105,7 @@ async def _answer(exchange: Exchange, error: CarrelError) -> None:
     """The error as a reply. One that comes too late breaks the connection: returning without an end makes the server close it."""
     if exchange.is_begun:
         return
+    exchange.fault = error.code
     body = encode_error(error, exchange.trace_id)
     headers: Headers = [
         (b"content-type", b"application/json; charset=utf-8"),

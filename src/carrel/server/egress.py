@@ -16,6 +16,7 @@ async def show(call: Call) -> None:
 async def replace(call: Call) -> None:
     """`PUT .carrel/egress`: from now on and for sessions that live."""
     allow = decode_policy(await call.exchange.body(_MAX_BODY))
+    call.exchange.details = {"allow": list(allow)}
     policy = await call.link.set_egress(call.pool.name, allow)
     await call.keep("egress", {"allow": list(allow)})
     await call.exchange.reply(200, encode_policy(policy))

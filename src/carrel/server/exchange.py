@@ -18,6 +18,7 @@ from carrel.wire.versions import SUPPORTED
 
 if TYPE_CHECKING:
     from carrel.server.access import Access, Principal
+    from carrel.server.audit.scribe import Scribe
 
 KEY = "carrel.exchange"
 BODY_IDLE_S = 60.0  # a caller that sends nothing for so long has lost its upload
@@ -47,19 +48,25 @@ class Exchange:
         "caching",
         "call",
         "check",
+        "details",
         "extra",
+        "fault",
         "has_all",
         "headers",
         "is_begun",
+        "is_deferred",
         "is_done",
+        "is_told",
         "isolation",
         "method",
+        "place",
         "plane",
         "pool",
         "principal",
         "received",
         "route",
         "scope",
+        "scribe",
         "sent",
         "session",
         "started",
@@ -89,6 +96,12 @@ class Exchange:
         self.route = ""  # for the access log: the pattern, never the path, which holds names
         self.pool = ""
         self.session = ""
+        self.fault = ""  # the code of an error that is the reply
+        self.scribe: Scribe | None = None  # who records the call
+        self.is_told = False  # its reply was recorded, as far as it is
+        self.details: dict[str, object] = {}  # for the record: what handlers know of it
+        self.place: tuple[str, str] | None = None  # group and name of the pool in the path, be there such a one or not
+        self.is_deferred = False  # a handler records it, once it is over
         self.versions = _SUPPORTED  # of the api, that the route takes
         self.extra: Headers = []  # of the reply, errors included
         self.caching = b"no-store"  # what others may do with the reply: only what is public and nobody's may be kept
@@ -122,6 +135,11 @@ class Exchange:
             raise Unauthorized("A bearer token is required.")
         return self.principal, self.access
 
+    async def intend(self) -> None:
+        """Called before a change that the audit log tells of is begun. Raises AuditUnavailable."""
+        if self.scribe is not None:
+            await self.scribe.intend(self)
+
     def origin(self) -> str:
         """Scheme and authority as this caller sees us, for absolute links."""
         host = self.header(b"host") or ""
@@ -140,6 +158,10 @@ class Exchange:
         """ASGI's send; adds the headers that every reply has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.scribe is not None and not self.is_told:
+                self.is_told = True
+                if (recording := self.scribe.reply(self, message["headers"])) is not None:
+                    await recording
             self.is_begun = True
             versions = (b"api-supported-versions", self.versions)
             boundary = [(b"carrel-isolation", self.isolation)] if self.isolation else []

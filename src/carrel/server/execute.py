@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from carrel.errors import ExecutionMissing
 from carrel.models import Execution, SessionView
 from carrel.server import stream
+from carrel.server.audit import describing
 from carrel.server.call import PAGE, Call, expiry, session_headers
 from carrel.server.exchange import Headers
 from carrel.server.telling import wants_events
@@ -94,6 +95,7 @@ async def _run(call: Call, default_stream: int) -> tuple[ExecuteRequest, Session
     request, identifier = await _request(call, default_stream)
     handed_over = time.perf_counter()
     view, result = await call.link.execute(call.pool.name, identifier, request.spec)
+    call.exchange.details = describing.execution(call.pool, request.spec, result)
     return request, view, result, handed_over
 
 

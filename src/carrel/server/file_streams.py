@@ -22,6 +22,7 @@ async def archive(call: Call) -> None:
     if call.exchange.scope["http_version"] == "1.0":
         raise RequestNotSupported("An archive has no length before it is made: it takes HTTP/1.1.", target="Accept")
     directory = call.directory()
+    call.exchange.details = {"directory": call.digest(directory)} if directory else {}
     name = f"{directory.rpartition('/')[2] or 'data'}.tar"
     async with call.link.archive(call.pool.name, call.identifier(), directory) as opened:
         headers: Headers = [

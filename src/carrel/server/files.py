@@ -10,6 +10,7 @@ from carrel.errors import FileMissing, SessionLost
 from carrel.host.hostlink import Download
 from carrel.models import FileInfo
 from carrel.server import file_streams
+from carrel.server.audit import describing
 from carrel.server.call import Call, session_headers
 from carrel.server.exchange import CallerGone, Headers
 from carrel.server.telling import wants_events
@@ -53,6 +54,7 @@ async def metadata(call: Call) -> None:
 async def make_directory(call: Call) -> None:
     """`POST files/{name}/mkdir`."""
     path = names.decode_file_path(call.argument.removesuffix("/mkdir"), call.directory())
+    call.exchange.details = _told(call, path)
     view, info, is_made = await call.link.make_directory(call.pool.name, call.identifier(), path)
     headers = [*session_headers(view), etag_header(info.etag)]
     await call.exchange.reply(201 if is_made else 200, wire.encode_file(info), headers)
@@ -63,6 +65,7 @@ async def rename(call: Call) -> None:
     path = names.decode_file_path(call.argument.removesuffix("/rename"), call.directory())
     identifier, condition = call.identifier(), call.condition()
     to, overwrite = wire.decode_rename(await call.exchange.body(_MAX_RENAME))
+    call.exchange.details = {**_told(call, path), "to": _told(call, to)}
     pool = call.pool.name
     view, info = await call.link.rename(pool, identifier, path, to, overwrite=overwrite, condition=condition)
     await call.exchange.reply(200, wire.encode_file(info), [*session_headers(view), etag_header(info.etag)])
@@ -71,6 +74,7 @@ async def rename(call: Call) -> None:
 async def delete(call: Call) -> None:
     """`DELETE files/{name}`."""
     path = names.decode_file_path(call.argument, call.directory())
+    call.exchange.details = _told(call, path)
     view = await call.link.delete_file(call.pool.name, call.identifier(), path, call.condition())
     if call.version.has_old_files:
         return await call.exchange.reply(200, wire.encode_old_deletion(), session_headers(view))
@@ -113,8 +117,15 @@ async def _store(call: Call) -> tuple[Headers, FileInfo]:
     directory = call.directory()
     form = await Upload.open(call.exchange)
     path = names.decode_file_path(names.decode_upload_name(form.file_name), directory)
+    call.exchange.details = _told(call, path)
     view, info = await call.link.upload(call.pool.name, identifier, path, form.content(), condition)
+    call.exchange.details = _told(call, path, info.size)
     return [*session_headers(view), etag_header(info.etag)], info
+
+
+def _told(call: Call, path: str, size: int | None = None) -> dict[str, object]:
+    """For the audit log."""
+    return describing.file(call.digest, path, size)
 
 
 def _shown(call: Call, info: FileInfo) -> bytes:
@@ -123,9 +134,11 @@ def _shown(call: Call, info: FileInfo) -> bytes:
 
 async def _send(call: Call, identifier: str, path: str) -> None:
     """The file, or the one range of it that was asked for."""
+    call.exchange.details = _told(call, path)
     async with AsyncExitStack() as stack:
         download, is_range = await _open(call, identifier, path, stack)
         length = download.length
+        call.exchange.details = _told(call, path, length)
         if is_known(call.condition(), download.file.etag):
             known = [*session_headers(download.session), etag_header(download.file.etag)]
             return await call.exchange.reply(304, headers=known)

@@ -19,6 +19,7 @@ from collections.abc import Collection, Mapping
 
 from carrel.audiences import AUDIENCES
 from carrel.errors import Forbidden, RequestInvalid, Unauthorized
+from carrel.server.audit.noting import of_token
 from carrel.server.authority.claims import access_claims
 from carrel.server.authority.directory import Directory
 from carrel.server.authority.resources import Resources
@@ -94,10 +95,10 @@ class Identity:
             raise RequestInvalid(f"resource must be one of {known}, or this server's address.", target="resource")
         principal = await self._principal(query)
         now = time.time()
+        token = self._state.issue_token(audience, subject=principal.id, claims=access_claims(principal), now=now)
+        exchange.details = {"grant": "managed_identity", **of_token(token)}
         return {
-            "access_token": self._state.issue_token(
-                audience, subject=principal.id, claims=access_claims(principal), now=now
-            ),
+            "access_token": token,
             "expires_on": str(int(now) + TOKEN_TTL_S),
             "resource": resource,
             "token_type": "Bearer",

@@ -16,6 +16,7 @@ async def show(call: Call) -> None:
 async def replace(call: Call) -> None:
     """`PUT .carrel/image`: for new sessions; answers when they get it."""
     name = decode_image(await call.exchange.body(_MAX_BODY))
+    call.exchange.details = {"image": name}
     image = await call.link.set_image(call.pool.name, name)
     await call.keep("image", name)
     await call.exchange.reply(200, encode_image(image))

@@ -171,6 +171,7 @@ class DataPlane:
             raise RouteNotFound(
                 "There is nothing at this path. A pool's endpoint is /subscriptions/…/resourceGroups/…/sessionPools/…."
             )
+        exchange.place = (target.resource_group, target.pool)
         principal.require_audience(Plane.DATA)
         route = self._mcp if target.rest.lower() == b"mcp" else find(target.rest)
         if principal.kind != MCP_KEY:  # of which Auth has seen to it that it is the pool's, and calls this one route
@@ -201,6 +202,7 @@ class DataPlane:
             NO_SECRETS if principal.identifier is not None else pool.secrets,
             route.argument,
         )
+        await exchange.intend()
         try:
             await handler(call)
         except PoolNotFound:

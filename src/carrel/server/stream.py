@@ -7,20 +7,25 @@ the host's bounded log, and one that stalls or leaves is cut without the code no
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from carrel.host.hostlink import Event, Stream
-from carrel.models import ExecutionSpec
+from carrel.models import Execution, ExecutionSpec
+from carrel.server.audit import actions, describing
 from carrel.server.call import Call, session_headers
 from carrel.server.telling import tell
 from carrel.wire import events
 from carrel.wire.executions import encode_execution, output_fields
 
+Seen = Callable[[Execution | None], None]  # told of the execution's end; None: nobody here will see it
+
 
 async def stream(call: Call, identifier: str, spec: ExecutionSpec, execution_type: str) -> None:
     """Run code and tell it."""
     async with call.link.stream(call.pool.name, identifier, spec) as running:
-        await _tell(call, running, identifier, execution_type)
+        with _recorded(call, spec, running) as seen:
+            await _tell(call, running, identifier, execution_type, seen)
 
 
 async def follow(call: Call, identifier: str, execution_id: str) -> None:
@@ -30,15 +35,48 @@ async def follow(call: Call, identifier: str, execution_id: str) -> None:
         await _tell(call, running, identifier)
 
 
-async def _tell(call: Call, running: Stream, identifier: str, execution_type: str | None = None) -> None:
+@contextlib.contextmanager
+def _recorded(call: Call, spec: ExecutionSpec, running: Stream) -> Iterator[Seen]:
+    """The audit log has it when its end is told, or when nobody is left to tell it to."""
+    exchange, is_told = call.exchange, False
+    exchange.is_deferred = True
+
+    def seen(execution: Execution | None) -> None:
+        nonlocal is_told
+        if exchange.scribe is not None and not is_told:
+            is_told = True
+            if running.session.is_new:
+                exchange.scribe.event(exchange, actions.BEGUN, "Succeeded", {})
+            if execution is None:
+                details = describing.begun(call.pool, spec, running.id)
+                return exchange.scribe.event(exchange, actions.RUN, "Abandoned", details)
+            exchange.scribe.event(exchange, actions.RUN, "Succeeded", describing.execution(call.pool, spec, execution))
+        return None
+
+    try:
+        yield seen
+    finally:
+        seen(None)
+
+
+def _unseen(_execution: Execution | None) -> None: ...
+
+
+async def _tell(
+    call: Call, running: Stream, identifier: str, execution_type: str | None = None, seen: Seen = _unseen
+) -> None:
     headers = [*session_headers(running.session), (b"operation-id", running.id.encode())]
     started = events.encode_event("started", {"id": running.id, "identifier": identifier})
-    await tell(call, headers, _encoded(call, running, started, execution_type))
+    await tell(call, headers, _encoded(call, running, started, execution_type, seen))
 
 
-async def _encoded(call: Call, running: Stream, started: bytes, execution_type: str | None) -> AsyncIterator[bytes]:
+async def _encoded(
+    call: Call, running: Stream, started: bytes, execution_type: str | None, seen: Seen
+) -> AsyncIterator[bytes]:
     yield started
     async for event in running:
+        if event.execution is not None:
+            seen(event.execution)
         yield _encode(call, event, execution_type)
 
 

@@ -12,6 +12,7 @@ from carrel.config import Config
 from carrel.errors import RequestInvalid
 from carrel.server.access import Access
 from carrel.server.arm.group_deletion import Deletions
+from carrel.server.audit.describing import paths_of
 from carrel.server.exchange import Exchange, Headers
 from carrel.server.pools import Pools
 from carrel.store import GroupRecord, PoolId, Stamp, Store
@@ -137,6 +138,7 @@ class ArmCall:
             raise ContentInvalid(
                 "A text of the request holds a null character or half of a surrogate pair.", target="$"
             )
+        self.exchange.details = {"properties": paths_of(body)}
         return body
 
     async def reply_page(self, items: Iterable[T], key: Callable[[T], str], encode: Callable[[T], Resource]) -> None:

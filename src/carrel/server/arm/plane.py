@@ -52,6 +52,7 @@ class ArmPlane:
         self._check_subscription(names.get("subscription"))
         exchange.version = version
         path = scope["raw_path"].decode("ascii", "replace")
+        await exchange.intend()
         await handler(ArmCall(exchange, names, query, version, self._services, path))
 
     def _check_subscription(self, name: str | None) -> None:

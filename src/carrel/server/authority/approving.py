@@ -42,7 +42,7 @@ class Approving:
         fields = dict(decode_fields(await exchange.body(MAX_FORM), exchange.header(b"content-type") or ""))
         wants_json = "application/json" in (exchange.header(b"accept") or "")
         try:
-            status, text = await self._answered(fields, peer_of(exchange))
+            status, text = await self._answered(fields, peer_of(exchange), exchange.details)
         except OAuthError as error:
             if wants_json or error.status != 429:
                 raise
@@ -53,7 +53,8 @@ class Approving:
             return await exchange.reply(status, jsons.encode({"status": status, "message": _ANSWERED[status]}))
         return await _reply(exchange, status, text)
 
-    async def _answered(self, fields: Mapping[str, str], peer: str) -> tuple[int, str]:
+    async def _answered(self, fields: Mapping[str, str], peer: str, told: dict[str, object]) -> tuple[int, str]:
+        """Status and page; `told` is what the audit log has of it."""
         user_code = fields.get("user_code", "")[:64]
         asked = await self._asked(user_code, peer)
         if asked is None:
@@ -63,9 +64,11 @@ class Approving:
         if choice not in ("approve", "deny"):
             return 200, page.ask_person(user_code, client, asked, self._clock())
         user_name = fields.get("user_name", "")[:256]
+        told |= {"answer": choice, "client": asked.client_id, "device": asked.peer, "userName": user_name}
         user = await self._person(user_name, fields.get("password", ""), peer)
         if user is None:
             return 403, page.ask_person(user_code, client, asked, self._clock(), _NO_PERSON, user_name)
+        told["of"] = user.id
         is_approved = choice == "approve"
         if not await self._devices.settle(user_code, user, is_approved=is_approved):
             return 404, page.ask_code(_NO_CODE)

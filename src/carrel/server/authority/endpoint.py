@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 from carrel.errors import RouteNotFound
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
+from carrel.server.audit.noting import of_token
 from carrel.server.authority.approving import Approving
 from carrel.server.authority.devices import INTERVAL_S, LIFE_S
 from carrel.server.authority.throttle import peer_of
@@ -101,11 +102,14 @@ class Authority:
 
     async def token(self, exchange: Exchange, tenant: str) -> None:
         form = await _form(exchange)
+        exchange.details = {"grant": form.grant_type, "client": form.client_id}
         fields = await self._tokens.answer(form, peer_of(exchange), self._issuer(exchange, tenant))
+        exchange.details |= of_token(fields["access_token"])
         await exchange.reply(200, jsons.encode(fields))
 
     async def device_code(self, exchange: Exchange, _tenant: str) -> None:
         form = await _form(exchange)
+        exchange.details = {"client": form.client_id}
         if not form.client_id:
             raise missing("client_id")
         client = await self._tokens.directory.client(form.client_id)
@@ -151,6 +155,7 @@ async def _form(exchange: Exchange) -> Form:
 
 
 async def _refuse(exchange: Exchange, error: OAuthError) -> None:
+    exchange.fault = error.code
     try:
         correlation_id = str(uuid.UUID(exchange.header(b"client-request-id") or ""))
     except ValueError:

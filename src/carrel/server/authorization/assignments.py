@@ -50,6 +50,7 @@ async def put(call: ArmCall) -> None:
     scope = _scope(call, "write")
     name = wire.decode_name(call.names["assignment"])
     request = wire.decode_assignment(await call.body())
+    call.exchange.details = _told(request.role_id, request.principal_id)
     stamp = call.exchange.caller()[0].stamp(time.time())
 
     def work(transaction: Transaction) -> tuple[AssignmentRecord, bool]:
@@ -75,8 +76,15 @@ async def delete(call: ArmCall) -> None:
     record = await call.services.store.run(work)
     if record is None:
         return await call.reply(204)
+    call.exchange.details = _told(record.role_id, record.principal_id)
     await call.services.access.refresh()
     return await call.reply(200, wire.encode_assignment(record, call.subscription))
+
+
+def _told(role_id: str, principal_id: str) -> dict[str, object]:
+    """For the audit log: which right, and whose."""
+    role = roles.ROLES.get(role_id.lower())
+    return {"role": role.name if role else role_id, "of": principal_id}
 
 
 def _scope(call: ArmCall, verb: str) -> AssignableScope:

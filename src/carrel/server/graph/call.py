@@ -9,6 +9,7 @@ from carrel.config import Config
 from carrel.errors import RequestInvalid
 from carrel.graph_errors import GraphError, RequestDenied
 from carrel.server.access import Access, Principal
+from carrel.server.audit.describing import paths_of
 from carrel.server.authority.hashing import Hasher
 from carrel.server.authority.throttle import Throttle
 from carrel.server.exchange import Exchange
@@ -60,9 +61,11 @@ class GraphCall:
     async def body(self) -> Mapping[str, object]:
         """The JSON object of the request. Raises GraphError."""
         try:
-            return jsons.decode_object(await self.exchange.body(MAX_BODY))
+            body = jsons.decode_object(await self.exchange.body(MAX_BODY))
         except RequestInvalid as error:
             raise GraphError(error.message, target=error.target) from error
+        self.exchange.details = {"properties": paths_of(body)}
+        return body
 
     def context(self, what: str) -> str:
         """`@odata.context` of a reply."""

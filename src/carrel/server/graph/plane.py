@@ -49,10 +49,12 @@ class GraphPlane:
         handler = route.handler(exchange.method)
         query = decode_query(scope["query_string"])
         base = f"{exchange.origin()}{prefix}/v1.0"
+        await exchange.intend()
         await handler(GraphCall(exchange, names, query, self._services, base))
 
 
 async def _answer(exchange: Exchange, error: CarrelError) -> None:
+    exchange.fault = error.code
     """In Graph's shape and, of what is refused everywhere, in Graph's words."""
     if error.status == 403 and not isinstance(error, RequestDenied):
         error = RequestDenied("Insufficient privileges to complete the operation.")

@@ -213,6 +213,7 @@ async def add_member(call: GraphCall) -> None:
     """`POST /groups/{id}/members/$ref`. Groups hold no groups."""
     call.require_manager()
     member = decode_member(await call.body())
+    call.exchange.details = {"of": member}
 
     def work(books: Transaction) -> None:
         group = find(books, call.names["id"], GROUPS)
@@ -258,6 +259,7 @@ def find(books: Transaction, id: str, kinds: tuple[str, ...]) -> PrincipalRecord
 
 
 async def _made_reply(call: GraphCall, collection: str, made: dict[str, Any]) -> None:
+    call.exchange.details |= {"of": made["id"], "kind": collection}
     await call.reply(201, encode_one(made, call.context(collection)))
 
 

@@ -9,6 +9,7 @@ from carrel.config import Config
 from carrel.errors import AuthorizationFailed
 from carrel.host.hostlink import HostLink
 from carrel.server.access import Access
+from carrel.server.audit.scribe import Scribe
 from carrel.server.drain import Drain
 from carrel.server.exchange import Exchange
 from carrel.server.instruments import Instruments
@@ -29,6 +30,7 @@ class OperatorServices:
     link: HostLink
     instruments: Instruments
     drain: Drain
+    scribe: Scribe | None  # None: there is no audit log
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from carrel import roles
-from carrel.server.operator import health, usage
+from carrel.server.operator import audit, health, usage
 from carrel.server.operator.call import Handler
 from carrel.server.route_table import Route
 from carrel.wire.arm_paths import Pattern
@@ -29,6 +29,7 @@ def _route(path: str, methods: Mapping[str, tuple[Handler, str]]) -> Route[Serve
 
 
 ROUTES: tuple[Route[Served], ...] = (
+    _route("/.carrel/audit", {"GET": (audit.show, roles.AUDIT_READ)}),
     _route("/.carrel/health", {"GET": (health.show, roles.POOL_READ)}),
     _route("/.carrel/usage", {"GET": (usage.show, roles.POOL_READ)}),
 )  # fmt: skip

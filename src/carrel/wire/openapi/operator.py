@@ -7,9 +7,29 @@ from collections.abc import Mapping
 from carrel.wire.openapi.model import JSON, Content, Operation, json_of
 from carrel.wire.openapi.schemas import FLAG, TEXT, TIME, WHOLE, Schema, array, or_null, query, record
 
+_ASKED = {
+    "since": "From this moment on (ISO 8601).",
+    "until": "Before this moment.",
+    "pool": "Of this pool: its name, or group and name.",
+    "principal": "By this principal: its object id, or its name.",
+    "action": "This action, or all that begin with this word.",
+    "outcome": "With this outcome.",
+    "session": "In this session, by its digest.",
+    "trace": "Of the call with this id.",
+    "order": "`desc` (the newest first) or `asc`.",
+    "limit": "Records of a page, 1 to 300.",
+    "cursor": "Where the page before ended, as its `nextLink` has it.",
+}
+_NUMBERS = ("limit", "cursor")
 ERRORS = (400, 401, 403, 503)
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("GET", "/.carrel/audit"): Operation(
+        "The audit log: who did what, and what came of it.",
+        {200: json_of("AuditPage")},
+        parameters=tuple(f"audit-{name}" for name in _ASKED),
+        errors=(*ERRORS, 404),
+    ),
     ("GET", "/.carrel/health"): Operation(
         "How the server and its pools are, and its last errors.", {200: json_of("ServerHealth")}, errors=ERRORS
     ),
@@ -71,7 +91,25 @@ _USED = record(
 )
 _USED = {**_USED, "required": list(_FIGURES)}  # the others where the rows are grouped by them
 
+_RECORD = {
+    "type": "object",
+    "required": ["seq", "at", "action", "outcome", "previous", "hash"],
+    "properties": {
+        **dict.fromkeys(("seq", "status"), WHOLE),
+        "at": TIME,
+        **dict.fromkeys(
+            (
+                *("id", "action", "outcome", "code", "route", "principal", "name", "kind", "client", "peer", "trace"),
+                *("pool", "resource", "session", "previous", "hash"),
+            ),
+            TEXT,
+        ),
+        "isBound": FLAG,
+        "details": {"type": "object"},
+    },
+}
 SCHEMAS: dict[str, Schema] = {
+    "AuditPage": record({"value": array(_RECORD), "nextLink": or_null(TEXT)}),
     "Usage": record(
         {"from": TEXT, "to": TEXT, "groupBy": array(TEXT), "value": array(_USED), "total": record(_FIGURES)}
     ),
@@ -102,4 +140,13 @@ PARAMETERS: dict[str, Schema] = {
         "groupBy", {"type": "string", "pattern": "^(pool|principal|day)?(,(pool|principal|day))*$"}
     ),
     "usage-format": query("format", {"type": "string", "enum": ["json", "csv"]}),
+    **{
+        f"audit-{name}": {
+            "name": name,
+            "in": "query",
+            "description": words,
+            "schema": WHOLE if name in _NUMBERS else TEXT,
+        }
+        for name, words in _ASKED.items()
+    },
 }

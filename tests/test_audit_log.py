@@ -1,0 +1,261 @@
+"""The audit log from the front door: what is recorded of real calls, who may read it, and that it holds nothing that it should not."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from carrel.cli import cli
+from carrel.client import ApiError, Management
+from carrel.server.arm import routes as arm_routes
+from carrel.server.audit.actions import ACTIONS, UNRECORDED
+from carrel.server.graph import routes as graph_routes
+from carrel.server.routes import FIXED, MCP_METHODS, NAMED
+from carrel.storage import ARM_AUDIENCE, State
+from conftest import Server, fresh_identifier
+
+READER = "acdd72a7-3385-48ef-bd42-f606fba81ae7"
+WORDS = "swordfish"  # of code, output and names: nothing of it may be in the log
+
+
+@pytest.fixture
+def management(managed_server: Server) -> Iterator[Management]:
+    with Management.from_connection(managed_server.state) as client:
+        yield client
+
+
+def get(server: Server, query: dict[str, str], token: str | None = None) -> httpx.Response:
+    fields = server.connection
+    headers = {"Authorization": f"Bearer {token or fields['arm_token']}"}
+    return httpx.get(f"{fields['http']}/.carrel/audit", params=query, headers=headers, trust_env=False, timeout=20)
+
+
+def found(server: Server, **query: str) -> list[dict[str, Any]]:
+    """The newest first."""
+    reply = get(server, query)
+    assert reply.status_code == 200, reply.text
+    return list(reply.json()["value"])
+
+
+def text_of(server: Server) -> str:
+    return "".join(file.read_text() for file in sorted((server.state / "audit").glob("audit-*.jsonl")))
+
+
+def test_every_route_that_changes_anything_is_recorded_or_says_why_not() -> None:
+    """A route that is added later fails here until somebody has thought about it."""
+    served = {(route.pattern, method) for route in [*FIXED.values(), *NAMED.values()] for method in route.methods}
+    served |= {("mcp", method) for method in MCP_METHODS}
+    served |= {(route.pattern.text, method) for route in arm_routes.ROUTES for method in route.methods}
+    served |= {(route.pattern.text, method) for route in graph_routes.ROUTES for method in route.methods}
+
+    missing = {key for key in served if key[1] not in ("GET", "HEAD")} - {*ACTIONS, *UNRECORDED}
+    gone = {key for key in UNRECORDED if key not in served}
+
+    assert not missing
+    assert not gone
+
+
+def test_a_change_is_recorded_with_who_made_it(managed_server: Server, management: Management) -> None:
+    """A role that is given and taken: whose, which, by whom, from where, and under which trace."""
+    principal = str(uuid.uuid4())
+    made = management.assign_role("Reader", principal, kind="ServicePrincipal")
+    management.remove_assignment(made.id)
+
+    records = found(managed_server, action="roleAssignments")[:2]
+
+    assert [each["action"] for each in records] == ["roleAssignments/delete", "roleAssignments/write"]
+    state = State(managed_server.state)
+    for each in records:
+        assert each["principal"] == state.object_id and each["peer"] == "127.0.0.1" and each["outcome"] == "Succeeded"
+        assert each["details"]["role"] == "Reader" and each["details"]["of"] == principal
+        assert each["resource"].startswith("/subscriptions/") and len(each["trace"]) == 32
+
+
+def test_a_secret_is_recorded_and_not_told(managed_server: Server, management: Management) -> None:
+    """That an application has a new secret, and never which."""
+    application = management.identities.create_application("audited")
+    secret = management.identities.add_secret(application)
+    told = text_of_all(managed_server)
+
+    assert "secrets/add" in told and "principals/create" in told
+    assert (secret.text or "none") not in told
+    management.identities.delete(application)
+
+
+def text_of_all(server: Server) -> str:
+    """With all that was recorded before: the question is answered once that is written."""
+    get(server, {})
+    return text_of(server)
+
+
+def test_tokens_are_recorded_by_number(managed_server: Server) -> None:
+    """Given and refused: for whom and for what, with the reason; neither token nor secret."""
+    fields = managed_server.connection
+    url = f"{fields['http']}/{fields['tenant']}/oauth2/v2.0/token"
+    form = {"grant_type": "client_credentials", "client_id": fields["client_id"], "scope": f"{ARM_AUDIENCE}/.default"}
+    given = httpx.post(url, data={**form, "client_secret": fields["client_secret"]}, trust_env=False)
+    refused = httpx.post(url, data={**form, "client_secret": f"{WORDS}-wrong"}, trust_env=False)
+    assert (given.status_code, refused.status_code) == (200, 401)
+
+    bad, good = [each for each in found(managed_server, action="tokens/issue") if "client" in each["details"]][:2]
+
+    assert bad["outcome"] == "Refused" and bad["code"] == "invalid_client"
+    assert good["outcome"] == "Succeeded" and good["details"]["for"] == fields["object_id"]
+    assert good["details"]["tokenId"] and good["details"]["audience"] == ARM_AUDIENCE
+    told = text_of(managed_server)
+    assert given.json()["access_token"] not in told and fields["client_secret"] not in told and WORDS not in told
+
+
+def test_a_refused_call_is_recorded(managed_server: Server) -> None:
+    """Without a token, and with one that gives no right: by its action, with the pool that was meant."""
+    fields = managed_server.connection
+    pool = fields["pools"]["python"]["endpoint"]
+    body = {"code": WORDS}
+    query = {"api-version": "2025-10-02-preview", "identifier": fresh_identifier()}
+    stranger = State(managed_server.state).issue_token(subject=str(uuid.uuid4()), claims={"idtyp": "app"})
+    headers = {"Authorization": f"Bearer {stranger}"}
+    assert httpx.post(f"{pool}/executions", params=query, json=body, trust_env=False).status_code == 401
+    assert (
+        httpx.post(f"{pool}/executions", params=query, json=body, headers=headers, trust_env=False).status_code == 403
+    )
+
+    records = [each for each in found(managed_server, outcome="Refused") if each["action"] == "calls/other"][:2]
+
+    assert [each["status"] for each in records] == [403, 401]
+    assert records[0]["pool"] == "default/python" and "principal" in records[0]
+
+
+@pytest.mark.one_level
+def test_what_runs_is_recorded_and_what_it_says_is_not(server: Server) -> None:
+    """An execution, an upload and a download: sizes, status and digests; no code, no output, no name, no identifier."""
+    identifier = f"{WORDS}-{uuid.uuid4().hex[:8]}"
+    with server.client(identifier) as client:
+        ran = client.execute(f"print('{WORDS}')")
+        streamed = [event.kind for event in client.stream("1 / 0")]
+        client.upload(f"{WORDS}.csv", b"x" * 10)
+        client.download(f"{WORDS}.csv")
+        client.end()
+    session = State(server.state).digest(identifier)
+
+    records = found(server, session=session, order="asc")
+
+    actions = [each["action"] for each in records]
+    assert actions[:2] == ["sessions/begin", "executions/run"] and actions[-1] == "sessions/end"
+    assert {"files/upload", "files/download"} <= set(actions) and "result" in streamed
+    runs = [each["details"] for each in records if each["action"] == "executions/run"]
+    assert [each["status"] for each in runs] == ["Succeeded", "Failed"]
+    assert runs[0]["execution"] == ran.id and runs[0]["codeBytes"] == len(f"print('{WORDS}')")
+    assert runs[0]["outputBytes"] == len(WORDS) + 1
+    upload = next(each["details"] for each in records if each["action"] == "files/upload")
+    assert upload == {"file": State(server.state).digest(f"{WORDS}.csv"), "extension": "csv", "bytes": 10}
+    assert WORDS not in text_of(server)
+
+
+def test_pages_lead_from_one_to_the_next(managed_server: Server, management: Management) -> None:
+    """In both directions, without one twice or left out."""
+    for number in range(3):
+        management.create_group(f"audit-{number}")
+        management.delete_group(f"audit-{number}")
+    forward = list(management.audit(action="groups", is_newest_first=False))
+    backward = list(management.audit(action="groups"))
+
+    assert [each.seq for each in forward] == [each.seq for each in backward][::-1]
+    assert len({each.seq for each in forward}) == len(forward) >= 6
+
+    seen, reply = [], get(managed_server, {"action": "groups", "limit": "1"})
+    while (link := reply.json()["nextLink"]) is not None:
+        seen += reply.json()["value"]
+        headers = {"Authorization": f"Bearer {managed_server.connection['arm_token']}"}
+        reply = httpx.get(link, headers=headers, trust_env=False)
+    assert [each["seq"] for each in [*seen, *reply.json()["value"]]][: len(backward)] == [each.seq for each in backward]
+
+
+@pytest.mark.parametrize(
+    ("query", "target"),
+    [
+        ({"since": "yesterday"}, "since"),
+        ({"until": "2026-13-01"}, "until"),
+        ({"order": "random"}, "order"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "301"}, "limit"),
+        ({"limit": "٣"}, "limit"),
+        ({"cursor": "-1"}, "cursor"),
+        ({"cursor": "9" * 40}, "cursor"),
+        ({"pool": "x" * 513}, "pool"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_what_is_no_question_is_refused(managed_server: Server, query: dict[str, str], target: str) -> None:
+    """400, naming the parameter."""
+    reply = get(managed_server, query)
+
+    assert (reply.status_code, reply.json()["error"]["target"]) == (400, target)
+
+
+@pytest.mark.parametrize("text", ["ünïcödé", "'; drop table", "..", "\u202e", "%00", "x" * 512])
+def test_a_question_may_be_anything(managed_server: Server, text: str) -> None:
+    """It is compared, and nothing else."""
+    for name in ("pool", "principal", "action", "session", "trace", "outcome"):
+        assert found(managed_server, **{name: text}) == []
+
+
+def test_a_reader_of_one_group_reads_of_that_group(managed_server: Server, management: Management) -> None:
+    """What belongs to others, or to nobody, is not told; who may read nothing is told so."""
+    principal, group = str(uuid.uuid4()), f"audit-{uuid.uuid4().hex[:6]}"
+    token = State(managed_server.state).issue_token(ARM_AUDIENCE, subject=principal, claims={"idtyp": "app"})
+    assert get(managed_server, {}, token).status_code == 403
+
+    management.create_group(group)
+    management.assign_role("Reader", principal, scope=management.scope(resource_group=group), kind="ServicePrincipal")
+    management.create_group(group, tags={"a": "b"})
+    records = get(managed_server, {}, token).json()["value"]
+
+    assert records and all(group in each["resource"] for each in records)
+    assert {each["action"] for each in records} == {"groups/write", "roleAssignments/write"}
+    management.delete_group(group)
+
+
+def test_one_who_runs_code_does_not_read_the_log(managed_server: Server, management: Management) -> None:
+    """Session Executor sees the pool, and not who else uses it."""
+    principal = str(uuid.uuid4())
+    management.assign_role("Azure ContainerApps Session Executor", principal, kind="ServicePrincipal")
+    token = State(managed_server.state).issue_token(ARM_AUDIENCE, subject=principal, claims={"idtyp": "app"})
+
+    assert get(managed_server, {}, token).status_code == 403
+
+
+def test_the_commands(managed_server: Server, management: Management, tmp_path: Path) -> None:
+    """`show`, `export`, `verify` and `digest`, as the guide has them."""
+    management.create_group("audit-shown")
+    management.delete_group("audit-shown")
+    state, run = ["--state", str(managed_server.state)], CliRunner().invoke
+
+    shown = run(cli, ["audit", "show", "--since", "2h", "--action", "groups", "-n", "2", *state])
+    assert shown.exit_code == 0 and "groups/delete" in shown.output and "groups/write" in shown.output, shown.output
+    exported = run(cli, ["audit", "export", "--since", "7d", "-f", str(tmp_path / "week.jsonl"), *state])
+    assert exported.exit_code == 0, exported.output
+    lines = [json.loads(line) for line in (tmp_path / "week.jsonl").read_text().splitlines()]
+    assert [each["seq"] for each in lines] == sorted(each["seq"] for each in lines) and len(lines) > 2
+    verified = run(cli, ["audit", "verify", *state])
+    assert verified.exit_code == 0 and "as they were written" in verified.output, verified.output
+    digest = run(cli, ["audit", "digest", "alice", *state])
+    assert digest.output.strip() == State(managed_server.state).digest("alice")
+    assert run(cli, ["audit", "show", "--since", "soon", *state]).exit_code == 2
+    assert run(cli, ["audit", "verify", "--expect", "nonsense", *state]).exit_code == 2
+    assert run(cli, ["audit", "verify", "--state", str(tmp_path)]).exit_code == 1
+
+
+def test_a_client_reads_records(management: Management) -> None:
+    """With the types that a program wants; refused where a filter is none."""
+    record = next(management.audit(action="server/start"))
+
+    assert record.outcome == "Succeeded" and record.details["version"] and record.fields["hash"]
+    with pytest.raises(ApiError):
+        list(management.audit(since="never"))
