@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from carrel import __version__
+from carrel.cli.absent import absent, reason
 
 # Name → module of this package and attribute in it.
 COMMANDS = {
@@ -46,7 +47,12 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name]
-        command: click.Command = getattr(importlib.import_module(f"carrel.cli.{module}"), attribute)
+        try:
+            command: click.Command = getattr(importlib.import_module(f"carrel.cli.{module}"), attribute)
+        except ModuleNotFoundError as error:
+            if why := reason(error, f"`carrel {name}`"):
+                return absent(name, why)
+            raise
         return command
 
 
@@ -60,6 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit status 0 for success, 1 for failure, 2 for a command used wrongly."""
     try:
         cli.main(args=arguments, prog_name="carrel", standalone_mode=True)
+    except ModuleNotFoundError as error:  # of commands that need the server for some of what they do
+        if not (why := reason(error, "This")):
+            raise
+        click.echo(f"Error: {why}", err=True)
+        sys.exit(1)
     except BrokenPipeError:
         # The reader (`carrel … | head`) has seen enough. Python would complain once more when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -8,7 +8,6 @@ import click
 
 from carrel.cli import identities
 from carrel.cli.options import state_folder, state_option
-from carrel.storage import State, StateError
 
 
 @click.group()
@@ -26,6 +25,8 @@ def rotate_keys(revoke: bool, yes: bool, state: str | None) -> None:
         if not sys.stdin.isatty():
             raise click.UsageError("--revoke ends every token that is out: say --yes where nobody can be asked")
         click.confirm("All tokens issued so far will be refused. Go on?", abort=True)
+    from carrel.storage import State, StateError  # the server's: the other commands do without
+
     try:
         folder = State(state_folder(state)).signing
         folder.rotate(is_final=revoke)
