@@ -31,6 +31,7 @@ COMMANDS = {
     "audit": ("audit", "audit"),
     "doctor": ("doctor", "doctor"),
     "health": ("health", "health"),
+    "top": ("top", "top"),
     "backup": ("backup", "backup"),
     "restore": ("restore", "restore"),
     "completion": ("completion", "completion"),
