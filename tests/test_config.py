@@ -59,6 +59,7 @@ def test_every_setting_can_be_set_in_all_three_places(setting: Any, tmp_path: Pa
         "tls-cert": "/srv/c", "tls-key": "/srv/k", "tls-name": "carrel.example,192.0.2.1", "insecure-http": "true",
         "embedded-authority": "false", "instance-metadata": "false", "key-days": "5",
         "minimum": "process", "log-level": "debug", "log-format": "json", "access-log": "true", "metrics": "open",
+        "otlp-endpoint": "http://127.0.0.1:4318", "otlp-headers": "/srv/h", "trace-sample": "0.5",
         "egress-allow-private": "10.1.0.0/16,fd12::/64",
         "maximum-sandboxes": "5", "maximum-pools": "5", "rotate-forks": "5", "rotate-minutes": "5",
         "audit": "off", "audit-full": "block", "audit-days": "5", "audit-file-mb": "5", "audit-file-hours": "5",

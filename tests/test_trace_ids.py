@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-import httpx
 import pytest
 
 from carrel import tracing
@@ -14,13 +13,6 @@ from processes import eventually
 from traced import Traced
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
-
-
-def execute(traced: Traced, code: str = "1 + 1", identifier: str = "", **headers: str) -> httpx.Response:
-    query = {"api-version": "2025-10-02-preview", "identifier": identifier or fresh_identifier()}
-    sent = {"Authorization": f"Bearer {traced.server.connection['token']}", **headers}
-    url = f"{traced.server.endpoint}/executions"
-    return httpx.post(url, params=query, json={"code": code}, headers=sent, trust_env=False, timeout=60)
 
 
 # ---- what callers send -----------------------------------------------------------------------------------------------
@@ -92,7 +84,7 @@ def test_the_callers_trace_is_in_the_reply_and_in_the_lines_of_both_processes(tr
     """A session that is begun by the call: the gateway logs the request, the host the allocation."""
     trace = secrets.token_hex(16)
 
-    reply = execute(traced, traceparent=f"00-{trace}-{SPAN}-00")
+    reply = traced.execute(traceparent=f"00-{trace}-{SPAN}-00")
 
     assert reply.headers["x-ms-request-id"] == trace
     assert eventually(lambda: len(traced.lines(trace)) == 2)
@@ -103,7 +95,7 @@ def test_the_callers_trace_is_in_the_reply_and_in_the_lines_of_both_processes(tr
 
 @pytest.mark.one_level
 def test_a_call_without_a_trace_gets_one_and_no_two_the_same(traced: Traced) -> None:
-    replies = [execute(traced, identifier="the-same") for _ in range(2)]
+    replies = [traced.execute(identifier="the-same") for _ in range(2)]
 
     ids = [reply.headers["x-ms-request-id"] for reply in replies]
     assert ids[0] != ids[1]
@@ -113,7 +105,7 @@ def test_a_call_without_a_trace_gets_one_and_no_two_the_same(traced: Traced) -> 
 @pytest.mark.one_level
 @pytest.mark.parametrize("header", ["nonsense", f"00-{'0' * 32}-{SPAN}-01"])
 def test_nonsense_is_no_error_and_is_repeated_nowhere(traced: Traced, header: str) -> None:
-    reply = execute(traced, traceparent=header, tracestate="=" * 600)
+    reply = traced.execute(traceparent=header, tracestate="=" * 600)
 
     assert (reply.status_code, len(reply.headers["x-ms-request-id"])) == (200, 32)
     assert reply.headers["x-ms-request-id"] != "0" * 32
@@ -123,7 +115,7 @@ def test_nonsense_is_no_error_and_is_repeated_nowhere(traced: Traced, header: st
 def test_an_error_tells_the_callers_trace(traced: Traced) -> None:
     trace = secrets.token_hex(16)
 
-    reply = execute(traced, identifier="no", traceparent=f"00-{trace}-{SPAN}-01")
+    reply = traced.execute(identifier="no", traceparent=f"00-{trace}-{SPAN}-01")
 
     body: dict[str, Any] = reply.json()
     assert reply.status_code == 400
@@ -135,7 +127,7 @@ def test_an_error_tells_the_callers_trace(traced: Traced) -> None:
 def test_a_later_end_of_a_session_is_not_laid_to_the_call_that_began_it(traced: Traced) -> None:
     """What is done because of a call has its trace; a sandbox that is made in its place has none."""
     trace, identifier = secrets.token_hex(16), fresh_identifier()
-    execute(traced, identifier=identifier, traceparent=f"00-{trace}-{SPAN}-00")
+    traced.execute(identifier=identifier, traceparent=f"00-{trace}-{SPAN}-00")
     with traced.server.client(identifier) as client:
         client.end()
 
@@ -151,7 +143,7 @@ def test_a_later_end_of_a_session_is_not_laid_to_the_call_that_began_it(traced: 
 def test_no_line_holds_an_identifier_or_code(traced: Traced) -> None:
     identifier, code = f"secret-{secrets.token_hex(8)}", f"token = '{secrets.token_hex(8)}'"
 
-    reply = execute(traced, code, identifier)
+    reply = traced.execute(code, identifier)
 
     assert eventually(lambda: bool(traced.lines(reply.headers["x-ms-request-id"])))
     text = traced.log.read_text()

@@ -28,7 +28,7 @@ DEFAULT_POOLS = {kind.image: {"containerType": kind.value} for kind in Container
 MetricsAccess = Literal["token", "open", "off"]
 AuditFull = Literal["block", "drop"]  # what a call does that cannot be recorded: wait, or go on
 
-_OPTIONAL_PATHS = ("tls_cert", "tls_key", "extensions")
+_OPTIONAL_PATHS = ("tls_cert", "tls_key", "extensions", "otlp_headers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,9 @@ class Config:
     metrics: MetricsAccess = "token"  # who may scrape
     log_level: str = "info"
     log_format: LogFormat = "text"
+    otlp_endpoint: str = ""  # where traces go; "": none are made
+    otlp_headers: Path | None = None  # the file: what is in it goes to the gateway apart
+    trace_sample: float = 1.0
     access_log: bool = False  # a line for each request
     extensions: Path | None = None  # folder of wheels for Azure's command line
     audit: bool = True
@@ -323,4 +326,11 @@ SETTINGS: tuple[Setting, ...] = (
         "N",
         "Remove the oldest files of the audit log beyond so many MiB; 0: never.",
     ),
+    Setting(
+        "otlp-endpoint", takes.collector, "none", "URL", "Collector that traces of calls go to, by OTLP over HTTP."
+    ),
+    Setting(
+        "otlp-headers", takes.path, "none", "FILE", "File of headers for the collector, a line `Name: value` each."
+    ),
+    Setting("trace-sample", takes.ratio, "1", "N", "Part of the calls that are traced where their callers do not say."),
 )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from carrel import store_address
 from carrel.egress.addresses import parse_ranges
@@ -110,6 +111,28 @@ def minutes(where: str, value: Any) -> float:
     if isinstance(value, bool) or not 0 <= number <= 525_600:
         raise refused(where, value, "minutes, 0 to 525600")
     return number
+
+
+def ratio(where: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not 0 <= number <= 1:
+        raise refused(where, value, "a number from 0 to 1")
+    return number
+
+
+def collector(where: str, value: Any) -> str:
+    """The value is not repeated: somebody may have put a password into it."""
+    parts = urlsplit(value) if isinstance(value, str) and re.fullmatch(r"[\x21-\x7e]{1,2000}", value) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ConfigError(f"{where}: this is no address of a collector, such as http://127.0.0.1:4318")
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            f"{where}: a password does not belong into an address: put a header into the file of otlp-headers"
+        )
+    return str(value)
 
 
 def store(where: str, value: Any) -> str:

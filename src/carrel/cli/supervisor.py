@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from carrel import pool_secrets, seeds
+from carrel import otlp_headers, pool_secrets, seeds
 from carrel.backends import cgroups, ids
 from carrel.backends.spawning import Setup
 from carrel.cli import endpoints, kept, restoring
@@ -64,6 +64,7 @@ class Supervisor:
     _children: dict[str, Child] = field(init=False, default_factory=dict)
     _spawners: Spawners | None = field(init=False, default=None)
     _secrets: dict[str, pool_secrets.PoolSecrets] = field(init=False, default_factory=dict, repr=False)
+    _otlp_headers: dict[str, str] = field(init=False, default_factory=dict, repr=False)
     _kept: Kept = field(init=False, repr=False)
     _auditing: Auditing = field(init=False)
 
@@ -73,6 +74,8 @@ class Supervisor:
             restoring.finish(self.config.state)
             self._secrets = pool_secrets.read(self.config.pools)
             pool_secrets.forget(self.config.pools)
+            self._otlp_headers = otlp_headers.read(self.config.otlp_headers)
+            otlp_headers.forget()
             os.environ.pop("CARREL_STORE", None)  # it may hold a password, and goes to the gateway by its pipe
             self._state = State(self.config.state)
             self._kept = Kept.open(self.config, self._state)
@@ -129,6 +132,7 @@ class Supervisor:
             "store": self.config.store_url,
             "uid": ids.service(self.config.state, "gateway"),
             "levels": levels,
+            "otlp_headers": self._otlp_headers,
             "secrets": {pool: each.to_json() for pool, each in self._secrets.items()},
             "http_fds": http,
             "https_fds": https,

@@ -19,6 +19,7 @@ from carrel.guest.frames import Header
 from carrel.host import codec
 from carrel.host.events import Event, Notices, Stream, events, notices
 from carrel.host.file_link import Archive, Download, FileLink, Watch
+from carrel.host.line import Line, content
 from carrel.models import (
     EgressPolicy,
     EgressVerdict,
@@ -31,6 +32,7 @@ from carrel.models import (
     Vitals,
 )
 from carrel.observations import Report, Row
+from carrel.tracing import Span
 from carrel.troubles import Trouble
 
 __all__ = ["Archive", "Download", "Event", "Extract", "HostLink", "Notices", "Stream", "Watch"]
@@ -52,6 +54,12 @@ class HostLink(FileLink):
         """How the host is, and what it has warned of lately."""
         answer, body = await self._call({"op": "vitals"})
         return Vitals(**answer["vitals"]), [Trouble.from_json(fields) for fields in codec.json_from(body)]
+
+    @contextlib.asynccontextmanager
+    async def spans(self) -> AsyncIterator[AsyncIterator[list[Span]]]:
+        """What the host has recorded and nobody has fetched yet, and what it records from now on, some at a time."""
+        async with self._lines.call({"op": "spans"}) as line:
+            yield _spans(line)
 
     # -- pools and sessions ------------------------------------------------------------------------------------------
 
@@ -230,3 +238,8 @@ class HostLink(FileLink):
         async with self._lines.call(request, payload) as line:
             start, _ = await line.read_answer()
             yield Stream(codec.view_from(start["session"]), start["id"], events(line, request["identifier"]))
+
+
+async def _spans(line: Line) -> AsyncIterator[list[Span]]:
+    async for page in content(line):
+        yield [Span(**{**fields, "part": "host"}) for fields in codec.json_from(page)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import os
 import resource
@@ -17,6 +18,8 @@ from carrel.proc import Proc
 from carrel.tracing import Outbox
 from carrel.troubles import Troubles
 
+BATCH = 256  # spans of a frame
+PAUSE_S = 0.2  # so that a frame has some
 SPANS = 4096  # of calls that are recorded, until the gateway fetches them
 
 
@@ -34,7 +37,20 @@ class Instruments:
 class SelfCalls:
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
-        self.ops: dict[str, Callable[[Call], Awaitable[None]]] = {"vitals": self._vitals}
+        self.ops: dict[str, Callable[[Call], Awaitable[None]]] = {"vitals": self._vitals, "spans": self._spans}
+        self._has_spans = asyncio.Event()
+        instruments.outbox.tell = self._has_spans.set
+
+    async def _spans(self, call: Call) -> None:
+        """Those of calls that are recorded, some at a time. Without end."""
+        outbox = self._instruments.outbox
+        while True:
+            await call.while_there(self._has_spans.wait())
+            await asyncio.sleep(PAUSE_S)
+            self._has_spans.clear()
+            while spans := outbox.take(BATCH):
+                told = [{**dataclasses.asdict(each), "attributes": dict(each.attributes)} for each in spans]
+                await call.send({"data": 1}, codec.json_to(told))
 
     async def _vitals(self, call: Call) -> None:
         own = self._instruments

@@ -1,7 +1,8 @@
 """The gateway process: `python -m carrel.server`, started by the supervisor with its settings as JSON on stdin.
 
     {"config": {…}, "store": URL, "levels": {POOL: LEVEL or null…}, "ready_fd": N, "http_fds": [N…], "https_fds": [N…],
-     "certificate": PEM, "findings": {"passed_over": […], "warnings": […]}, "changes_fd": N, "audit_fd": N or null}
+     "certificate": PEM, "findings": {"passed_over": […], "warnings": […]}, "changes_fd": N, "audit_fd": N or null,
+     "otlp_headers": {NAME: VALUE…}}
 
 `levels` is what the host serves each pool at; null where it refuses the pool.
 The listening sockets are the supervisor's, so that callers wait rather than fail while a gateway is replaced. HTTP and HTTPS are two
@@ -25,7 +26,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from carrel.host.hostlink import HostLink
 from carrel.models import Level
 from carrel.pool_secrets import PoolSecrets
 from carrel.pulse import Pulse
+from carrel.server import telemetry
 from carrel.server.access import Access
 from carrel.server.app import build
 from carrel.server.arm.group_deletion import Deletions
@@ -82,6 +84,7 @@ class Inheritance:
     https: list[socket.socket]
     certificate: bytes  # with its key
     findings: Findings
+    otlp_headers: dict[str, str] = field(repr=False)
     changes: socket.socket  # where other keys and certificates come from, later
     audit: socket.socket | None  # the way to the auditor
 
@@ -97,6 +100,7 @@ class Inheritance:
             [socket.socket(fileno=fd) for fd in fields["https_fds"]],
             fields["certificate"].encode(),
             Findings.from_json(fields["findings"]),
+            fields["otlp_headers"],
             socket.socket(fileno=fields["changes_fd"]),
             None if fields["audit_fd"] is None else socket.socket(fileno=fields["audit_fd"]),
         )
@@ -165,7 +169,8 @@ def _servers(
     mcp = Mcp(pools, link, state.digest, Latecomers(given.uid))
     deletions = Deletions(store, pools)
     drain = Drain(given.config, store, link, pools)
-    instruments = Instruments(certificate, given.findings)
+    traces = telemetry.begin(given.config, given.otlp_headers, state.ca_bundle, link, state.tenant)
+    instruments = Instruments(certificate, given.findings, traces)
     logging.getLogger().addHandler(instruments.troubles)
     ledger = None if given.audit is None else Ledger(given.audit)
     scribe = None if ledger is None else Scribe(ledger, is_blocking=given.config.audit_full == "block")
@@ -178,7 +183,7 @@ def _servers(
     webhooks = Webhooks(pools, link, state.ca_bundle, is_wanted=any(pool.webhook for pool in given.config.pools))
     servers = [(Server(each), sockets) for each, sockets in settings if sockets]
     beside = [pools.run, deletions.run, Watch(pools, link, store).run, webhooks.run, access.watch, issuers.run]
-    beside += [Pruning(store).run, drain.run]
+    beside += [Pruning(store).run, drain.run, *traces.beside]
     if ledger is not None and scribe is not None:
         scribe.own("server/start", {"version": __version__, "pid": os.getpid()})
         beside.append(ledger.run)

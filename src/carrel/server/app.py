@@ -108,7 +108,12 @@ def build(
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
     return Edge(
-        OpenPaths(handlers, authority), instruments.troubles, instruments.requests, scribe, access_log=config.access_log
+        OpenPaths(handlers, authority),
+        instruments.troubles,
+        instruments.requests,
+        scribe,
+        instruments.telemetry.tracer,
+        access_log=config.access_log,
     )
 
 

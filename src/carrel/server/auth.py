@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jwt
 
+from carrel import tracing
 from carrel.audiences import Plane
 from carrel.errors import Unauthorized
 from carrel.server.access import MCP_KEY, Access, Principal, refused
@@ -80,7 +81,8 @@ class Auth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
-        exchange.principal = self._by_key(exchange) or await self._verifier.verify(_bearer(exchange))
+        with tracing.span("authenticate"):
+            exchange.principal = self._by_key(exchange) or await self._verifier.verify(_bearer(exchange))
         exchange.access = self._access
         await self._app(scope, receive, send)
 

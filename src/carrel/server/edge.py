@@ -6,12 +6,12 @@ import asyncio
 import logging
 import time
 
-from carrel import tracing
 from carrel.errors import CarrelError, HostUnavailable
 from carrel.server.asgi import ASGIApp, Receive, Scope, Send
 from carrel.server.audit.scribe import Scribe
 from carrel.server.exchange import KEY, CallerGone, Exchange, Headers
 from carrel.server.metrics.requests import Requests
+from carrel.server.telemetry.tracer import Tracer
 from carrel.troubles import Troubles
 from carrel.wire.sessions import encode_error
 
@@ -29,6 +29,7 @@ class Edge:
         troubles: Troubles,
         requests: Requests,
         scribe: Scribe | None = None,
+        tracer: Tracer | None = None,
         *,
         access_log: bool = False,
     ) -> None:
@@ -37,13 +38,14 @@ class Edge:
         self._requests = requests
         self._troubles = troubles
         self._scribe = scribe
+        self._tracer = tracer or Tracer()
         self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         exchange = scope[KEY] = Exchange(scope, receive, send)
-        tracing.enter(exchange.call)  # the task is this request's alone
+        span = self._tracer.begin(exchange)  # the task is this request's alone
         exchange.scribe = self._scribe
         fault = ""
         self._requests.in_flight += 1
@@ -75,6 +77,8 @@ class Edge:
         finally:
             self._requests.end(exchange)
             self._write_log(exchange, fault)
+            if span is not None:
+                span.end(exchange, fault)
 
     def _note(self, exchange: Exchange, error: CarrelError) -> None:
         """What went wrong on our side, for whoever asks how the server is."""

@@ -10,6 +10,8 @@ from typing import Any, Self
 
 from carrel.proc import Proc
 from carrel.server.metrics.requests import Requests
+from carrel.server.telemetry import Telemetry
+from carrel.server.telemetry.tracer import Tracer
 from carrel.tls import LiveCertificate
 from carrel.troubles import Troubles
 
@@ -40,6 +42,7 @@ class Findings:
 class Instruments:
     certificate: LiveCertificate
     findings: Findings
+    telemetry: Telemetry = field(default_factory=lambda: Telemetry(Tracer()))
     troubles: Troubles = field(default_factory=Troubles)
     requests: Requests = field(default_factory=Requests)
     proc: Proc = field(default_factory=Proc)

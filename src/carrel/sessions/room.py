@@ -190,7 +190,8 @@ class Room:
             actions = self.pool.ask(identifier, asked_at)
             self._askers[identifier] = Asker(principal, tracing.current())
             self._do(actions)
-            session = self.sessions.get(identifier) or await self._wait(identifier)
+            with tracing.span("allocate"):
+                session = self.sessions.get(identifier) or await self._wait(identifier)
             self.tally.allocation.add((time.monotonic() - asked_at) * 1000)
             return session, True
         return await self._wait(identifier), False

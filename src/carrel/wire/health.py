@@ -52,6 +52,7 @@ class ServerHealth:
     newest_key_made: float
     passed_over: Sequence[tuple[str, str, str]]
     warnings: Sequence[str]
+    traces: tuple[int, int, int] | None  # spans that were sent, lost, that wait; None where traces are off
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def _server(report: Report, server: ServerHealth, now: float) -> dict[str, Any]:
             "newestAt": timestamp(server.newest_key_made),
             "newestAgeDays": int(max(0.0, now - server.newest_key_made) // _DAY_S) if server.newest_key_made else None,
         },
+        "traces": None if server.traces is None else dict(zip(("sent", "lost", "waiting"), server.traces, strict=True)),
         "isolation": {
             "passedOver": [
                 {"level": level, "reason": reason, "advice": advice or None}

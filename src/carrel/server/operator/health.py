@@ -46,6 +46,7 @@ async def show(call: OperatorCall) -> None:
 
 def _server(services: OperatorServices, host: Vitals | None, size: int | None) -> wire.ServerHealth:
     own, keys = services.instruments, services.state.keys
+    outbox, counts = own.telemetry.outbox, own.telemetry.counts
     return wire.ServerHealth(
         supervisor=own.supervisor,
         gateway=own.pid,
@@ -56,6 +57,7 @@ def _server(services: OperatorServices, host: Vitals | None, size: int | None) -
         newest_key_made=keys.newest.made_at,
         passed_over=[(each.level, each.reason, each.advice) for each in own.findings.passed_over],
         warnings=own.findings.warnings,
+        traces=None if counts is None or outbox is None else (counts.sent, counts.lost + outbox.dropped, len(outbox)),
     )
 
 
