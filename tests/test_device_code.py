@@ -213,3 +213,23 @@ def signed_in(person: Asker, user: dict[str, str] | None = None) -> str:
     begun = person.device()
     assert person.answer(begun["user_code"], user or person.user()).status_code == 200
     return str(person.poll(begun["device_code"]).json()["refresh_token"])
+
+
+def test_a_program_ends_its_own_sign_in(person: Asker) -> None:
+    """With any of its refresh tokens, and no other program's; a token that is none ends nothing, and nobody is told what it was."""
+    token = signed_in(person)
+    endpoint = person.configuration()["revocation_endpoint"]
+
+    def revoke(**fields: str) -> httpx.Response:
+        return person.http.post(endpoint, data=fields)
+
+    assert refusal(revoke(client_id=AZURE_CLI)) == (400, "invalid_request", 900144)
+    assert refusal(revoke(token=token)) == (401, "invalid_client", 700016)
+    assert refusal(revoke(token=token, client_id=person.connection["client_id"])) == (401, "invalid_client", 700016)
+    for strange in ("x", token[:-1], token.rpartition(".")[0], "0..", "я" * 999):
+        assert revoke(token=strange, client_id=AZURE_CLI).status_code == 200
+    assert revoke(token=token, client_id="5e8c4b7e-4a1f-4d55-9f0c-6b1f2a8d3c90").status_code == 200
+    newest = person.refresh(token).json()["refresh_token"]
+    assert revoke(token=token, client_id=AZURE_CLI).status_code == 200  # the one before
+    assert refusal(person.refresh(newest)) == INVALID
+    assert revoke(token=newest, client_id=AZURE_CLI).status_code == 200

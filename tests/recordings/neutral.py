@@ -14,7 +14,8 @@ _USER_CODE = re.compile(r"\b[A-Z]{4}-[A-Z]{4}\b")
 _NAMES = "access_token refresh_token id_token client_info device_code user_code token secretText password hint key apiKey n kid x5t x5c"
 _SECRETS = re.compile(rf'("(?:{_NAMES.replace(" ", "|")})": )"[^"]*"')
 _FORM = re.compile(
-    r"((?:^|&)(?:client_secret|device_code|refresh_token|user_code|password)=)[^&\s]*", re.IGNORECASE | re.MULTILINE
+    r"((?:^|&)(?:client_secret|device_code|refresh_token|user_code|password|token)=)[^&\s]*",
+    re.IGNORECASE | re.MULTILINE,
 )
 _HEADERS = re.compile(r"^((?:x-ms-apikey|x-identity-header): ).*$", re.IGNORECASE | re.MULTILINE)
 _FIGURES = re.compile(

@@ -92,11 +92,13 @@ def _device(r: Recorder) -> None:
     r.call("POST", "/device", data=answer, headers={"Accept": "application/json"})
     poll = {"grant_type": DEVICE_GRANT, "client_id": AZURE_CLI, "device_code": begun["device_code"]}
     title = "For a device that a user has approved"
-    token = r.call("POST", "/{tenant}/oauth2/v2.0/token", title=title, data=poll).json()["access_token"]
-    own, r.tokens["graph"] = r.tokens["graph"], token
+    tokens = r.call("POST", "/{tenant}/oauth2/v2.0/token", title=title, data=poll).json()
+    own, r.tokens["graph"] = r.tokens["graph"], tokens["access_token"]
     change = {"currentPassword": PASSWORD, "newPassword": f"{PASSWORD} battery"}
     r.call("POST", "/v1.0/me/changePassword", json=change)
     r.tokens["graph"] = own
+    for path in ("/{tenant}/oauth2/v2.0/revoke", "/{tenant}/oauth2/revoke"):
+        r.call("POST", path, data={"token": tokens["refresh_token"], "client_id": AZURE_CLI})
 
 
 def _applications(r: Recorder) -> None:
@@ -319,7 +321,7 @@ def _ends(r: Recorder) -> None:
 
 def _whatever_is_left(r: Recorder) -> None:
     """Reading routes that nobody wrote a line for: as they answer to who asks for nothing in particular."""
-    r.names["file"] = "app.js"  # of the console
+    r.names["file"] = "theme.js"  # of the console
     done = {each.operation.key for each in r.recordings}
     r.call("POST", "~/executions", title=None, query=SESSION, json={"code": "1"})
     for method, path in [key for key in r.known if key not in done and key[0] == "GET"]:

@@ -11,12 +11,14 @@ import * as health from "./pages/health.js";
 import * as pools from "./pages/pools.js";
 import * as sessions from "./pages/sessions.js";
 import * as signin from "./pages/signin.js";
+import * as usage from "./pages/usage.js";
 
 // `#/sessions/GROUP/POOL` is the first pattern that fits; parts are percent-encoded.
 const ROUTES = [
   ["pools", pools, "Pools"],
   ["sessions", sessions, "Sessions"],
   ["sessions/:group/:pool", sessions],
+  ["usage", usage, "Usage"],
   ["health", health, "Health"],
 ];
 const app = document.getElementById("app");

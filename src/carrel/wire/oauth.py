@@ -52,6 +52,7 @@ class Form:
     device_code: str = field(default="", repr=False)
     refresh_token: str = field(default="", repr=False)
     client_info: str = ""
+    token: str = field(default="", repr=False)  # that is to be revoked
 
 
 def decode_form(body: bytes, content_type: str, authorization: str | None) -> Form:
@@ -139,6 +140,7 @@ def encode_configuration(origin: str, tenant: str, issuer: str, *, is_adfs: bool
         "authorization_endpoint": f"{oauth2}/authorize",
         "token_endpoint": f"{oauth2}/token",
         "device_authorization_endpoint": f"{oauth2}/devicecode",
+        "revocation_endpoint": f"{oauth2}/revoke",
         "jwks_uri": f"{base}/discovery/keys" if is_adfs else f"{base}/discovery/v2.0/keys",
         "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
         "grant_types_supported": ["client_credentials", "refresh_token", DEVICE_GRANT],

@@ -2,7 +2,7 @@
 
 import { call, serverNow } from "../api.js";
 import { poll } from "../poll.js";
-import { fill, h, icon, say, toast } from "../ui.js";
+import { fill, h, say, toast } from "../ui.js";
 import { ago, bytes, count, milliseconds, moment, plural } from "../words.js";
 
 const EVERY_MS = 5000;
@@ -48,7 +48,7 @@ function tiles({ host, store, certificate, signingKeys, processes, python, kerne
   if (host.maximumSandboxes !== undefined) found.push(tile("Sandboxes", count(host.maximumSandboxes), `at most; the host has used ${bytes(host.peakMemoryBytes)} at its peak`));
   if (store) found.push(tile("Store", store.healthy ? { sqlite: "SQLite", postgresql: "PostgreSQL" }[store.engine] ?? store.engine : "Away", store.healthy ? bytes(store.sizeBytes) : "nothing can be changed until it is back", !store.healthy));
   if (certificate) found.push(tile("Certificate", plural(certificate.daysLeft, "day"), `left, until ${moment(certificate.endsAt)}`, certificate.daysLeft < SOON_DAYS));
-  if (signingKeys) found.push(tile("Signing keys", count(signingKeys.count), signingKeys.newestAgeDays === null ? "" : `the newest is ${plural(signingKeys.newestAgeDays, "day")} old`));
+  if (signingKeys) found.push(tile("Signing keys", count(signingKeys.count), signingKeys.newestAgeDays === null ? "" : signingKeys.newestAgeDays ? `the newest is ${plural(signingKeys.newestAgeDays, "day")} old` : "the newest made today"));
   if (processes) found.push(tile("Machine", kernel, `Python ${python}; ${processes.map((each) => `${each.name} ${each.state === "running" ? each.pid : each.state}`).join(", ")}`, false, true));
   return found;
 }
@@ -61,10 +61,10 @@ function findings(isolation) {
   if (!isolation) return [];
   const { passedOver, warnings } = isolation;
   return [
-    h("h2", {}, "What this machine offers"),
+    h("h2", {}, "Isolation on this machine"),
     !passedOver.length && !warnings.length && h("p.soft", {}, "Every isolation level works here, and nothing is to be said against any."),
     h("ul.findings", {},
-      warnings.map((each) => h("li", {}, icon("warn"), h("p", {}, each))),
+      warnings.map((each) => h("li", {}, h("span.badge.warm", {}, "Warning"), h("p", {}, each))),
       passedOver.map(({ level, reason, advice }) => h("li", {}, h("code", {}, level), h("p", {}, `not here: ${reason}`, advice && h("span.soft", {}, ` ${advice}`)))),
     ),
   ];
@@ -74,8 +74,8 @@ function pools(told) {
   const wanting = told.filter((pool) => pool.error || pool.weaknesses.length || pool.short);
   if (!told.length) return [];
   return [
-    h("h2", {}, "Pools"),
-    h("p.soft", {}, wanting.length ? `${plural(wanting.length, "pool")} of ${told.length} with something to be said of.` : `${plural(told.length, "pool")}, and nothing to be said of any.`),
+    h("h2", {}, "Pools that want a look"),
+    h("p.soft", {}, wanting.length ? `${wanting.length} of ${plural(told.length, "pool")}:` : `${plural(told.length, "pool")}, and nothing to say against any.`),
     h("ul.findings", {}, wanting.map((pool) => h("li", {}, h("strong", {}, pool.name), h("p", {}, [pool.error, pool.short && "fewer sandboxes stand ready than should", ...pool.weaknesses].filter(Boolean).join("; "))))),
   ];
 }

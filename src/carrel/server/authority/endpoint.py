@@ -107,6 +107,11 @@ class Authority:
         exchange.details |= of_token(fields["access_token"])
         await exchange.reply(200, jsons.encode(fields))
 
+    async def revoke(self, exchange: Exchange, _tenant: str) -> None:
+        """200 whatever the token was: it is good for nothing now (RFC 7009 §2.2)."""
+        await self._tokens.revoke(await _form(exchange))
+        await exchange.reply(200, jsons.encode({}))
+
     async def device_code(self, exchange: Exchange, _tenant: str) -> None:
         form = await _form(exchange)
         exchange.details = {"client": form.client_id}
@@ -144,6 +149,8 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "oauth2/token": {"POST": Authority.token},
     "oauth2/v2.0/devicecode": {"POST": Authority.device_code},
     "oauth2/devicecode": {"POST": Authority.device_code},
+    "oauth2/v2.0/revoke": {"POST": Authority.revoke},
+    "oauth2/revoke": {"POST": Authority.revoke},
     "oauth2/v2.0/authorize": {"GET": Authority.authorize},
     "oauth2/authorize": {"GET": Authority.authorize},
 }

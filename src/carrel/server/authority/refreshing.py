@@ -73,6 +73,20 @@ class Refreshing:
 
         return await self._store.run(work)
 
+    async def end(self, token: str, client_id: str) -> None:
+        """By whoever has one of its tokens, of now or before (RFC 7009). What is none, or another program's, ends nothing."""
+        family, _, secret = token.removeprefix(f"{_PREFIX}.").partition(".")
+
+        def work(books: Transaction) -> None:
+            record = books.grants.get(_digest(family))
+            if record is None or record.kind != "refresh" or record.client_id != client_id:
+                return
+            shown = _digest(secret)
+            if any(hmac.compare_digest(shown, str(record.fields[name])) for name in ("newest", "before")):
+                books.grants.delete(record.digest)
+
+        await self._store.run(work)
+
     async def rotate(self, presented: Presented, token: str) -> str | None:
         """The successor; None where another call was first, which is then as if this one's token had been the one before."""
         family = token.removeprefix(f"{_PREFIX}.").partition(".")[0]

@@ -16,7 +16,7 @@ from carrel.server.authority.resources import Resources, Wanted
 from carrel.server.authority.throttle import Throttle
 from carrel.storage import State
 from carrel.store import GrantRecord, PrincipalRecord
-from carrel.wire.oauth import DEVICE_GRANT, Form, OAuthError
+from carrel.wire.oauth import DEVICE_GRANT, Form, OAuthError, invalid_client, missing
 
 TOKEN_S = 3600  # as Entra's; who loses a right loses it at once all the same
 
@@ -39,6 +39,15 @@ class Tokens:
         decide(Facts(form, client, await self._verdict(client, form.client_secret, peer)))
         wanted = self.resources.wanted(form.scope, form.resource)
         return self._access(client.principal, wanted, form.resource)
+
+    async def revoke(self, form: Form) -> None:
+        """End the sign-in that a refresh token came from. Access tokens live their hour: nobody looks them up. Raises OAuthError."""
+        if not form.token:
+            raise missing("token")
+        client = await self.directory.client(form.client_id) if form.client_id else None
+        if client is None or not client.is_public:
+            raise invalid_client(700016, "Only programs that users sign in with have sign-ins to end.")
+        await self.refreshing.end(form.token, client.client_id)
 
     async def _verdict(self, client: Client, secret: str, peer: str) -> Verdict:
         if not secret:

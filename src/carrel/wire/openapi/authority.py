@@ -36,6 +36,14 @@ _DEVICE = Operation(
     security=(),
     error="OAuthError",
 )
+_REVOKE = Operation(
+    "End the sign-in that a refresh token belongs to (beyond Azure; RFC 7009).",
+    {200: json_of("Object")},
+    body=Content({_FORM: "Revocation"}),
+    errors=(400, 401, 408, 413),
+    security=(),
+    error="OAuthError",
+)
 _AUTHORIZE = Operation(
     "Not served: signing in by a browser's redirect.", {}, errors=(400,), security=(), error="OAuthError"
 )
@@ -49,6 +57,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", f"{TENANT}oauth2/token"): _TOKEN,
     ("POST", f"{TENANT}oauth2/v2.0/devicecode"): _DEVICE,
     ("POST", f"{TENANT}oauth2/devicecode"): _DEVICE,
+    ("POST", f"{TENANT}oauth2/v2.0/revoke"): _REVOKE,
+    ("POST", f"{TENANT}oauth2/revoke"): _REVOKE,
     ("GET", f"{TENANT}oauth2/v2.0/authorize"): _AUTHORIZE,
     ("GET", f"{TENANT}oauth2/authorize"): _AUTHORIZE,
     ("GET", PAGE): Operation(
@@ -81,6 +91,7 @@ SCHEMAS: dict[str, Schema] = {
     "Tokens": record(
         {"token_type": TEXT, "expires_in": WHOLE, "access_token": TEXT}, refresh_token=TEXT, id_token=TEXT
     ),
+    "Revocation": record({"token": TEXT, "client_id": TEXT}),
     "DeviceRequest": record({"client_id": TEXT}, scope=TEXT, resource=TEXT),
     "DeviceCode": record(
         {"user_code": TEXT, "device_code": TEXT, "verification_uri": TEXT, "expires_in": WHOLE, "interval": WHOLE}
