@@ -8,6 +8,7 @@ server, fails the test that had it.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -18,7 +19,6 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import (
     Browser,
-    BrowserContext,
     ConsoleMessage,
     Page,
     Playwright,
@@ -104,25 +104,26 @@ def browser_driver() -> Iterator[Driver]:
     driver.close()
 
 
-@pytest.fixture
-def browser_context(browser_driver: Driver, console_server: Server) -> Iterator[BrowserContext]:
-    options: dict[str, Any] = {
-        "base_url": console_server.connection["http"],
-        "viewport": {"width": 1280, "height": 900},
-    }
-    context = browser_driver.run(lambda: browser_driver.browser.new_context(**options, reduced_motion="reduce"))
-    browser_driver.run(lambda: context.set_default_timeout(TIMEOUT_MS))
-    yield context
-    browser_driver.run(context.close)
-
-
-@pytest.fixture
-def blank_page(browser_driver: Driver, browser_context: BrowserContext, console_server: Server) -> Iterator[Page]:
-    """A tab that nobody has signed in with."""
-    page = browser_driver.run(browser_context.new_page)
-    watched = browser_driver.run(lambda: Watched(page, console_server.connection["http"]))
-    yield page
+@contextlib.contextmanager
+def tab(browser: Browser, origin: str) -> Iterator[Page]:
+    """An empty one, with a storage of its own, that may ask nobody but `origin`. In the browser's thread."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(TIMEOUT_MS)
+    page = context.new_page()
+    watched = Watched(page, origin)
+    try:
+        yield page
+    finally:
+        context.close()
     assert watched.faults == []
+
+
+@pytest.fixture
+def blank_page(browser_driver: Driver, console_server: Server) -> Iterator[Page]:
+    """A tab that nobody has signed in with."""
+    opened = tab(browser_driver.browser, console_server.connection["http"])
+    yield browser_driver.run(opened.__enter__)
+    browser_driver.run(lambda: opened.__exit__(None, None, None))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import re
 import uuid
 
 import httpx
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from conftest import Server
@@ -76,6 +77,7 @@ def said_at(form: Locator, label: str) -> Locator:
     return form.locator(".field", has=form.page.get_by_text(label, exact=True)).locator(".fault")
 
 
+@pytest.mark.thorough
 def test_a_card_says_what_isolation_and_network_mean(page: Page) -> None:
     card = page.get_by_role("article", name="Pool python")
 

@@ -84,6 +84,7 @@ def test_sessions_are_filtered_sorted_and_stopped_by_keyboard(page: Page, three_
     assert shown(page) == [three_sessions[2]]
 
 
+@pytest.mark.thorough
 def test_thousands_of_rows_are_few_in_the_page(page: Page, three_sessions: list[str]) -> None:
     """The server's own answer, many times over: what is in sight is there, and the keyboard reaches the last one."""
 
@@ -112,6 +113,7 @@ def test_thousands_of_rows_are_few_in_the_page(page: Page, three_sessions: list[
     expect(page.get_by_text("10 of 5,000 sessions")).to_be_visible()
 
 
+@pytest.mark.thorough
 def test_a_page_of_pools_that_are_not_there_says_so(page: Page) -> None:
     page.goto(f"{page.url.split('#')[0]}#/sessions/default/none")
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "doctor": ("doctor", "doctor"),
     "health": ("health", "health"),
     "top": ("top", "top"),
+    "console": ("console", "console"),
     "backup": ("backup", "backup"),
     "restore": ("restore", "restore"),
     "completion": ("completion", "completion"),

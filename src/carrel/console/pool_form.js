@@ -84,7 +84,7 @@ class Form {
     const note = h("p.hint", { id: `${id}-hint` }, hint);
     const wrong = h("p.fault", { id: `${id}-wrong`, hidden: true });
     Object.assign(control.element, { id, name: path });
-    control.element.setAttribute("aria-describedby", `${note.id} ${wrong.id}`);
+    control.element.setAttribute("aria-describedby", hint ? `${note.id} ${wrong.id}` : wrong.id);
     this.fields.set(path, { ...control, was: control.read(), wrong });
     return h("div.field", { className: `field ${kind === tick ? "tick" : ""}` }, h("label", { htmlFor: id }, label), control.element, hint && note, wrong);
   }

@@ -9,7 +9,7 @@ const MINUTES = 60;
 /** An element with a label, the latest value and its line; `update(minutes)` draws anew. `pick(minute)` is a number, or null for none. */
 export function spark(label, pick, words) {
   const now = h("span.now", {}, "–");
-  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": `${label}: not known yet` });
   const element = h("div.spark", {}, h("div.told", {}, h("span.label", {}, label), now), drawing);
   return {
     element,

@@ -9,6 +9,7 @@ import { confirm, fill, h, icon, say, toast } from "../ui.js";
 import { count, milliseconds, plural, seconds } from "../words.js";
 
 const LIST_MS = 4000;
+const CHANGING_MS = 800; // while a pool is on its way to what it is to be
 const STATUS_MS = 2500;
 const TOGETHER = 4;
 
@@ -43,7 +44,8 @@ export function mount(root) {
     tell(null);
     say(lead, found.length ? told(found) : "");
     draw(found);
-  }, { every: LIST_MS, failed: tell });
+  }, { every: () => (isChanging() ? CHANGING_MS : LIST_MS), failed: tell });
+  const isChanging = () => [...cards.values()].some(({ pool }) => !["Succeeded", "Failed"].includes(pool.state));
   const statuses = poll(async (signal) => {
     const wanted = [...cards.values()].filter((card) => isSeen.has(card.pool.id));
     for (let at = 0; at < wanted.length; at += TOGETHER) await Promise.all(wanted.slice(at, at + TOGETHER).map((card) => card.look(signal)));
@@ -91,7 +93,7 @@ class Card {
     this.kind = h("p.soft.kind");
     this.trouble = h("p.wrong", { hidden: true });
     this.figures = { live: figure("live"), warm: figure("warm"), starting: figure("starting"), failed: figure("failed") };
-    this.bar = h("div.bar", { role: "img" }, h("i.live"), h("i.warm"));
+    this.bar = h("div.bar", { role: "img", ariaLabel: "Not known yet" }, h("i.live"), h("i.warm"));
     this.sparks = [
       spark("Calls a minute", (minute) => minute.executions, count),
       spark("First call p50", (minute) => minute.firstCallMs?.p50 ?? null, milliseconds),
