@@ -371,8 +371,8 @@ def test_examples_run(block: Block, server: Server, tmp_path: Path) -> None:
     """As printed, in a folder that looks like the checkout."""
     if "curl" in block.text and not shutil.which("curl"):
         pytest.skip("this machine has no curl")
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
     if block.kind == "console":
         for command, expected in steps(block.text):
             assert run(["bash", "-c", command], server, tmp_path) == expected
