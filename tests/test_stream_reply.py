@@ -22,6 +22,7 @@ from carrel.server.call import Call
 from carrel.server.exchange import CallerGone, Exchange
 from carrel.server.pools import Pools
 from carrel.server.request import decode_target
+from carrel.server.session_logs import SessionLogs
 from carrel.wire.versions import decode_version
 
 pytestmark = pytest.mark.anyio
@@ -68,6 +69,7 @@ def call_of(caller: Caller, method: str = "POST") -> Call:
         str,
         cast(Pools, None),
         cast(BoundTokens, None),
+        cast(SessionLogs, None),
     )
 
 

@@ -33,6 +33,8 @@ COMMANDS = {
     "health": ("health", "health"),
     "top": ("top", "top"),
     "console": ("console", "console"),
+    "usage": ("usage", "usage"),
+    "logs": ("logs", "logs"),
     "backup": ("backup", "backup"),
     "restore": ("restore", "restore"),
     "completion": ("completion", "completion"),

@@ -55,6 +55,7 @@ from carrel.client.management import Management
 from carrel.client.management_async import AsyncManagement
 from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.operations import OperationFailed, Progress
+from carrel.client.recorded import LogRecord, UsageReport, UsageRow
 from carrel.client.resources import (
     PoolSettings,
     Principal,
@@ -107,6 +108,7 @@ __all__ = [
     "Identities",
     "Image",
     "InvalidRequest",
+    "LogRecord",
     "Management",
     "Metadata",
     "NotConfigured",
@@ -150,6 +152,8 @@ __all__ = [
     "TooManySessions",
     "Unavailable",
     "Usage",
+    "UsageReport",
+    "UsageRow",
     "Variable",
     "by_identity",
     "by_secret",

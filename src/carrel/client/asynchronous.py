@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from datetime import datetime
 from typing import overload
 
-from carrel.client import calls
+from carrel.client import calls, recorded
 from carrel.client.filing_async import AsyncFiling
 from carrel.client.observing import ROW_COLUMNS, PoolStatus, SessionRow
+from carrel.client.recorded import LogRecord
 from carrel.client.session_async import AsyncSessionClient
 from carrel.client.showing import Table
 from carrel.client.values import SESSION_COLUMNS, Egress, EgressTest, Image, Metadata, Session
@@ -61,6 +63,22 @@ class AsyncClient(AsyncFiling):
             found += page
             if not (page and has_more):
                 return found
+
+    async def logs(
+        self,
+        *,
+        identifier: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> AsyncIterator[LogRecord]:
+        """What was executed in the pool, newest first, where it has a session log. The token needs the right to see the pool."""
+        query: dict[str, str] | None = recorded.log_query(identifier, status, since, until)
+        while query is not None:
+            page = await self._send(recorded.log_page(query))
+            for each in page.records:
+                yield each
+            query = page.following
 
     async def image(self) -> Image:
         """Which image the pool's new sessions get. The token needs the role of a pool contributor."""

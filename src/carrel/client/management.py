@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
-from carrel.client import arm, arm_roles, auditing, health
+from carrel.client import arm, arm_roles, auditing, health, recorded
 from carrel.client.auditing import AuditRecord
 from carrel.client.errors import ApiError
 from carrel.client.health import ServerHealth
 from carrel.client.identities import Identities
 from carrel.client.managing import WAIT_S, OnProgress
 from carrel.client.managing_sync import Sending
+from carrel.client.recorded import UsageReport
 from carrel.client.resources import (
     PoolSettings,
     Principal,
@@ -112,6 +113,19 @@ class Management(Sending):
     def health(self) -> ServerHealth:
         """How the server and its pools are, and what went wrong lately. Beyond Azure."""
         return self._send(health.health())
+
+    def usage(
+        self, *, first: date | None = None, last: date | None = None, by: Sequence[str] = recorded.BY
+    ) -> UsageReport:
+        """What the pools that one may see have used, those that are gone too; this month up to today, unless days of UTC are named.
+
+        `by` is some of pool, principal and day. Beyond Azure.
+        """
+        return self._send(recorded.usage(first, last, by))
+
+    def usage_csv(self, *, first: date | None = None, last: date | None = None, by: Sequence[str] = recorded.BY) -> str:
+        """The same as a table for spreadsheets."""
+        return self._send(recorded.usage_csv(first, last, by))
 
     # ---- groups and subscriptions ----------------------------------------------------------------------------------------------
 

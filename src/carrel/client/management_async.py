@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
-from carrel.client import arm, arm_roles, auditing, health
+from carrel.client import arm, arm_roles, auditing, health, recorded
 from carrel.client.asynchronous import AsyncClient
 from carrel.client.auditing import AuditRecord
 from carrel.client.errors import ApiError
@@ -14,6 +14,7 @@ from carrel.client.health import ServerHealth
 from carrel.client.identities_async import AsyncIdentities
 from carrel.client.managing import WAIT_S, OnProgress
 from carrel.client.managing_async import AsyncSending
+from carrel.client.recorded import UsageReport
 from carrel.client.resources import (
     PoolSettings,
     Principal,
@@ -114,6 +115,21 @@ class AsyncManagement(AsyncSending):
     async def health(self) -> ServerHealth:
         """How the server and its pools are, and what went wrong lately. Beyond Azure."""
         return await self._send(health.health())
+
+    async def usage(
+        self, *, first: date | None = None, last: date | None = None, by: Sequence[str] = recorded.BY
+    ) -> UsageReport:
+        """What the pools that one may see have used, those that are gone too; this month up to today, unless days of UTC are named.
+
+        `by` is some of pool, principal and day. Beyond Azure.
+        """
+        return await self._send(recorded.usage(first, last, by))
+
+    async def usage_csv(
+        self, *, first: date | None = None, last: date | None = None, by: Sequence[str] = recorded.BY
+    ) -> str:
+        """The same as a table for spreadsheets."""
+        return await self._send(recorded.usage_csv(first, last, by))
 
     # ---- groups and subscriptions ----------------------------------------------------------------------------------------------
 

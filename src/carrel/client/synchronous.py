@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import overload
 
-from carrel.client import calls
+from carrel.client import calls, recorded
 from carrel.client.filing import Filing
 from carrel.client.observing import ROW_COLUMNS, PoolStatus, SessionRow
+from carrel.client.recorded import LogRecord
 from carrel.client.session import SessionClient
 from carrel.client.showing import Table
 from carrel.client.values import SESSION_COLUMNS, Egress, EgressTest, Image, Metadata, Session
@@ -58,6 +60,21 @@ class Client(Filing):
             found += page
             if not (page and has_more):
                 return found
+
+    def logs(
+        self,
+        *,
+        identifier: str | None = None,
+        status: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> Iterator[LogRecord]:
+        """What was executed in the pool, newest first, where it has a session log. The token needs the right to see the pool."""
+        query: dict[str, str] | None = recorded.log_query(identifier, status, since, until)
+        while query is not None:
+            page = self._send(recorded.log_page(query))
+            yield from page.records
+            query = page.following
 
     def image(self) -> Image:
         """Which image the pool's new sessions get. The token needs the role of a pool contributor."""

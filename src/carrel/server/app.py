@@ -48,6 +48,7 @@ from carrel.server.operator.plane import OperatorPlane, is_operator
 from carrel.server.pools import Pools
 from carrel.server.request import decode_target
 from carrel.server.routes import DataPlane
+from carrel.server.session_logs import SessionLogs
 from carrel.storage import State
 from carrel.store import Store
 from carrel.wire import jsons
@@ -77,7 +78,7 @@ def build(
     """
     metrics = Metrics(config, Sources(instruments, link, store, Disk(config.state)))
     pools.on_rights_gone.append(access.refresh)
-    data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state))
+    data = DataPlane(pools, link, state.digest, mcp, BoundTokens(state), SessionLogs(store, drain))
     arm = ArmPlane(Services(config, state.tenant, store, access, pools, deletions))
     operator = OperatorPlane(OperatorServices(config, state, store, access, pools, link, instruments, drain, scribe))
     hosts = certificates.server_names([socket.gethostname(), *config.host, *config.tls_name])

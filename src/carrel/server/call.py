@@ -24,6 +24,7 @@ from carrel.wire.versions import Version
 
 if TYPE_CHECKING:
     from carrel.server.bound import BoundTokens
+    from carrel.server.session_logs import SessionLogs
 
 PAGE = 300  # Azure's
 _MAX_SKIP = 1_000_000
@@ -40,6 +41,7 @@ class Call:
     digest: Callable[[str], str]  # of an identifier, for the log
     pools: Pools  # for what changes the pool
     tokens: BoundTokens
+    logs: SessionLogs
     secrets: PoolSecrets = NO_SECRETS  # of the pool
     argument: str = (
         ""  # what stands in the path after the route's fixed words, decoded: a file's name, an execution's id

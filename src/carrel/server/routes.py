@@ -15,7 +15,19 @@ from carrel.errors import Forbidden, PoolNotFound, RouteNotFound, SandboxStartFa
 from carrel.host.hostlink import HostLink
 from carrel.pool_secrets import NO_SECRETS
 from carrel.roles import EXECUTE, POOL_READ, POOL_WRITE
-from carrel.server import bound, egress, execute, files, image, life, management, observing, sessions, variables
+from carrel.server import (
+    bound,
+    egress,
+    execute,
+    files,
+    image,
+    life,
+    management,
+    observing,
+    session_logs,
+    sessions,
+    variables,
+)
 from carrel.server.access import MCP_KEY, Access, Principal, refused
 from carrel.server.asgi import Receive, Scope, Send
 from carrel.server.bound import BoundTokens
@@ -23,6 +35,7 @@ from carrel.server.call import Call, Handler
 from carrel.server.exchange import KEY, Exchange, method_not_allowed
 from carrel.server.pools import Pools
 from carrel.server.request import Target, decode_query, decode_target, unquote
+from carrel.server.session_logs import SessionLogs
 from carrel.store import PoolId
 from carrel.wire.versions import NEWEST, decode_version
 
@@ -81,6 +94,7 @@ FIXED |= {
         # Ours, for whoever watches: they take the right to see the pool.
         Route(".carrel/status", {"GET": observing.status}, action=POOL_READ),
         Route(".carrel/sessions", {"GET": observing.sessions}, action=POOL_READ),
+        Route(".carrel/logs", {"GET": session_logs.show}, action=POOL_READ),
         # Ours, for operators: what a pool's sessions may do is not for those to change who use them.
         Route(".carrel/image", {"GET": image.show, "PUT": image.replace}, action=POOL_WRITE),
         Route(".carrel/egress", {"GET": egress.show, "PUT": egress.replace}, action=POOL_WRITE),
@@ -156,12 +170,14 @@ class DataPlane:
         digest: Callable[[str], str],
         mcp: Handler,
         tokens: BoundTokens,
+        logs: SessionLogs,
     ) -> None:
         self._mcp = replace(MCP, methods=dict.fromkeys(MCP_METHODS, mcp))
         self._pools = pools
         self._link = link
         self._digest = digest
         self._tokens = tokens
+        self._logs = logs
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: Exchange = scope[KEY]
@@ -199,6 +215,7 @@ class DataPlane:
             self._digest,
             self._pools,
             self._tokens,
+            self._logs,
             NO_SECRETS if principal.identifier is not None else pool.secrets,
             route.argument,
         )

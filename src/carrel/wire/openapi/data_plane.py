@@ -168,6 +168,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", ".carrel/sessions"): Operation(
         "The live sessions with what each has used.", {200: json_of("SessionTable")}, ("skip",), errors=_ALWAYS
     ),
+    ("GET", ".carrel/logs"): Operation(
+        "The pool's session log, newest first.",
+        {200: json_of("SessionLog")},
+        ("identifier-anywhere", "log-status", "log-from", "log-to", "skip"),
+        errors=_ALWAYS,
+    ),
     ("GET", ".carrel/image"): Operation("The pool's image.", {200: json_of("Image")}, errors=_ALWAYS),
     ("PUT", ".carrel/image"): Operation(
         "Move the pool to another image.",

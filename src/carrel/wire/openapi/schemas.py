@@ -188,6 +188,31 @@ SCHEMAS: dict[str, Schema] = {
             "nextLink": or_null(TEXT),
         }
     ),
+    "SessionLog": record(
+        {
+            "value": array(
+                record(
+                    {
+                        **dict.fromkeys(("record", "identifier", "principal", "status", "id", "session", "kind"), TEXT),
+                        "at": TIME,
+                        "outcome": TEXT,
+                        "isAsynchronous": FLAG,
+                        "exitCode": or_null(WHOLE),
+                        **dict.fromkeys(("queuedMs", "wallMs"), NUMBER),
+                        "cpuMs": or_null(NUMBER),
+                        **dict.fromkeys(("bytesIn", "bytesOut"), WHOLE),
+                        **dict.fromkeys(("codeSha256", "trace"), or_null(TEXT)),
+                    },
+                    **dict.fromkeys(("code", "stdout", "stderr"), TEXT),
+                    result=or_null(TEXT),
+                    cut=array(TEXT),
+                )
+            ),
+            "nextLink": or_null(TEXT),
+            "records": TEXT,
+            "retentionInSeconds": WHOLE,
+        }
+    ),
     "Image": record(
         {"image": or_null(TEXT), "reference": or_null(TEXT), "runtime": or_null(TEXT), "runtimes": _SOFTWARE}
     ),
@@ -237,6 +262,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "filename": query("filename", _NAME, is_required=True),
     "recursive": query("recursive", FLAG),
     "skip": query("skip", {"type": "integer", "minimum": 0, "maximum": 1_000_000}),
+    "log-status": query("status", {"type": "string", "enum": ["Succeeded", "Failed", "Canceled"]}),
+    "log-from": query("from", TIME),
+    "log-to": query("to", TIME),
     "wait": query("wait", {"type": "integer", "minimum": 0, "maximum": 30}),
     "variable-names": query("name", TEXT),
     "summary": query("summary", FLAG),
