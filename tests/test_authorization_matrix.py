@@ -16,7 +16,7 @@ from processes import eventually
 
 pytestmark = pytest.mark.one_level
 
-WATCHED = (".carrel/status", ".carrel/sessions")  # what takes no more than to see the pool
+WATCHED = (".carrel/status", ".carrel/sessions", ".carrel/logs")  # what takes no more than to see the pool
 PAGE = Path(__file__).parent.parent / "docs/security/authorization.md"
 
 
