@@ -60,7 +60,24 @@ def test_the_table_says_what_a_session_has_used(client: Client) -> None:
     assert (row.state, row.executions, row.last_status) == ("Idle", 2, "Failed")
     assert row.cpu_ms is not None
     assert row.cpu_ms > 1
+    assert row.memory_bytes is None or row.memory_bytes > 0
     assert row.created_at <= row.last_used_at < row.expires_at
+
+
+def test_the_table_says_what_files_take(client: Client) -> None:
+    """Of uploads and of what code writes, at once."""
+
+    def taken() -> int:
+        found = next(each.disk_bytes for each in client.table() if each.identifier == client.identifier)
+        assert found is not None
+        return found
+
+    client.upload("a.bin", bytes(1_000_000))
+    uploaded = taken()
+    client.execute("open('b.bin', 'wb').write(bytes(2_000_000)); None")
+
+    assert 1_000_000 <= uploaded < 1_100_000
+    assert 3_000_000 <= taken() < 3_200_000
 
 
 def test_looking_is_no_use_and_begins_nothing(client: Client) -> None:

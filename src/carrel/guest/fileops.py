@@ -94,6 +94,10 @@ class FileOperations:
         self._uploads: dict[int, Upload] = {}
         self._flows: dict[int, Flow] = {}
 
+    def used(self) -> int | None:
+        """Bytes that the files take, where anybody can say."""
+        return self._tree.used()
+
     def begin(self, stream: int, header: frames.Header) -> None:
         """The first frame of a call. Raises KeyError for an operation that there is not."""
         self._operations[header["op"]](self, stream, header)

@@ -35,6 +35,17 @@ class Tree:
 
     def __init__(self, root: str) -> None:
         self._root = root
+        self._is_own: bool | None = None  # a file system that is nobody else's
+
+    def used(self) -> int | None:
+        """Bytes of the file system that is the tree's own; None where it shares one with others, or is away."""
+        try:
+            if self._is_own is None:  # asked for when it is mounted
+                self._is_own = os.path.ismount(self._root)
+            found = os.statvfs(self._root) if self._is_own else None
+        except OSError:
+            return None
+        return None if found is None else (found.f_blocks - found.f_bfree) * found.f_frsize
 
     def _open(self, path: str) -> int:
         """A descriptor of the regular file or directory at `path`."""

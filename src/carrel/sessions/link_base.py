@@ -42,6 +42,7 @@ class Link:
         self._late: dict[int, int] = {}  # streams given up -> bytes that may still come
         self._next = 1
         self._may_die = False  # one `died` per interpreter
+        self.disk_bytes: int | None = None  # what the files take, as the agent said with its last answer
         self._lost: str | None = None
         self._channel = Channel(sock, self._received, self.close)
 
@@ -119,6 +120,8 @@ class Link:
         if stream is None:
             self._unclaimed(number, header, payload)
         elif "end" in header:
+            if "disk" in header:
+                self.disk_bytes = checks.integer(header, "disk")
             stream.end(header)  # a last frame that is wrong leaves the stream open, to fail with the link
             self._streams.pop(number, None)
         elif "error" in header:

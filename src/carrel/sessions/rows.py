@@ -52,4 +52,5 @@ def _row(session: Session, usage: Usage) -> Row:
         seat.last_status,
         seat.cpu_ms if usage.cpu_s is None else round(usage.cpu_s * 1000, 3),
         usage.memory_bytes,
+        session.guest.link.disk_bytes,
     )
