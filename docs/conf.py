@@ -15,6 +15,7 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).parent.parent
 INDEX = "docs/index"
 DECISIONS = "docs/decisions/index"
+SCREENSHOTS = ROOT / "out/docs-screenshots"  # `make docs` has them made by tools/screenshots.py; they are not committed
 
 project = "Carrel"
 author = "the Carrel contributors"
@@ -50,13 +51,24 @@ def toctree(caption: str, pages: list[str]) -> str:
     return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""])
 
 
-def add_tree(_app: Sphinx, page: str, source: list[str]) -> None:
-    """Gives the index and the list of decisions their place in the tree."""
+def complete(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Gives the index and the list of decisions their place in the tree, and marks of screenshots their pictures."""
     if page == INDEX:
         source[0] += "".join(toctree(title, pages) for title, pages in sections(source[0]))
+    source[0] = re.sub(r"^<!-- screenshot: ([\w-]+) \| (.*) -->$", screenshot, source[0], flags=re.MULTILINE)
     if page == DECISIONS:
         numbered = sorted((ROOT / "docs/decisions").glob("0*.md"))
         source[0] += toctree("Decisions", [each.stem for each in numbered])
+
+
+def screenshot(mark: re.Match[str]) -> str:
+    """The picture in both themes, of which the page shows the reader's; words where nobody has made them."""
+    name, words = mark.groups()
+    pictures = {theme: sorted(SCREENSHOTS.glob(f"{name}-[0-9]*-{theme}.png")) for theme in ("light", "dark")}
+    if not all(pictures.values()):
+        return f"*(Here the built documentation has a picture, where there is a browser to make it: {words})*"
+    shown = [(theme, found[-1].relative_to(ROOT)) for theme, found in pictures.items()]
+    return "\n\n".join(f"```{{image}} /{file}\n:class: only-{theme}\n:alt: {words}\n```" for theme, file in shown)
 
 
 def lead_to_the_index(app: Sphinx, failure: Exception | None) -> None:
@@ -67,5 +79,5 @@ def lead_to_the_index(app: Sphinx, failure: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", add_tree)
+    app.connect("source-read", complete)
     app.connect("build-finished", lead_to_the_index)

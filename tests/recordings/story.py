@@ -233,6 +233,7 @@ def _session(r: Recorder) -> None:
     r.call("POST", "~/session/keepAlive", query=SESSION)
     r.call("PUT", "~/session/variables", query=SESSION, json={"rows": [1, 2, 3]})
     r.call("GET", "~/session/variables", query={**SESSION, "name": "rows"})
+    r.call("GET", "~/session/variables", title="What there is", query={**SESSION, "summary": "true"})
     r.call("POST", "~/session/cancel", query=SESSION)
     r.call("POST", "~/session/restart", query=SESSION)
     r.call("POST", "~/.management/getSession", query=SESSION)
