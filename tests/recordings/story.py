@@ -327,6 +327,7 @@ def _whatever_is_left(r: Recorder) -> None:
     r.call("POST", "~/executions", title=None, query=SESSION, json={"code": "1"})
     for method, path in [key for key in r.known if key not in done and key[0] == "GET"]:
         r.call(method, path, query=SESSION if "/session" in path and "sessionPools" in path else {})
+    r.call("GET", "/.carrel/usage", title="As CSV", headers={"Accept": "text/csv"})
     r.call("DELETE", "~/session", title=None, query=SESSION)
 
 
