@@ -32,6 +32,7 @@ class Client:
     name: str
     source_only: tuple[str, ...] = ()
     needs_shell: bool = False  # a pool of containerType Shell
+    is_example: bool = False  # a framework that knows nothing of sessions, with our adapter in examples/
     place: Path = HERE
 
     @property
@@ -62,6 +63,10 @@ CLIENTS = (
     Client("mcp_2"),
     Client("azure_identity"),
     Client("azure_mgmt"),
+    Client("agent_framework", is_example=True),
+    Client("openai_agents", is_example=True),
+    Client("smolagents", is_example=True),
+    Client("pydantic_ai", is_example=True),
 )
 # No packages that scenarios run in, but programs that tests of their own start.
 AZ = Client("az", place=HERE.parent)

@@ -20,6 +20,10 @@ compile mcp_1 requirements
 compile mcp_2 requirements
 compile azure_mgmt requirements
 compile azure_identity requirements
+compile agent_framework requirements
+compile openai_agents requirements
+compile smolagents requirements
+compile pydantic_ai requirements
 compile ../az requirements
 compile ../fuzz requirements
 # pybars4 and pymeta3 have no wheels; build.lock pins what uv builds them with.

@@ -1,5 +1,5 @@
 """The unmodified client packages against a running server: LangChain, deepagents, LlamaIndex, Semantic Kernel, AutoGen, MCP's,
-and Azure's own for tokens and for managing pools.
+and Azure's own for tokens and for managing pools; and agent frameworks with the adapters of examples/.
 
 Each package lives in an environment of its own (environments.py) and runs its `scenario.py` there once; every `check_…` function of a
 scenario becomes a test here. The packages are told nothing about Carrel but the address, the token and the certificate that
@@ -12,6 +12,7 @@ import ast
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from conftest import SlimServer
 
 pytestmark = pytest.mark.clients
 
+ROOT = environments.HERE.parents[1]
 SHELL = """
 [pools.python]
 scaleConfiguration = {readySessionInstances = 0}
@@ -167,9 +169,18 @@ def report_of(
     return report
 
 
+def marks_of(client: Client) -> list[pytest.MarkDecorator]:
+    """What CI has no time for: environments more, whose adapters change less often than the client below them, which it does try."""
+    return [pytest.mark.thorough] if client.is_example else []
+
+
+def each_client() -> list[Any]:
+    return [pytest.param(each, id=each.name, marks=marks_of(each)) for each in environments.CLIENTS]
+
+
 def each_check() -> list[Any]:
     return [
-        pytest.param(client, check, id=f"{client.name}-{check.removeprefix('check_')}")
+        pytest.param(client, check, id=f"{client.name}-{check.removeprefix('check_')}", marks=marks_of(client))
         for client in environments.CLIENTS
         for check in checks_of(client)
     ]
@@ -184,7 +195,7 @@ def test_client(client: Client, check: str, report_of: Callable[[Client], Report
     assert report.checks[check]["ok"], report.checks[check]["detail"]
 
 
-@pytest.mark.parametrize("client", environments.CLIENTS, ids=lambda client: client.name)
+@pytest.mark.parametrize("client", each_client())
 def test_scenario_ends_well(client: Client, report_of: Callable[[Client], Report]) -> None:
     """A scenario ran every one of its checks and ended with status 0, so that none was lost on the way."""
     report = report_of(client)
@@ -202,3 +213,30 @@ def test_lock_names_no_place(client: Client) -> None:
         pinned = [line for line in requirements if line and not line.lstrip().startswith("#")]
         assert all("==" in line and "--hash=sha256:" in line for line in pinned)
         assert not any(mark in text for mark in ("://", "--index", "--find-links", " @ ", "file:"))
+
+
+EXAMPLES = [each for each in environments.CLIENTS if each.is_example]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("client", EXAMPLES, ids=lambda client: client.name)
+def test_adapters_are_typed(client: Client, tmp_path: Path) -> None:
+    """They and their README's program, by the types of the framework itself, in its own environment; smolagents has none."""
+    folder = ROOT / "examples" / client.name
+    blocks = re.findall(r"^```python\n(.*?)^```$", (folder / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "program.py").write_text("\n".join(blocks))
+    files = [str(each) for each in (*folder.glob("*.py"), tmp_path / "program.py")]
+    options = ["--strict", "--follow-imports=silent", "--allow-subclassing-any", "--disable-error-code=import-untyped"]
+    options += ["--cache-dir", str(environments.CACHE / "mypy" / client.name)]
+    options += ["--python-executable", str(environments.python_of(client))]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, *files],
+        env={**os.environ, "MYPYPATH": f"{ROOT / 'src'}:{folder}"},
+        cwd=tmp_path,  # where no configuration is
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert blocks
+    assert done.returncode == 0, done.stdout + done.stderr
