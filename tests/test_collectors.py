@@ -17,6 +17,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from carrel.config import ConfigError, load
+from carrel.otlp_headers import VARIABLE
 from carrel.server.telemetry.exporter import Exporter, Patience
 from carrel.tracing import Outbox, Span
 from collector import Answer, body, collecting, no_http, nothing, silence, status, without_end
@@ -196,6 +197,21 @@ def test_calls_go_on_and_the_server_ends_while_a_collector_is_silent(slim_server
         assert eventually(lambda: bool(collector.requests))
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(15) == 0
+
+
+@pytest.mark.thorough
+@pytest.mark.one_level
+def test_a_key_from_the_environment_goes_to_the_collector_and_to_no_other_process(
+    slim_server: SlimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, "authorization=Bearer%20topsecret")
+    with collecting() as collector, slim_server("--otlp-endpoint", collector.url) as server, server.client() as client:
+        client.execute("1")
+        assert eventually(lambda: bool(collector.requests))
+
+        assert collector.requests[0][0]["authorization"] == "Bearer topsecret"
+        others = [pid for name, pid in server.pids.items() if name != "supervisor"]
+        assert not any(b"topsecret" in Path(f"/proc/{pid}/environ").read_bytes() for pid in others)
 
 
 @pytest.mark.thorough

@@ -16,9 +16,9 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _STATE = re.compile(r"[\x20-\x7e]{1,512}")
@@ -48,7 +48,7 @@ class Span:
 
 
 class Outbox:
-    """Spans on their way out, the newest of them: nobody waits for a collector, so what is not taken in time is dropped and counted."""
+    """Spans on their way out. Nobody waits for a collector: what there is no room for is dropped and counted."""
 
     def __init__(self, most: int) -> None:
         self._spans: deque[Span] = deque()
@@ -70,15 +70,14 @@ class Outbox:
         return len(self._spans)
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """Where a call is: `id` is that of the span that it is in, "" where nobody has told one. `state` is the caller's `tracestate`."""
 
     trace: str
     id: str = ""
     flags: int = 0
     state: str = ""
-    outbox: Outbox | None = field(default=None, repr=False, compare=False)
+    outbox: Outbox | None = None
 
     @property
     def parent_header(self) -> str:
@@ -167,7 +166,7 @@ class Recording:
     def __init__(self, name: str, parent: Context, kind: str, attributes: Mapping[str, Value]) -> None:
         self._name, self._parent, self._kind = name, parent, kind
         self._attributes = dict(attributes)
-        self.context = replace(parent, id=new_span())
+        self.context = parent._replace(id=new_span())
         self.error = ""
 
     def note(self, **attributes: Value) -> None:
@@ -219,7 +218,7 @@ class Outgoing:
         self._name = name
         self._context = self._parent = parent = _CURRENT.get()
         if parent is not None and parent.outbox is not None:
-            self._context, self._begin = replace(parent, id=new_span()), time.time_ns()
+            self._context, self._begin = parent._replace(id=new_span()), time.time_ns()
 
     def told(self, request: dict[str, Any]) -> dict[str, Any]:
         return request if self._context is None else {**request, "trace": self._context.carried()}

@@ -93,7 +93,7 @@ def told_server(slim_server: SlimServer, tmp_path: Path, url: str, cooldown: int
 
 
 def call(server: Server, method: str, path: str, identifier: str, **options: Any) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {server.connection['token']}"}
+    headers = {"Authorization": f"Bearer {server.connection['token']}", **options.pop("headers", {})}
     params = {"api-version": V25_10, "identifier": identifier}
     return httpx.request(method, f"{server.endpoint}/{path}", params=params, headers=headers, **options)
 
@@ -146,6 +146,21 @@ def test_the_ends_of_a_deleted_pools_sessions_are_told_and_nothing_of_the_next_p
             {"url": "http://127.0.0.1:1"},
         ):
             managed.ask("PUT", managed.pool("python"), 400, json=body_of(webhook=webhook))
+
+
+@pytest.mark.thorough
+def test_a_webhook_goes_with_the_trace_of_the_call_that_caused_it(
+    slim_server: SlimServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    """As the caller told it, where nothing is recorded here; a call that tells none causes none."""
+    parent = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01", "tracestate": "vendor=value"}
+    with told_server(slim_server, tmp_path, receiver.url, 600) as server:
+        for name, headers in (("with-trace", parent), ("without", {})):
+            call(server, "PUT", "session", name, headers=parent)
+            call(server, "DELETE", "session", name, headers=headers)
+            sent, _ = receiver.requests.get(timeout=20)
+
+            assert {name: sent[name] for name in parent if name in sent} == headers
 
 
 @pytest.mark.thorough

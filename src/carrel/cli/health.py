@@ -50,6 +50,10 @@ def _facts(told: Any) -> Iterator[tuple[str, str]]:
     yield "certificate", f"ends {certificate['endsAt']}, in {certificate['daysLeft']} days"
     yield "signing keys", f"{keys['count']}, the newest of {keys['newestAt']}"
     yield "processes", ", ".join(f"{each['name']} {each['pid'] or 'away'}" for each in told["processes"])
+    if audit := told["audit"]:
+        yield "audit log", "keeps up" if audit["healthy"] else f"does not keep up: {audit['waiting']} records wait"
+    if traces := told["traces"]:
+        yield "traces", f"{traces['sent']} spans sent, {traces['lost']} lost"
     for each in told["isolation"]["passedOver"]:
         yield (
             f"no {each['level']} here",

@@ -170,9 +170,9 @@ def _servers(
     deletions = Deletions(store, pools)
     drain = Drain(given.config, store, link, pools)
     traces = telemetry.begin(given.config, given.otlp_headers, state.ca_bundle, link, state.tenant)
-    instruments = Instruments(certificate, given.findings, traces)
-    logging.getLogger().addHandler(instruments.troubles)
     ledger = None if given.audit is None else Ledger(given.audit)
+    instruments = Instruments(certificate, given.findings, traces, ledger=ledger)
+    logging.getLogger().addHandler(instruments.troubles)
     scribe = None if ledger is None else Scribe(ledger, is_blocking=given.config.audit_full == "block")
     app = build(
         given.config, state, link, pools, mcp, store, access, deletions, drain, instruments, issuers.each, scribe

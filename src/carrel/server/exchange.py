@@ -82,7 +82,8 @@ class Exchange:
         self.method: str = scope["method"]
         self.headers: Headers = scope["headers"]
         self.started = time.perf_counter()
-        told = tracing.parse(self.header(b"traceparent"), self.header(b"tracestate"))
+        parent = self.header(b"traceparent")
+        told = None if parent is None else tracing.parse(parent, self.header(b"tracestate"))
         self.call = told or tracing.Context(tracing.new_trace())
         self.trace_id = self.call.trace
         self.principal: Principal | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from carrel.proc import Proc
+from carrel.server.audit.ledger import Ledger
 from carrel.server.metrics.requests import Requests
 from carrel.server.telemetry import Telemetry
 from carrel.server.telemetry.tracer import Tracer
@@ -45,6 +46,7 @@ class Instruments:
     telemetry: Telemetry = field(default_factory=lambda: Telemetry(Tracer()))
     troubles: Troubles = field(default_factory=Troubles)
     requests: Requests = field(default_factory=Requests)
+    ledger: Ledger | None = None  # None: no audit log is kept
     proc: Proc = field(default_factory=Proc)
     started_at: float = field(default_factory=time.time)
     pid: int = field(default_factory=os.getpid)

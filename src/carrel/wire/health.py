@@ -52,6 +52,9 @@ class ServerHealth:
     newest_key_made: float
     passed_over: Sequence[tuple[str, str, str]]
     warnings: Sequence[str]
+    audit: (
+        tuple[bool, int] | None
+    )  # whether its log keeps up, records that are not known to be written; None where none is kept
     traces: tuple[int, int, int] | None  # spans that were sent, lost, that wait; None where traces are off
 
 
@@ -65,9 +68,8 @@ class Report:
 
 
 def encode_health(report: Report, now: float) -> bytes:
-    is_well = report.host.is_there and (report.server is None or report.server.store.size_bytes is not None)
     fields = {
-        "status": "healthy" if is_well and not any(_error(each) for each in report.pools) else "degraded",
+        "status": "healthy" if _is_well(report) else "degraded",
         "version": __version__,
         "startedAt": timestamp(report.started_at),
         "uptimeSeconds": max(0, round(now - report.started_at)),
@@ -79,6 +81,13 @@ def encode_health(report: Report, now: float) -> bytes:
         "errors": [_trouble(each) for each in report.troubles],
     }
     return jsons.encode(fields if report.server is None else fields | _server(report, report.server, now))
+
+
+def _is_well(report: Report) -> bool:
+    if not report.host.is_there or any(_error(each) for each in report.pools):
+        return False
+    server = report.server
+    return server is None or (server.store.size_bytes is not None and (server.audit is None or server.audit[0]))
 
 
 def _server(report: Report, server: ServerHealth, now: float) -> dict[str, Any]:
@@ -113,6 +122,7 @@ def _server(report: Report, server: ServerHealth, now: float) -> dict[str, Any]:
             "newestAt": timestamp(server.newest_key_made),
             "newestAgeDays": int(max(0.0, now - server.newest_key_made) // _DAY_S) if server.newest_key_made else None,
         },
+        "audit": None if server.audit is None else dict(zip(("healthy", "waiting"), server.audit, strict=True)),
         "traces": None if server.traces is None else dict(zip(("sent", "lost", "waiting"), server.traces, strict=True)),
         "isolation": {
             "passedOver": [

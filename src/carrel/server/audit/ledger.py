@@ -74,6 +74,11 @@ class Ledger:
     def has_room(self) -> bool:
         return len(self._kept) < MOST_KEPT and self._kept_bytes < MOST_KEPT_BYTES
 
+    @property
+    def waiting(self) -> int:
+        """Records that are not known to be written."""
+        return len(self._kept)
+
     def record(self, record: Mapping[str, object], *, is_waited: bool = False, is_dropped: bool = True) -> int:
         """Its number; 0 where there was no room for it and `is_dropped` lets it go. Those who wait for room have some over."""
         if (is_dropped and not self.has_room) or len(self._kept) >= 2 * MOST_KEPT:

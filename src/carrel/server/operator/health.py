@@ -57,6 +57,7 @@ def _server(services: OperatorServices, host: Vitals | None, size: int | None) -
         newest_key_made=keys.newest.made_at,
         passed_over=[(each.level, each.reason, each.advice) for each in own.findings.passed_over],
         warnings=own.findings.warnings,
+        audit=None if own.ledger is None else (own.ledger.has_room, own.ledger.waiting),
         traces=None if counts is None or outbox is None else (counts.sent, counts.lost + outbox.dropped, len(outbox)),
     )
 

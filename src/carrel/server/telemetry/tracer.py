@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from carrel import tracing
@@ -30,8 +29,8 @@ class Tracer:
         if self._outbox is not None:
             is_sampled = told.is_sampled if told.id else int(told.trace[16:], 16) < self._bound
             outbox = self._outbox if is_sampled else None
-            exchange.call = replace(told, id=tracing.new_span(), flags=int(is_sampled), outbox=outbox)
-            request = Request(replace(told, outbox=outbox)) if is_sampled else None
+            exchange.call = told._replace(id=tracing.new_span(), flags=int(is_sampled), outbox=outbox)
+            request = Request(told._replace(outbox=outbox)) if is_sampled else None
         tracing.enter(exchange.call)
         return request
 

@@ -129,6 +129,7 @@ SCHEMAS: dict[str, Schema] = {
         store=record({"engine": TEXT, "healthy": FLAG, "sizeBytes": or_null(WHOLE)}),
         certificate=record({"endsAt": TIME, "daysLeft": {"type": "integer"}}),
         signingKeys=record({"count": WHOLE, "newestAt": TIME, "newestAgeDays": or_null(WHOLE)}),
+        audit=or_null(record({"healthy": FLAG, "waiting": WHOLE})),
         traces=or_null(record({"sent": WHOLE, "lost": WHOLE, "waiting": WHOLE})),
         isolation=record({"passedOver": array(_PASSED), "warnings": array(TEXT)}),
     ),
