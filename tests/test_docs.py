@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
+from xml.etree import ElementTree
 
 import click
 import pytest
@@ -329,6 +330,18 @@ def test_every_code_block_is_run_or_says_why_not(block: Block) -> None:
         assert {"run", "config"} & set(block.marks[:1]) or block.environment, (
             "mark it `run`, `config`, `env=NAME`, `see=tests/FILE::TEST` or `unrun: why not` (tests/test_docs.py says what they are)"
         )
+
+
+@pytest.mark.parametrize("picture", sorted(ROOT.glob("docs/images/*.svg")), ids=lambda picture: picture.name)
+def test_pictures_say_what_they_show_in_both_themes(picture: Path) -> None:
+    """To who cannot see them as well; and they load nothing and run nothing."""
+    text = picture.read_text()
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(text).iter()}  # noqa: S314  (ours)
+
+    assert {"title", "desc"} <= tags
+    assert "prefers-color-scheme: dark" in text
+    assert not {"script", "image", "use", "foreignObject"} & tags
+    assert not re.search(r"href|url\(|@import", text)
 
 
 def test_the_pages_build_without_a_warning(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def _graph(r: Recorder) -> None:
 
 def _users(r: Recorder) -> None:
     profile = {"password": PASSWORD}
-    user = {"userPrincipalName": "alice@example.com", "displayName": "Alice", "passwordProfile": profile}
+    user = {"userPrincipalName": "alice@recorded.example", "displayName": "Alice", "passwordProfile": profile}
     r.names["id"] = r.names["user"] = r.call("POST", "/v1.0/users", json=user).json()["id"]
     r.call("GET", "/v1.0/users")
     r.call("GET", "/v1.0/users/{id}")
@@ -88,7 +88,7 @@ def _device(r: Recorder) -> None:
     begun = r.call("POST", "/{tenant}/oauth2/v2.0/devicecode", data=asked).json()
     code = begun["user_code"]
     r.call("GET", "/device", query={"user_code": code})
-    answer = {"user_code": code, "user_name": "alice@example.com", "password": PASSWORD, "answer": "approve"}
+    answer = {"user_code": code, "user_name": "alice@recorded.example", "password": PASSWORD, "answer": "approve"}
     r.call("POST", "/device", data=answer, headers={"Accept": "application/json"})
     poll = {"grant_type": DEVICE_GRANT, "client_id": AZURE_CLI, "device_code": begun["device_code"]}
     title = "For a device that a user has approved"
@@ -139,7 +139,7 @@ def _groups(r: Recorder) -> None:
 
 
 def _control_plane(r: Recorder) -> None:
-    r.names |= {"group": "demo", "pool": "scratch", "namespace": "Microsoft.App", "role": roles.OWNER_ID}
+    r.names |= {"group": "recorded", "pool": "scratch", "namespace": "Microsoft.App", "role": roles.OWNER_ID}
     for path in (
         "/subscriptions",
         "/subscriptions/{subscription}",
@@ -290,7 +290,7 @@ def _mcp(r: Recorder) -> None:
 
 def _operators(r: Recorder) -> None:
     """Routes for operators, on the pool that may reach a network."""
-    r.names |= {"sessionPoolName": "scratch", "resourceGroupName": "demo"}
+    r.names |= {"sessionPoolName": "scratch", "resourceGroupName": "recorded"}
     usual = r.tokens["data plane"]
     r.tokens["data plane"] = State(r.server.state).issue_token(DATA, roles=[POOL_CONTRIBUTOR])
     r.call("GET", "~/.carrel/image")
