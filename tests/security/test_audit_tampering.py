@@ -25,12 +25,15 @@ NOON = 1_800_000_000.0
 class Log:
     """A log of some files, as an auditor leaves it."""
 
-    def __init__(self, state: Path, records: int = 40, limits: Limits = LIMITS) -> None:
+    def __init__(self, state: Path) -> None:
         self.state, self.folder, self.key = state, state / "audit", state / "keys" / "audit.key"
-        self.folder.mkdir(mode=0o700)
-        self.key.parent.mkdir(mode=0o700)
         self.seal = Seal.of(self.key)
-        self.write(records, limits=limits)
+
+    @classmethod
+    def begin(cls, state: Path) -> None:
+        for name in ("audit", "keys"):
+            (state / name).mkdir(mode=0o700)
+        cls(state).write(40)
 
     def write(self, records: int, *, limits: Limits = LIMITS, now: float = NOON, prunes: bool = False) -> Trail:
         descriptor = os.open(self.folder, os.O_RDONLY)
@@ -52,8 +55,16 @@ class Log:
         return CliRunner().invoke(cli, ["audit", "verify", "--state", str(self.state), *arguments])
 
 
+@pytest.fixture(scope="module")
+def audited_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    state = tmp_path_factory.mktemp("audited")
+    Log.begin(state)
+    return state
+
+
 @pytest.fixture
-def log(tmp_path: Path) -> Log:
+def log(audited_state: Path, tmp_path: Path) -> Log:
+    shutil.copytree(audited_state, tmp_path, dirs_exist_ok=True)
     made = Log(tmp_path)
     assert len(made.files) > 4
     return made
