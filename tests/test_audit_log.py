@@ -158,18 +158,46 @@ def test_what_runs_is_recorded_and_what_it_says_is_not(server: Server) -> None:
     assert WORDS not in text_of(server)
 
 
+@pytest.mark.one_level
+def test_tools_of_mcp_are_recorded_as_what_they_do(server: Server) -> None:
+    """Code and files by way of a model: the same actions, by the key's bearer; nothing of what was said."""
+    environment = f"{WORDS}-{uuid.uuid4().hex[:8]}"
+    pool = server.connection["pools"]["python"]
+    calls = [
+        ("runPythonCodeInRemoteEnvironment", {"environmentId": environment, "pythonCode": f"print('{WORDS}')"}),
+        ("uploadFile", {"environmentId": environment, "path": f"{WORDS}.txt", "content": WORDS}),
+        ("downloadFile", {"environmentId": environment, "path": f"{WORDS}.txt"}),
+        ("downloadFile", {"environmentId": environment, "path": f"{WORDS}-none.txt"}),
+        ("stopEnvironment", {"environmentId": environment}),
+    ]
+    for name, arguments in calls:
+        message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        headers = {"x-ms-apikey": pool["mcp_key"], "accept": "*/*"}
+        assert httpx.post(pool["mcp"], json=message, headers=headers, trust_env=False, timeout=60).status_code == 200
+
+    records = found(server, session=State(server.state).digest(environment), order="asc")
+
+    actions = ["sessions/begin", "executions/run", "files/upload", "files/download", "files/download", "sessions/end"]
+    assert [each["action"] for each in records] == actions
+    assert {each["kind"] for each in records} == {"Key"}
+    assert records[1]["details"]["status"] == "Succeeded" and records[2]["details"]["bytes"] == len(WORDS)
+    assert [each["outcome"] for each in records][3:5] == ["Succeeded", "Failed"]
+    assert records[4]["details"]["error"] == "FileNotFound"
+    assert WORDS not in text_of(server)
+
+
 def test_pages_lead_from_one_to_the_next(managed_server: Server, management: Management) -> None:
     """In both directions, without one twice or left out."""
-    for number in range(3):
-        management.create_group(f"audit-{number}")
-        management.delete_group(f"audit-{number}")
-    forward = list(management.audit(action="groups", is_newest_first=False))
-    backward = list(management.audit(action="groups"))
+    for _ in range(3):
+        made = management.assign_role("Reader", str(uuid.uuid4()), kind="ServicePrincipal")
+        management.remove_assignment(made.id)
+    forward = list(management.audit(action="roleAssignments", is_newest_first=False))
+    backward = list(management.audit(action="roleAssignments"))
 
     assert [each.seq for each in forward] == [each.seq for each in backward][::-1]
     assert len({each.seq for each in forward}) == len(forward) >= 6
 
-    seen, reply = [], get(managed_server, {"action": "groups", "limit": "1"})
+    seen, reply = [], get(managed_server, {"action": "roleAssignments", "limit": "2"})
     while (link := reply.json()["nextLink"]) is not None:
         seen += reply.json()["value"]
         headers = {"Authorization": f"Bearer {managed_server.connection['arm_token']}"}

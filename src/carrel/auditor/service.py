@@ -1,8 +1,10 @@
 """The auditor at work: one loop that takes what gateways send, writes it in batches, and tells them how far it has come.
 
-A batch is what has come since the last one; between two there is a short sleep, so that a busy server costs one write and one answer for
-many records. What somebody waits for is synchronised with its batch, the rest once a second. While the disk takes nothing, nothing more is
-taken from the socket either: gateways then do what the setting `audit-full` says.
+Messages are looked at, written, and only then taken out of the socket: an auditor that is killed in between leaves them to the next one,
+which knows by their numbers what is in the log already. A batch is what has come since the last one; between two there is a short sleep,
+so that a busy server costs one write and one answer for many records. What somebody waits for is synchronised with its batch, the rest
+once a second. While the disk takes nothing, nothing more is taken from the socket either: gateways then do what the setting `audit-full`
+says.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from carrel import __version__
@@ -32,6 +34,7 @@ SYNC_S = 1.0
 AGAIN_S = 1.0  # after a write that failed
 PRUNE_S = 3600.0
 _BATCH = 1024  # messages
+_SO_PEEK_OFF = 42  # asm-generic/socket.h; Python has no name for it
 _MOST_RECORD = MOST_LINE - 1024  # what the chain adds has room beside it
 
 log = logging.getLogger(__name__)
@@ -52,7 +55,9 @@ class Auditor:
         self._synced: dict[str, int] = {}
         self._sync_at = self._prune_at = self._beat_at = self._again_at = 0.0
         self._buffer = bytearray(messages.MOST + 1024)
+        self._looked_at = 0  # messages that are in the socket still
         end.setblocking(False)
+        self._most = _BATCH if _looks_on(end) else 1
 
     def run(self) -> None:
         """Until SIGTERM, or until nobody holds the other end."""
@@ -86,33 +91,22 @@ class Auditor:
     # ---- taking ----------------------------------------------------------------------------------------------------------------
 
     def _receive(self) -> int:
-        """What is in the socket, up to a batch; how many messages that was."""
-        for count in range(_BATCH):
+        """Look at what is in the socket, up to a batch; how many messages that was. They stay there until they are written."""
+        for count in range(self._most):
             try:
-                data, descriptors = self._message()
+                size = self._end.recv_into(self._buffer, 0, socket.MSG_PEEK)
             except BlockingIOError:
                 return count
-            if not data and not descriptors:  # everybody has gone, the supervisor too
+            if not size:  # everybody has gone, the supervisor too
                 self._is_ending = True
                 return count
-            self._take(data, descriptors)
-        return _BATCH
+            self._looked_at += 1
+            self._take(bytes(self._buffer[:size]))
+        return self._most
 
-    def _message(self) -> tuple[bytes, list[int]]:
-        room = socket.CMSG_SPACE(array.array("i").itemsize)
-        size, ancillary, _, _ = self._end.recvmsg_into([self._buffer], room, socket.MSG_CMSG_CLOEXEC)
-        found = array.array("i")
-        for level, kind, content in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                found.frombytes(content[: len(content) - len(content) % found.itemsize])
-        return bytes(self._buffer[:size]), list(found)
-
-    def _take(self, data: bytes, descriptors: Sequence[int]) -> None:
-        asked = messages.question(data) if descriptors else None
-        if asked is not None:
-            return self._asked.append((asked, socket.socket(fileno=descriptors[0])))
-        for each in descriptors:
-            os.close(each)
+    def _take(self, data: bytes) -> None:
+        if messages.question(data) is not None:
+            return None  # once it is taken out: what it brings comes with it then
         message = Message.decode(data)
         if message is None:
             return log.error("a message to the auditor is none", extra={"bytes": len(data)})
@@ -122,6 +116,19 @@ class Auditor:
         if is_missing:
             self._send({"started": self._arrivals.come})
         return None
+
+    def _take_out(self) -> None:
+        """What was looked at and is written now; questions are put."""
+        room = socket.CMSG_SPACE(array.array("i").itemsize)
+        while self._looked_at:
+            self._looked_at -= 1
+            size, ancillary, _, _ = self._end.recvmsg_into([self._buffer], room, socket.MSG_CMSG_CLOEXEC)
+            descriptors = _descriptors(ancillary)
+            asked = messages.question(bytes(self._buffer[:size])) if descriptors else None
+            if asked is not None:
+                self._asked.append((asked, socket.socket(fileno=descriptors.pop())))
+            for each in descriptors:
+                os.close(each)
 
     def _put(self, found: Sequence[Message]) -> None:
         for message in found:
@@ -171,6 +178,7 @@ class Auditor:
                 self._trail.append(self._batch, time.time())
                 self._batch = []
                 self._sync_at = self._sync_at or now + SYNC_S
+            self._take_out()
             if self._is_waited or (self._sync_at and now >= self._sync_at) or self._is_ending:
                 self._trail.sync()
                 self._sync_at, self._is_waited = 0.0, False
@@ -228,6 +236,23 @@ class Auditor:
         except OSError:  # no gateway is there, or it does not read
             return False
         return True
+
+
+def _looks_on(end: socket.socket) -> bool:
+    """Have each look at the socket go on where the one before ended (socket(7)), from the first message on; whether it can."""
+    try:
+        end.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
+    except OSError:
+        return False
+    return True
+
+
+def _descriptors(ancillary: Iterable[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, content in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(content[: len(content) - len(content) % found.itemsize])
+    return list(found)
 
 
 def _bounded(record: Record) -> Record:

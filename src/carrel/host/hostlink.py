@@ -172,13 +172,13 @@ class HostLink(FileLink):
         """
         return self._notices(self._request("notices", pool, identifier, after=after))
 
-    def undelivered(self, pool: str) -> AbstractAsyncContextManager[Notices]:
-        """What happened to a pool's sessions since the last `delivered`, and what happens from now on."""
-        return self._notices({"op": "notices", "pool": pool})
+    def undelivered(self, pool: str, reader: str) -> AbstractAsyncContextManager[Notices]:
+        """What happened to a pool's sessions since this reader's last `delivered`, and what happens from now on."""
+        return self._notices({"op": "notices", "pool": pool, "reader": reader})
 
-    async def delivered(self, pool: str, number: int) -> None:
-        """All notices of the pool up to this one have been sent where they belong: no later gateway has to."""
-        await self._call({"op": "delivered", "pool": pool, "number": number})
+    async def delivered(self, pool: str, number: int, reader: str) -> None:
+        """All notices of the pool up to this one have been taken where they belong: no later gateway has to."""
+        await self._call({"op": "delivered", "pool": pool, "number": number, "reader": reader})
 
     @contextlib.asynccontextmanager
     async def _notices(self, request: Header) -> AsyncIterator[Notices]:

@@ -211,11 +211,14 @@ class Service:
     # -- notices -----------------------------------------------------------------------------------------------------
 
     async def _notices(self, call: Call) -> None:
-        """Of a session that lives, from now on or after a number; or of the whole pool, from where its webhook has come to. Without end."""
+        """Of a session that lives, from now on or after a number; or of the whole pool, from where its reader has come to. Without end."""
         identifier = call.header.get("identifier")
         first = {} if identifier is None else seen(self._keeper.find(call.pool, identifier), False)
         bulletin = self._keeper.bulletin(call.pool)
-        number = bulletin.delivered if identifier is None else min(call.header["after"] or bulletin.last, bulletin.last)
+        if identifier is None:
+            number = bulletin.delivered.get(str(call.header["reader"]), 0)
+        else:
+            number = min(call.header["after"] or bulletin.last, bulletin.last)
         await call.send(first)
         while True:
             found = await call.while_there(bulletin.after(number, identifier))
@@ -225,7 +228,8 @@ class Service:
 
     async def _delivered(self, call: Call) -> None:
         bulletin = self._keeper.bulletin(call.pool)
-        bulletin.delivered = max(bulletin.delivered, min(int(call.header["number"]), bulletin.last))
+        reader, number = str(call.header["reader"]), min(int(call.header["number"]), bulletin.last)
+        bulletin.delivered[reader] = max(bulletin.delivered.get(reader, 0), number)
         call.end({})
 
     async def _allocate(self, call: Call) -> tuple[Session, bool]:

@@ -27,6 +27,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ from carrel.server.access import Access
 from carrel.server.app import build
 from carrel.server.arm.group_deletion import Deletions
 from carrel.server.asgi import ASGIApp
+from carrel.server.audit.endings import Endings, watch_keys
 from carrel.server.audit.ledger import Ledger
 from carrel.server.audit.scribe import Scribe
 from carrel.server.authorization.owners import seed
@@ -186,7 +188,8 @@ def _servers(
     beside += [Pruning(store).run, drain.run, *traces.beside]
     if ledger is not None and scribe is not None:
         scribe.own("server/start", {"version": __version__, "pid": os.getpid()})
-        beside.append(ledger.run)
+        endings = Endings(pools, link, scribe, state.digest)
+        beside += [ledger.run, endings.run, partial(watch_keys, state, scribe)]
     return link, mcp, store, beside, servers
 
 

@@ -73,6 +73,8 @@ async def cancel(call: Call) -> None:
 
 
 async def _reply(call: Call, found: Execution) -> None:
+    call.exchange.details = describing.result(found)
+    call.exchange.is_deferred = call.exchange.method == "GET" and not found.status.is_over  # a look, and no result
     headers: Headers = [(b"operation-id", found.id.encode())]
     if found.expires_at is not None:
         headers.append(expiry(found.expires_at))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 
 from carrel.host.hostlink import Event, Stream
 from carrel.models import Execution, ExecutionSpec
@@ -32,7 +33,14 @@ async def follow(call: Call, identifier: str, execution_id: str) -> None:
     """Tell an execution that is there already, from its beginning or from where this caller lost it."""
     after = events.decode_last_event_id(call.exchange.header(b"last-event-id"))
     async with call.link.follow(call.pool.name, identifier, execution_id, after) as running:
-        await _tell(call, running, identifier)
+        call.exchange.is_deferred = True
+        await _tell(call, running, identifier, seen=partial(_read, call))
+
+
+def _read(call: Call, execution: Execution | None) -> None:
+    """The audit log has it when the result is told; until then it is a look at what runs."""
+    if call.exchange.scribe is not None and execution is not None:
+        call.exchange.scribe.event(call.exchange, actions.READ, "Succeeded", describing.result(execution))
 
 
 @contextlib.contextmanager

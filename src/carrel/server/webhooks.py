@@ -35,6 +35,7 @@ from carrel.wire.sessions import encode_webhook
 if TYPE_CHECKING:
     import httpx
 
+READER = "webhook"
 AT_ONCE = 8
 PAUSES_S = (0.0, 1.0, 5.0, 25.0)  # before each try
 ANSWER_S = 10.0
@@ -121,7 +122,7 @@ class Sender:
         while not self.is_last:
             self._under_way.clear()
             try:
-                async with self._link.undelivered(self.hook.pool) as notices, asyncio.TaskGroup() as group:
+                async with self._link.undelivered(self.hook.pool, READER) as notices, asyncio.TaskGroup() as group:
                     pause = AGAIN_S[0]
                     with contextlib.suppress(PoolNotFound):  # it was deleted: what is under way goes on to its end
                         async for notice in notices:
@@ -151,7 +152,7 @@ class Sender:
             self._free.release()
             self._under_way.discard(notice.number)
         with contextlib.suppress(PoolNotFound):  # nobody will ask for it any more
-            await self._link.delivered(self.hook.pool, min(self._under_way, default=self._seen + 1) - 1)
+            await self._link.delivered(self.hook.pool, min(self._under_way, default=self._seen + 1) - 1, READER)
 
     async def _deliver(self, notice: Notice) -> None:
         answer = ""

@@ -22,7 +22,7 @@ class Bulletin:
         self._posted = asyncio.Event()
         self._is_closed = False
         self.last = 0  # the number of the newest
-        self.delivered = 0  # the newest up to which all were sent to the pool's webhook, by whichever gateway
+        self.delivered: dict[str, int] = {}  # by reader: the newest up to which all were taken, by whichever gateway
 
     def post(self, kind: NoticeKind, session: SessionView, reason: str = "") -> None:
         self.last += 1

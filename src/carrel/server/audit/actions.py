@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from carrel.server.mcp import tools
+
 
 class Weight(Enum):
     PLAIN = 0
@@ -28,6 +30,7 @@ class Action:
 Key = tuple[str, str]  # a route's pattern and a method
 
 RUN, OPEN, END = Action("executions/run"), Action("sessions/open"), Action("sessions/end")
+READ = Action("executions/read")  # of one that is over: what it came to is told
 CANCEL, CANCEL_ALL = Action("executions/cancel"), Action("sessions/cancel")
 UPLOAD, DOWNLOAD, REMOVE = Action("files/upload"), Action("files/download"), Action("files/delete")
 BEGUN = Action("sessions/begin")  # recorded beside the call that began it
@@ -38,6 +41,7 @@ _DATA: dict[Key, Action] = {
     ("execute", "POST"): RUN,
     ("python/execute", "POST"): RUN,
     ("executions", "POST"): RUN,
+    ("executions/{id}", "GET"): READ,
     ("executions/{id}/cancel", "POST"): CANCEL,
     ("files", "GET"): Action(
         "files/archive"
@@ -133,11 +137,11 @@ UNRECORDED: dict[Key, str] = {
     (f"{_V1}/servicePrincipals/{{id}}/getMemberGroups", "POST"): "reads",
 }
 
-# Tools of MCP, by what they do.
+# Tools of MCP, as what they do. The one that lists files is not recorded, nor is one that launches, which makes a name only.
 TOOLS: dict[str, Action] = {
-    "run": RUN,
-    "upload": UPLOAD,
-    "download": DOWNLOAD,
-    "interrupt": CANCEL_ALL,
-    "stop": END,
+    **dict.fromkeys((tools.RUN_PYTHON, tools.RUN_JAVASCRIPT, tools.RUN_CODE, tools.RUN_SHELL), RUN),
+    tools.UPLOAD: UPLOAD,
+    tools.DOWNLOAD: DOWNLOAD,
+    tools.INTERRUPT: CANCEL_ALL,
+    tools.STOP: END,
 }

@@ -19,12 +19,17 @@ Details = dict[str, object]
 
 def execution(pool: PoolSpec, spec: ExecutionSpec, found: Execution) -> Details:
     """An execution as it stands when its caller is answered: of one that goes on there is no end in here."""
-    said = len(found.stdout.encode(errors="replace")) + len(found.stderr.encode(errors="replace"))
-    details: Details = {"execution": found.id, "status": str(found.status), "ms": found.wall_ms}
-    details |= _program(pool, spec) | {"outputBytes": said, "outputs": len(found.outputs)}
+    details = result(found) | _program(pool, spec)
     if found.is_asynchronous:
         details["isAsynchronous"] = True
     return details
+
+
+def result(found: Execution) -> Details:
+    """What came of an execution, for one who asks for it."""
+    said = len(found.stdout.encode(errors="replace")) + len(found.stderr.encode(errors="replace"))
+    told: Details = {"execution": found.id, "status": str(found.status), "ms": found.wall_ms}
+    return told | {"outputBytes": said, "outputs": len(found.outputs)}
 
 
 def begun(pool: PoolSpec, spec: ExecutionSpec, id: str) -> Details:

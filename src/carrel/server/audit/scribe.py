@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from carrel.audit.trail import stamp
 from carrel.errors import AuditUnavailable
-from carrel.server.audit import noting
-from carrel.server.audit.actions import ACTIONS, BEGUN, Action, Weight
+from carrel.server.audit import describing, noting
+from carrel.server.audit.actions import ACTIONS, BEGUN, TOOLS, Action, Weight
 from carrel.server.audit.ledger import Ledger
 from carrel.server.audit.refusals import WINDOW_S, Refusals
 from carrel.server.exchange import Exchange, Headers
@@ -75,6 +75,25 @@ class Scribe:
         """Something that a call came to beside its reply, or after that had begun."""
         record = noting.of_call(exchange, action, outcome)
         self._put({**record, "details": {**exchange.details, **details}})
+
+    def tool(
+        self,
+        exchange: Exchange,
+        tool: str,
+        outcome: str,
+        noted: Mapping[str, object],
+        digest: Callable[[str], str],
+    ) -> None:
+        """A tool of MCP, as the call that does the same."""
+        action = TOOLS.get(tool)
+        if action is None:
+            return
+        details = {name: value for name, value in noted.items() if name not in ("path", "isNew")}
+        if isinstance(path := noted.get("path"), str):
+            details |= describing.file(digest, path)
+        if noted.get("isNew"):
+            self.event(exchange, BEGUN, "Succeeded", {})
+        self.event(exchange, action, outcome, details)
 
     def own(self, action: str, details: Mapping[str, object], **fields: object) -> None:
         """What nobody called for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -183,9 +183,20 @@ class Transports:
         def seen(tool: str, environment: str) -> None:
             exchange.route, exchange.session = f"mcp {tool}", self._digest(environment)
 
+        def done(tool: str, outcome: str, noted: Mapping[str, object]) -> None:
+            if exchange.scribe is not None:
+                exchange.scribe.tool(exchange, tool, outcome, noted, self._digest)
+
         principal, _ = exchange.caller()
         report = _reporter(context)
-        return Caller(principal.id, report, seen, lambda: asks and not self._stopping.is_set(), principal.identifier)
+        return Caller(
+            principal.id,
+            report,
+            seen,
+            lambda: asks and not self._stopping.is_set(),
+            principal.identifier,
+            done=done,
+        )
 
 
 def _exchange(context: _Context) -> Exchange:

@@ -14,6 +14,7 @@ from typing import Any
 from carrel.errors import CarrelError, ContentTooLarge, Forbidden, RequestInvalid, SessionLost, SessionNotFound
 from carrel.host.hostlink import HostLink
 from carrel.models import ContainerType, Execution, ExecutionSpec, PoolSpec, ShellCommand
+from carrel.server.audit import describing
 from carrel.server.mcp import results, tools
 from carrel.server.mcp.arguments import Arguments
 from carrel.server.mcp.progress import Progress, Report
@@ -43,6 +44,10 @@ class Caller:
         False
     )  # asked when the call is cancelled: does the caller want the code to end?
     bound: str | None = field(default=None, repr=False)  # the one environment that it may use, where it may not use any
+    noted: dict[str, object] = field(
+        default_factory=dict
+    )  # for the audit log: what the tool has done, as far as it has
+    done: Callable[[str, str, Mapping[str, object]], None] = lambda _tool, _outcome, _noted: None  # told at its end
 
 
 class UnknownTool(Exception):
@@ -91,12 +96,26 @@ class Toolbox:
             if caller.bound not in (None, environment):
                 raise Forbidden("The token is good for another environment: launch one to learn its name.")
             caller.seen(name, environment)
-            return await self._handlers[name](arguments, environment, caller)
+            return await self._recorded(name, self._handlers[name](arguments, environment, caller), caller)
         except CarrelError as error:
             return results.of_error(error)
         except Exception:  # the package would send its words to the caller; ours go to the log
             _log.exception("a tool failed", extra={"pool": self.pool.name, "tool": name})
             return results.of_refusal("InternalServerError: something went wrong in the server; its log says more.")
+
+    async def _recorded(self, name: str, work: Awaitable[Result], caller: Caller) -> Result:
+        """The audit log has it before its caller is answered."""
+        outcome = "Abandoned"
+        try:
+            result = await work
+            outcome = "Succeeded"
+        except CarrelError as error:
+            outcome = "Failed"
+            caller.noted["error"] = error.code
+            raise
+        finally:
+            caller.done(name, outcome, caller.noted)
+        return result
 
     # -- code ------------------------------------------------------------------------------------------------------------
 
@@ -145,8 +164,10 @@ class Toolbox:
         telling = None if caller.report is None else asyncio.ensure_future(progress.tell(caller.report))
         try:
             async with self._link.on_behalf_of(caller.principal).stream(self.pool.name, environment, spec) as stream:
+                caller.noted.update(describing.begun(self.pool, spec, stream.id), isNew=stream.session.is_new)
                 async for event in stream:
                     if event.execution is not None:
+                        caller.noted.update(describing.execution(self.pool, spec, event.execution))
                         return event.execution
                     progress.note(event.text)
             raise SessionLost("The environment ended while the code ran.")
@@ -181,7 +202,9 @@ class Toolbox:
         path = names.decode_file_path(arguments.required_text("path", "fileName", "filename"))
         content = arguments.content()
         link = self._link.on_behalf_of(caller.principal)
-        _, info = await link.upload(self.pool.name, environment, path, _pieces(content))
+        caller.noted["path"] = path
+        view, info = await link.upload(self.pool.name, environment, path, _pieces(content))
+        caller.noted.update(bytes=info.size, isNew=view.is_new)
         structured = {"environmentId": environment, "path": path, "sizeInBytes": info.size}
         return results.result(structured, [results.text(f"/mnt/data/{path}, {info.size} bytes")])
 
@@ -189,6 +212,7 @@ class Toolbox:
         path = names.decode_file_path(arguments.required_text("path", "fileName", "filename"))
         offset = arguments.integer("offset", 0, 0)
         length = arguments.integer("length", 0, 1) if "length" in arguments else None
+        caller.noted["path"] = path
         link = self._link.on_behalf_of(caller.principal)
         async with link.download(self.pool.name, environment, path, offset, length) as download:
             if download.length > results.MAX_INLINE:
@@ -197,6 +221,7 @@ class Toolbox:
                     target="length",
                 )
             data = b"".join([piece async for piece in download])
+            caller.noted.update(bytes=len(data), isNew=download.session.is_new)
         return results.of_download(environment, download.file, offset, data)
 
     # -- the environment ---------------------------------------------------------------------------------------------------
