@@ -9,6 +9,9 @@ from typing import Any
 from carrel.accounts import NAMES, Entry, Logged, Spent, Sums
 
 _CHECKSUM = 8  # hexadecimal digits
+_ENCODER = json.JSONEncoder(
+    separators=(",", ":"), check_circular=False
+)  # one for all: a line is written for each execution
 
 
 def encode_spent(pool: str, principal: str, day: int, sums: Sums) -> bytes:
@@ -23,7 +26,7 @@ def encode_logged(entry: Logged) -> bytes:
 
 
 def encode(fields: dict[str, Any]) -> bytes:
-    payload = json.dumps(fields, separators=(",", ":")).encode("ascii")
+    payload = _ENCODER.encode(fields).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(payload), payload)
 
 
@@ -36,7 +39,7 @@ def is_whole(line: bytes) -> bool:
 
 def fields_of(line: bytes) -> dict[str, Any]:
     """Of a whole line."""
-    found: dict[str, Any] = json.loads(line[_CHECKSUM + 1 :])
+    found: dict[str, Any] = json.loads(line[_CHECKSUM + 1 :].decode("ascii"))
     return found
 
 
