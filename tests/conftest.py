@@ -36,6 +36,7 @@ from leftovers import Before, become_subreaper
 from processes import eventually
 
 pytest_plugins = (
+    "azures",
     "browser",
     "oidc",
     "edged",
