@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: authorization help run test test-fast test-clients test-docs test-az test-cgroup2 fuzz recordings evidence check format lint types floors docs bench lock clean server dev
+.PHONY: screenshots authorization help run test test-fast test-clients test-docs test-az test-cgroup2 fuzz recordings evidence check format lint types floors docs bench lock clean server dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ test-clients: dev ## LangChain, LlamaIndex, Semantic Kernel and AutoGen, unmodif
 
 test-az: dev ## The JavaScript tutorial and the how-to with the real azure-cli (1 GB in .cache, once), in some two minutes
 	$(PYTEST) tests/az $(ARGS)
+
+screenshots: dev ## Photograph every page of the console, at three widths in both themes, into out/screenshots
+	$(BIN)/python tools/screenshots.py $(ARGS)
 
 fuzz: dev ## schemathesis against a real server, by /openapi.json (ARGS="--minutes 10")
 	$(PYTEST) tests/fuzz $(ARGS)

@@ -28,10 +28,10 @@ from playwright.sync_api import (
 )
 
 from conftest import Server
+from screenshots import PROGRAMS
 
 T = TypeVar("T")
 
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 # What chromium itself says of an answer that is no success, or of nobody answering: tests of those cause them on purpose.
 _EXPECTED = ("Failed to load resource",)
 TIMEOUT_MS = 20_000

@@ -27,6 +27,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 _INTERFACES = Path("/sys/class/net")
 _SEGMENTS = Path("/proc/sysvipc/shm")
 _SESSIONS = Path("/var/tmp")
+_PROFILES = ("playwright*", ".org.chromium.*", "org.chromium.*")  # of browsers, in the run's own folder
 _SHARED_FOLDERS = (_SESSIONS, Path("/run"), Path("/run/netns"), Path("/dev/shm"))
 
 
@@ -100,10 +101,10 @@ def _segments() -> list[str]:
 
 
 def _files() -> list[str]:
-    folders = (Path(tempfile.gettempdir()), *_SHARED_FOLDERS)
-    return [
-        f"file: {path}" for folder in folders if folder.is_dir() for path in folder.glob("*carrel*") if _is_ours(path)
-    ]
+    temporary = Path(tempfile.gettempdir())
+    found = [each for folder in (temporary, *_SHARED_FOLDERS) if folder.is_dir() for each in folder.glob("*carrel*")]
+    found += [each for pattern in _PROFILES for each in temporary.glob(pattern)]
+    return [f"file: {path}" for path in found if _is_ours(path)]
 
 
 def _is_ours(path: Path) -> bool:

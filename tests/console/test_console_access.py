@@ -84,7 +84,7 @@ def test_the_door_is_readable_and_everything_is_reached_by_keyboard(blank_page: 
     page.get_by_role("link", name="Skip to the page").focus()
     expect(page.get_by_role("link", name="Skip to the page")).to_be_in_viewport()
     stops = set()
-    for _ in range(12):
+    for _ in range(16):
         page.keyboard.press("Tab")
         stops.add(
             page.evaluate("document.activeElement.getAttribute('aria-label') || document.activeElement.textContent")

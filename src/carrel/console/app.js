@@ -8,6 +8,7 @@ import { line } from "./api.js";
 import { logo, themeButton } from "./brand.js";
 import { fill, h, icon, toast } from "./ui.js";
 import * as health from "./pages/health.js";
+import * as logs from "./pages/logs.js";
 import * as pools from "./pages/pools.js";
 import * as sessions from "./pages/sessions.js";
 import * as signin from "./pages/signin.js";
@@ -18,9 +19,12 @@ const ROUTES = [
   ["pools", pools, "Pools"],
   ["sessions", sessions, "Sessions"],
   ["sessions/:group/:pool", sessions],
+  ["logs/:group/:pool", logs],
   ["usage", usage, "Usage"],
   ["health", health, "Health"],
 ];
+const PARENTS = { logs: "pools", session: "sessions" }; // whose link says where one is
+
 const app = document.getElementById("app");
 const main = h("main", { id: "main", tabIndex: -1 });
 const banner = h("div.banner", { role: "alert", hidden: true });
@@ -82,7 +86,7 @@ function match(hash) {
 }
 
 function mark(link, section) {
-  if (link.dataset.section === section) link.setAttribute("aria-current", "page");
+  if (link.dataset.section === (PARENTS[section] ?? section)) link.setAttribute("aria-current", "page");
   else link.removeAttribute("aria-current");
 }
 

@@ -43,8 +43,12 @@ export function poolOf(resource) {
   };
 }
 
+/** Whether it is the pool of these words of an address, in any case. */
+export const isNamed = (one, { group, pool }) => one.group.toLowerCase() === group.toLowerCase() && one.name.toLowerCase() === pool.toLowerCase();
+
 export const status = (pool, signal) => call("data", "GET", `${pool.path}/.carrel/status`, { signal });
 export const sessionsHref = (pool) => `#/sessions/${encodeURIComponent(pool.group)}/${encodeURIComponent(pool.name)}`;
+export const logsHref = (pool) => `#/logs/${encodeURIComponent(pool.group)}/${encodeURIComponent(pool.name)}`;
 export const sessionHref = (pool, identifier) =>
   `#/session/${encodeURIComponent(pool.group)}/${encodeURIComponent(pool.name)}/${encodeURIComponent(identifier)}`;
 

@@ -28,7 +28,6 @@ export class Table {
     this.element = h("div.table", { role: "grid", tabIndex: 0, ariaLabel: label, ariaMultiselectable: true, onkeydown: (event) => this.#key(event) },
       h("div", { role: "rowgroup" }, this.head), this.body);
     this.element.addEventListener("scroll", () => this.#soon(), { passive: true });
-    this.element.style.setProperty("--columns", String(columns.length - 1));
     this.resizing = new ResizeObserver(() => this.#soon());
     this.resizing.observe(this.element);
     this.#heads();
@@ -98,7 +97,7 @@ export class Table {
 
   #headOf(column) {
     const { key, label, sort, className = "" } = column;
-    const element = h("span", { className: `cell ${className}`, role: "columnheader" });
+    const element = h("span", { className: `cell ${className}`, role: "columnheader", dataset: { label } });
     if (!sort) return fill(element, label);
     const isSorted = this.order.key === key;
     if (isSorted) element.setAttribute("aria-sort", this.order.isDown ? "descending" : "ascending");

@@ -117,6 +117,7 @@ class Card {
       h("dl.facts", {}, h("dt", {}, "Isolation"), this.boundary, h("dt", {}, "Network"), this.network, h("dt", {}, "Limits"), this.limits),
       h("footer", {},
         h("a.button.quiet", { href: model.sessionsHref(pool), ariaLabel: `Sessions of ${pool.name}` }, "Sessions"),
+        h("a.button.quiet", { href: model.logsHref(pool), ariaLabel: `Log of ${pool.name}` }, "Log"),
         h("button.quiet", { type: "button", ariaLabel: `Edit ${pool.name}`, onclick: () => this.#edit() }, icon("pen"), "Edit"),
         h("button.quiet", { type: "button", ariaLabel: `Delete ${pool.name}`, onclick: () => this.#delete() }, icon("bin"), "Delete"),
       ),

@@ -98,7 +98,7 @@ class Sessions {
   async #look(signal) {
     this.pools = await model.pools(signal);
     this.#offer();
-    const chosen = this.wanted ? this.pools.filter((pool) => same(pool, this.wanted)) : this.pools;
+    const chosen = this.wanted ? this.pools.filter((pool) => model.isNamed(pool, this.wanted)) : this.pools;
     if (this.wanted && !chosen.length) throw new Error(`There is no pool ${this.wanted.pool} that you may see.`);
     const faults = [];
     const lists = await Promise.all(chosen.map((pool) => sessionsOf(pool, signal).catch((error) => (signal.aborted || !this.wanted ? faults.push(error) : Promise.reject(error), []))));
@@ -115,7 +115,7 @@ class Sessions {
     const text = JSON.stringify(options);
     if (this.offered === text) return;
     this.offered = text;
-    const here = this.pools.find((pool) => this.wanted && same(pool, this.wanted));
+    const here = this.pools.find((pool) => this.wanted && model.isNamed(pool, this.wanted));
     const value = here ? model.sessionsHref(here) : "#/sessions";
     fill(this.select, options.map(([href, label]) => h("option", { value: href, selected: href === value }, label)));
   }
@@ -169,10 +169,6 @@ async function stopped({ pool, identifier }) {
   } catch (error) {
     if (error.status !== 404) throw error;
   }
-}
-
-function same(pool, wanted) {
-  return pool.group.toLowerCase() === wanted.group.toLowerCase() && pool.name.toLowerCase() === wanted.pool.toLowerCase();
 }
 
 function link(row) {

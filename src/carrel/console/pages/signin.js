@@ -17,9 +17,8 @@ export function mount(root, { reason }) {
   const device = h("section.device");
   offer(device, tell, ends.signal);
   fill(root,
-    h("div.corner", {}, themeButton()),
     h("div.plate", {},
-      h("div.brand.large", {}, logo(), h("span", {}, "Carrel")),
+      h("div.corner", {}, h("div.brand.large", {}, logo(), h("span", {}, "Carrel")), themeButton()),
       h("h1", {}, "Sign in"),
       h("p.lead", {}, "Pools, sessions and health of this server."),
       reason && h("p.note", { role: "status" }, reason),
@@ -74,7 +73,7 @@ function otherWays(tell) {
       h("p.hint", {}, "The secret stays in this page’s memory and is gone with it.")),
     form("With tokens", tell, async () => signInWithTokens(tokens.value),
       h("label", { htmlFor: "tokens" }, "Tokens"), tokens,
-      h("p.hint", {}, "From ", h("code", {}, "carrel token"), ", one for each ", h("code", {}, "--audience"), " that is wanted, in any order.")),
+      h("p.hint", {}, "What ", h("code", {}, "carrel console --tokens"), " prints, or one of ", h("code", {}, "carrel token"), " for each audience, in any order.")),
   );
 }
 
