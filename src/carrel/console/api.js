@@ -81,6 +81,37 @@ export async function call(plane, method, path, { body, query = {}, headers = {}
   return text ? JSON.parse(text) : null;
 }
 
+/** As `call` posts a form, for a body whose way there is worth watching: `onProgress(part)`. fetch does not tell. */
+export async function upload(path, { body, query = {}, headers = {}, signal, onProgress }) {
+  const url = address("data", path, query);
+  let reply = await uploaded(url, headers, body, signal, onProgress, await token("data"));
+  if (reply.status === 401) reply = await uploaded(url, headers, body, signal, onProgress, await token("data", true));
+  if (!reply.ok) throw await fault(reply);
+  return reply.json();
+}
+
+function uploaded(url, headers, body, signal, onProgress, bearer) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", url);
+    for (const [name, value] of Object.entries({ ...headers, Authorization: `Bearer ${bearer}`, Accept: "application/json" })) request.setRequestHeader(name, value);
+    request.upload.onprogress = ({ loaded, total, lengthComputable }) => lengthComputable && onProgress(loaded / total);
+    request.onload = () => {
+      line.up();
+      const kept = request.getAllResponseHeaders().trim().split("\r\n").map((each) => each.split(": ", 2)).filter((each) => each.length === 2);
+      resolve(new Response(request.status === 204 ? null : request.responseText, { status: request.status, headers: kept }));
+    };
+    request.onerror = () => {
+      line.down();
+      reject(new Away());
+    };
+    request.onabort = () => reject(new DOMException("stopped", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort(), { once: true });
+    if (signal?.aborted) request.onabort();
+    else request.send(body);
+  });
+}
+
 /** All pages of a list. */
 export async function all(plane, path, { query = {}, most = 100_000, ...options } = {}) {
   const found = [];

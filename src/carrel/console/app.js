@@ -10,6 +10,7 @@ import { fill, h, icon, toast } from "./ui.js";
 import * as health from "./pages/health.js";
 import * as logs from "./pages/logs.js";
 import * as pools from "./pages/pools.js";
+import * as session from "./pages/session.js";
 import * as sessions from "./pages/sessions.js";
 import * as signin from "./pages/signin.js";
 import * as usage from "./pages/usage.js";
@@ -21,6 +22,7 @@ const ROUTES = [
   ["sessions/:group/:pool", sessions],
   ["logs/:group/:pool", logs],
   ["usage", usage, "Usage"],
+  ["session/:group/:pool/:identifier", session],
   ["health", health, "Health"],
 ];
 const PARENTS = { logs: "pools", session: "sessions" }; // whose link says where one is
@@ -77,7 +79,7 @@ function match(hash) {
     if (!parts.every((part, at) => (part.startsWith(":") ? given[at] : part === given[at]))) continue;
     try {
       const named = parts.flatMap((part, at) => (part.startsWith(":") ? [[part.slice(1), decodeURIComponent(given[at])]] : []));
-      return [page, Object.fromEntries(named), parts[0]];
+      return [page, Object.fromEntries(named), parts[0] === "session" ? "sessions" : parts[0]];
     } catch {
       return null; // percent signs that encode nothing
     }

@@ -63,6 +63,14 @@ const ICONS = {
   open: "M8 5H5v10h10v-3M11 4h5v5M16 4l-7 7",
   down: "M10 4v9M6 9.5l4 4 4-4M4 16.5h12",
   out: "M12 5V4H4v12h8v-1M9 10h8M14 7l3 3-3 3",
+  play: "M7 4.5l8 5.5-8 5.5z",
+  up: "M10 15V5M6 9l4-4 4 4",
+  below: "M10 5v10M6 11l4 4 4-4",
+  upload: "M10 13V4M6 7.5L10 3.5l4 4M4 16.5h12",
+  folder: "M3 15.5v-10h4.5l1.5 2h8v8z",
+  file: "M5.5 3.5h6l3 3v10h-9zM11.5 3.5v3h3",
+  again: "M15.5 7A6 6 0 1 0 16 10M16 3.5V7h-3.5",
+  clock: "M10 4a6.5 6.5 0 1 0 0 13a6.5 6.5 0 1 0 0-13M10 7v3.7l2.4 1.5",
   warn: "M10 4l7 12H3zM10 8.5v3.5M10 14v.3",
 };
 

@@ -1,0 +1,65 @@
+// What variables the session has. Looked at after each run, where somebody sees it: it takes its turn behind what runs.
+
+import { Fault } from "../api.js";
+import { bytes, plural } from "../words.js";
+import { fill, h } from "../ui.js";
+
+export class Variables {
+  isShown = false;
+  #isDue = true;
+
+  constructor(live) {
+    this.live = live;
+    this.body = h("div.body");
+    this.element = h("div.variables", {}, this.body);
+    this.#empty("Variables come with the first code that makes some.");
+  }
+
+  show() {
+    this.isShown = true;
+    if (this.#isDue) this.refresh();
+  }
+
+  hide() {
+    this.isShown = false;
+  }
+
+  /** What runs has ended, or the interpreter is another one. */
+  async refresh() {
+    this.#isDue = true;
+    if (!this.isShown || this.live.state !== "live") return this.live.state === "live" || this.#empty("There is no session: nothing has been made yet.");
+    this.#isDue = false;
+    try {
+      this.#draw(await this.live.ask("GET", "session/variables", { query: { summary: true } }));
+    } catch (error) {
+      this.#isDue = true;
+      if (error instanceof Fault && error.status === 404) return this.#empty("There is no session: nothing has been made yet.");
+      this.#empty(error.message);
+    }
+    return undefined;
+  }
+
+  #draw({ value, total }) {
+    if (!value.length) return this.#empty("No variables yet.");
+    const rows = value.map((each) =>
+      h("tr", {},
+        h("th", { scope: "row" }, h("bdi", {}, each.name)),
+        h("td.type", {}, each.type),
+        h("td.size", {}, size(each)),
+        h("td.preview", {}, h("bdi", {}, each.preview)),
+      ),
+    );
+    const head = h("tr", {}, ["Name", "Type", "Size", "Beginning"].map((name) => h("th", { scope: "col" }, name)));
+    const rest = total > value.length ? h("p.hint", {}, `The first ${value.length} of ${plural(total, "variable")}, by name.`) : null;
+    return fill(this.body, h("table", {}, h("caption.unseen", {}, "Variables"), h("thead", {}, head), h("tbody", {}, rows)), rest);
+  }
+
+  #empty(text) {
+    fill(this.body, h("p.none", {}, text));
+  }
+}
+
+function size({ shape, size: taken }) {
+  const long = shape === null ? "" : shape.length === 1 ? plural(shape[0], "item") : shape.join(" × ");
+  return [long, taken === null ? "" : bytes(taken)].filter(Boolean).join(", ");
+}
