@@ -78,12 +78,14 @@ def test_a_python_variable(
 
 def test_a_list_that_holds_itself_and_sizes(summary_python: Interpreter) -> None:
     found = told(
-        summary_python, "it = []; it.append(it); _hidden = 1; import json; text = 'x' * 5000; del_ = {}; a = a2 = 1"
+        summary_python,
+        "import json; from json import dumps, JSONDecoder; from math import sin\n"
+        "it = []; it.append(it); _hidden = 1; text = 'x' * 5000; del_ = {}; a = a2 = 1",
     )
 
     assert found["it"].preview == "[[[[…]]]]"
     assert (found["text"].size or 0) >= 5000
-    assert {"_hidden", "json", "In", "Out", "exit", "get_ipython"}.isdisjoint(found)
+    assert {"_hidden", "json", "dumps", "JSONDecoder", "sin", "In", "Out", "exit", "get_ipython"}.isdisjoint(found)
     assert list(found) == sorted(found)
 
 

@@ -26,7 +26,6 @@ DEADLINE_S = 1.0  # of the whole: those after it have a name and a type
 
 _ITEMS, _DEPTH, _DIGITS = 8, 3, 4000  # decimal digits are quadratic work
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made at run time, as by a class statement
-_HIDDEN = (types.ModuleType,)
 _PRINTED: tuple[type, ...] = (
     *(bool, complex, float, type(None), range, type(...), decimal.Decimal),
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
@@ -53,8 +52,18 @@ def document(namespace: dict[str, Any], hidden: Mapping[str, Any]) -> bytes:
 
 
 def _is_shown(name: str, value: object, hidden: Mapping[str, Any]) -> bool:
-    """As `%who` has it, and no modules: what was imported is not what was made."""
-    return not name.startswith("_") and not issubclass(type(value), _HIDDEN) and hidden.get(name, hidden) is not value
+    """As `%who` has it, without modules and what comes from them: what was imported is not what was made."""
+    return not name.startswith("_") and not _is_imported(value) and hidden.get(name, hidden) is not value
+
+
+def _is_imported(value: Any) -> bool:
+    """A module, or a class or function of one."""
+    kind = type(value)
+    if issubclass(kind, type):
+        return _module(value) != "__main__"
+    if kind is types.FunctionType:
+        return bool(value.__module__ != "__main__" and type(value.__module__) is str)
+    return issubclass(kind, (types.ModuleType, types.BuiltinFunctionType))
 
 
 def _summary(name: str, value: object, until: float) -> Document:

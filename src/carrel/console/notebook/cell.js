@@ -186,7 +186,7 @@ export class Cell {
     this.up = button("Move up", "up", () => actions.move(this, -1));
     this.down = button("Move down", "below", () => actions.move(this, 1));
     this.kindButton = h("button.ghost.kind", { type: "button", onclick: () => this.#turn() });
-    const tools = h("div.tools", { role: "toolbar", ariaLabel: "Cell" },
+    const tools = h("div.cell-tools", { role: "toolbar", ariaLabel: "Cell" },
       this.kindButton, this.up, this.down, button("Add a cell below", "plus", () => actions.add(this)), button("Delete this cell", "bin", () => actions.remove(this)));
     this.element = h("section.cell", { id: this.id }, h("div.gutter", {}, this.runButton, this.mark), h("div.work", {}, tools, this.editor.element, this.outputs.element, this.status));
   }

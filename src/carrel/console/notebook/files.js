@@ -25,7 +25,7 @@ export class Files {
       pick.value = "";
     });
     this.element = h("div.files", {},
-      h("div.bar", {}, this.crumbs,
+      h("div.strip", {}, this.crumbs,
         h("button.quiet.small", { type: "button", onclick: () => pick.click() }, icon("upload"), "Upload"), pick,
         h("button.ghost", { type: "button", ariaLabel: "New folder", title: "New folder", onclick: () => this.#makeFolder() }, icon("folder")),
         h("button.ghost", { type: "button", ariaLabel: "Look again", title: "Look again", onclick: () => this.refresh() }, icon("again"))),

@@ -56,6 +56,9 @@ export class Outputs {
   }
 
   display(data, metadata = {}) {
+    const isText = Object.keys(data).length === 1 && "text/plain" in data;
+    if (isText && this.#text?.stream === "stdout" && this.#text.endsWith(data["text/plain"])) return; // printed already
+    if (this.#text?.stream === "stdout" && typeof data["text/plain"] === "string") this.#text.takeBack(data["text/plain"]);
     this.#flush();
     this.#text = null;
     if (typeof data["text/plain"] === "string") this.#texts.add(data["text/plain"].trimEnd());
@@ -153,6 +156,26 @@ class Stretch {
   write(text) {
     this.#pending.push(text);
     this.#whole.push(text);
+  }
+
+  /** Whether it ends with this text as a line or more of its own. */
+  endsWith(text) {
+    return this.#whole.slice(-3).join("").endsWith(`${text}\n`);
+  }
+
+  /** What was printed for those who know no displays, now that what it stands for is shown. */
+  takeBack(text) {
+    const pending = this.#pending.join("");
+    if (!text || !this.endsWith(text)) return;
+    if (pending.endsWith(`${text}\n`)) {
+      this.#pending = [pending.slice(0, -text.length - 1)];
+    } else {
+      this.draw();
+      for (let lines = text.split("\n").length; lines > 0; lines--) this.lines.lastElementChild?.remove();
+    }
+    const whole = this.#whole.join("");
+    this.#whole = [whole.slice(0, -text.length - 1)];
+    this.element.hidden = !this.#whole[0];
   }
 
   draw() {

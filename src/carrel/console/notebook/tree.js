@@ -89,7 +89,7 @@ function rowElement(row, fields, keys) {
   const cells = fields.map(({ name, type }) => {
     const value = Object.hasOwn(row, name) ? row[name] : null;
     const text = value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : String(value);
-    const kind = type === "integer" || type === "number" ? "number" : "";
+    const kind = type === "integer" || type === "number" ? "figure" : "";
     const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
     return keys.has(name) ? h("th", { scope: "row" }, cut) : h("td", { className: value === null ? `${kind} none` : kind }, cut);
   });

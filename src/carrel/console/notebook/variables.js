@@ -41,23 +41,23 @@ export class Variables {
 
   #draw({ value, total }) {
     if (!value.length) return this.#empty("No variables yet.");
-    const rows = value.map((each) =>
-      h("tr", {},
-        h("th", { scope: "row" }, h("bdi", {}, each.name)),
-        h("td.type", {}, each.type),
-        h("td.size", {}, size(each)),
-        h("td.preview", {}, h("bdi", {}, each.preview)),
+    const items = value.map((each) =>
+      h("li", {},
+        h("p", {}, h("code.name", {}, h("bdi", {}, each.name)), h("span.type", {}, brief(each.type)), h("span.size", {}, size(each))),
+        each.preview && h("code.preview", {}, h("bdi", {}, each.preview)),
       ),
     );
-    const head = h("tr", {}, ["Name", "Type", "Size", "Beginning"].map((name) => h("th", { scope: "col" }, name)));
     const rest = total > value.length ? h("p.hint", {}, `The first ${value.length} of ${plural(total, "variable")}, by name.`) : null;
-    return fill(this.body, h("table", {}, h("caption.unseen", {}, "Variables"), h("thead", {}, head), h("tbody", {}, rows)), rest);
+    return fill(this.body, h("ul", { ariaLabel: "Variables" }, items), rest);
   }
 
   #empty(text) {
     fill(this.body, h("p.none", {}, text));
   }
 }
+
+/** A type without the modules that it is in. */
+const brief = (type) => type.split(".").at(-1);
 
 function size({ shape, size: taken }) {
   const long = shape === null ? "" : shape.length === 1 ? plural(shape[0], "item") : shape.join(" × ");

@@ -3,7 +3,7 @@
 // Cells are this tab's (notebook/kept.js), everything else is the session's and asked for. Runs go one after the other, as the session itself
 // takes them: a second cell waits here, where it can still be called back.
 
-import { Away, Fault } from "../api.js";
+import { Away, Fault, serverNow } from "../api.js";
 import { pools, runtime, sessionsHref } from "../model.js";
 import { poll } from "../poll.js";
 import { confirm, fill, h, icon, say, toast } from "../ui.js";
@@ -286,7 +286,7 @@ class Notebook {
   #changed() {
     const { state } = this.live;
     const isLive = state === "live";
-    this.state.dataset.state = state;
+    this.state.className = `badge ${{ live: "good", ended: "warm" }[state] ?? "none"}`;
     for (const button of [this.keeper, this.restarter, this.ender]) button.disabled = !isLive;
     if (isLive && this.live.takeRenewal()) this.#tell("A new session has begun under this name: variables and files of the one before are gone.");
     else if (state === "ended") this.#tell("This session has ended, and its variables and files with it. The next cell that runs begins a new one.");
@@ -306,9 +306,9 @@ class Notebook {
     const { view, state } = this.live;
     say(this.state, STATES[state]);
     const isLive = state === "live";
-    say(this.age, isLive ? `Begun ${ago(view.createdAt)} ago` : "");
-    const left = isLive ? Date.parse(view.expireAt) - Date.now() : 0;
-    say(this.expiry, !isLive ? "" : left <= 0 ? "Ends now" : `Ends in ${until(view.expireAt)} unless it is used`);
+    say(this.age, isLive ? `Begun ${ago(view.createdAt, serverNow())} ago` : "");
+    const left = isLive ? Date.parse(view.expireAt) - serverNow() : 0;
+    say(this.expiry, !isLive ? "" : left <= 0 ? "Ends now" : `Ends in ${until(view.expireAt, serverNow())} unless it is used`);
     this.expiry.classList.toggle("soon", isLive && left < 60_000);
     if (isLive) [this.age.title, this.expiry.title] = [moment(view.createdAt), moment(view.expireAt)];
   }
@@ -317,7 +317,7 @@ class Notebook {
 
   #build(identifier) {
     const button = (label, name, onclick, kind = "quiet") => h(`button.${kind}`, { type: "button", onclick }, icon(name), h("span", {}, label));
-    this.state = h("span.badge", { dataset: { state: "unknown" } }, STATES.unknown);
+    this.state = h("span.badge.none", {}, STATES.unknown);
     this.age = h("span");
     this.expiry = h("span.expiry");
     this.keeper = button("Keep alive", "clock", () => this.#tried(() => this.live.keepAlive()));
@@ -344,13 +344,13 @@ class Notebook {
       this.#switch(),
       h("div.desk", {},
         h("section.paper", { ariaLabel: "Cells" },
-          h("div.bar", { role: "toolbar", ariaLabel: "Cells" },
+          h("div.strip", { role: "toolbar", ariaLabel: "Cells" },
             button("Run all", "play", () => this.runAll(), "primary"), this.interrupter,
             button("Clear", "bin", () => this.cells.forEach((cell) => cell.isBusy || cell.forget())),
             h("label", { htmlFor: "limit" }, "Time limit"), this.limits),
           this.list,
           h("button.quiet.add", { type: "button", onclick: () => this.#add() }, icon("plus"), "Add a cell"),
-          h("p.hint.keys", { id: "keys" }, "Shift+Enter runs a cell and goes on, Ctrl+Enter runs it. Tab indents; after Escape it leaves the editor. Alt with up or down goes to the next cell.")),
+          h("p.hint.key-words", { id: "keys" }, "Shift+Enter runs a cell and goes on, Ctrl+Enter runs it. Tab indents; after Escape it leaves the editor. Alt with up or down goes to the next cell.")),
         h("aside", { ariaLabel: "The session" }, this.#tabs())),
     );
   }
