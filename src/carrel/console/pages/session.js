@@ -71,10 +71,13 @@ class Notebook {
     this.#show("files");
     this.stopLooking = poll((signal) => this.live.look(signal), { every: LOOK_MS, failed: (error) => say(this.state, error.message) });
     this.ticks = setInterval(() => this.#clock(), 1000);
+    this.onHide = () => this.#keep();
+    window.addEventListener("pagehide", this.onHide);
     this.#recall();
   }
 
   leave() {
+    window.removeEventListener("pagehide", this.onHide);
     this.stopLooking();
     clearInterval(this.ticks);
     this.#keep();
