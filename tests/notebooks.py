@@ -20,7 +20,9 @@ class Notebook:
     def open(self) -> Notebook:
         """In this tab, wherever it is; and without what the tab has kept of other pages."""
         group = self.server.connection["resource_group"]
-        self.page.goto(f"/console/#/session/{group}/{self.pool}/{quote(self.identifier, safe='')}")
+        self.page.goto(
+            f"{self.server.connection['http']}/console/#/session/{group}/{self.pool}/{quote(self.identifier, safe='')}"
+        )
         expect(self.cell(1)).to_be_visible()
         return self
 

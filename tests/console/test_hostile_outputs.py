@@ -9,9 +9,9 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
-from browser import Driver, sign_in
+from browser import TIMEOUT_MS, Driver, sign_in
 from carrel.client import SessionNotFound
 from conftest import Server, fresh_identifier
 from notebooks import Notebook
@@ -40,20 +40,22 @@ MARKUP = "<img src=x onerror=\"document.title='taken'\"><script>document.title='
 
 
 @pytest.fixture
-def hostile(browser_driver: Driver, browser_context: BrowserContext, console_server: Server) -> Iterator[Notebook]:
+def hostile(browser_driver: Driver, console_server: Server) -> Iterator[Notebook]:
     """A session whose very name is markup, in a tab whose refusals are what is wanted: whatever it throws or gets from elsewhere is not."""
     faults: list[str] = []
-    page = browser_driver.run(lambda: _signed_in(browser_context, console_server, faults))
+    page = browser_driver.run(lambda: _signed_in(browser_driver.browser, console_server, faults))
     found = Notebook(page, console_server, f"<b onclick=x>{fresh_identifier()}</b>")
     browser_driver.run(found.open)
     yield found
+    browser_driver.run(page.context.close)
     assert faults == []
     with console_server.client(found.identifier) as client, contextlib.suppress(SessionNotFound):
         client.end()
 
 
-def _signed_in(context: BrowserContext, server: Server, faults: list[str]) -> Page:
-    page = context.new_page()
+def _signed_in(browser: Browser, server: Server, faults: list[str]) -> Page:
+    page = browser.new_context(reduced_motion="reduce").new_page()
+    page.set_default_timeout(TIMEOUT_MS)
     page.on("pageerror", lambda error: faults.append(f"thrown: {error}"))
     page.on("dialog", lambda dialog: faults.append(f"asked a person: {dialog.message}"))
     page.on("requestfinished", lambda request: _note(request, server, faults))
