@@ -12,9 +12,12 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
+from carrel import client
+
 ROOT = Path(__file__).parent.parent
 INDEX = "docs/index"
 DECISIONS = "docs/decisions/index"
+CLIENT = "docs/reference/client-api"
 SCREENSHOTS = ROOT / "out/docs-screenshots"  # `make docs` has them made by tools/screenshots.py; they are not committed
 
 project = "Carrel"
@@ -28,7 +31,8 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 myst_heading_anchors = 4  # `page.md#a-heading`, as forges make them; one that is not there is a warning, so an error
 copybutton_prompt_text = "$ "
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+autodoc_typehints = "signature"
+maximum_signature_line_length = 110
 
 html_theme = "furo"
 html_title = "Carrel"
@@ -56,6 +60,8 @@ def complete(_app: Sphinx, page: str, source: list[str]) -> None:
     if page == INDEX:
         source[0] += "".join(toctree(title, pages) for title, pages in sections(source[0]))
     source[0] = re.sub(r"^<!-- screenshot: ([\w-]+) \| (.*) -->$", screenshot, source[0], flags=re.MULTILINE)
+    if page == CLIENT:
+        source[0] = with_names(source[0])
     if page == DECISIONS:
         numbered = sorted((ROOT / "docs/decisions").glob("0*.md"))
         source[0] += toctree("Decisions", [each.stem for each in numbered])
@@ -71,6 +77,29 @@ def screenshot(mark: re.Match[str]) -> str:
     return "\n\n".join(f"```{{image}} /{file}\n:class: only-{theme}\n:alt: {words}\n```" for theme, file in shown)
 
 
+def with_names(text: str) -> str:
+    """The page of the client with its classes in the place of marks: `<!-- names: A B -->`, or `*` for all that no other mark has."""
+    mark = re.compile(r"<!-- names: (.*) -->")
+    named = {name for names in mark.findall(text) for name in names.split()}
+    rest = [name for name in client.__all__ if name not in named and not name.startswith("Async")]
+    return mark.sub(lambda found: classes(rest if found[1] == "*" else found[1].split()), text)
+
+
+def classes(names: list[str]) -> str:
+    options = (
+        "   :members:\n   :undoc-members:\n   :inherited-members: Exception, dict, list, tuple, object\n   :no-index:\n"
+    )
+    return "```{eval-rst}\n" + "\n".join(f".. autoclass:: carrel.client.{name}\n{options}" for name in names) + "```"
+
+
+def as_restructured_text(
+    _app: Sphinx, _kind: str, _name: str, _object: object, _options: object, lines: list[str]
+) -> None:
+    """Our docstrings are written for people who read the code: names in single backticks, examples just indented."""
+    text = re.sub(r"(?<!`)`([^`\n]+)`(?!`)", r"``\1``", "\n".join(lines))
+    lines[:] = re.sub(r"(?<=[\w.])(?<!:):?\n\n(?=    \S)", "::\n\n", text).split("\n")
+
+
 def lead_to_the_index(app: Sphinx, failure: Exception | None) -> None:
     """The folder opens at the index, which lies a level deeper."""
     if failure is None and app.builder.format == "html":
@@ -80,4 +109,5 @@ def lead_to_the_index(app: Sphinx, failure: Exception | None) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("source-read", complete)
+    app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("build-finished", lead_to_the_index)

@@ -118,7 +118,8 @@ class Recorder:
     def _request(
         self, request: httpx.Request, url: str, query: Mapping[str, Any], headers: Mapping[str, str], body: Any
     ) -> str:
-        where = url + (f"?{urlencode(query, safe='$/:@')}" if query else "")
+        endpoint = re.sub(r"{(\w+)}", lambda name: self.names[name[1]], POOL)
+        where = url.replace(endpoint, "POOL") + (f"?{urlencode(query, safe='$/:@')}" if query else "")
         lines = [f"{request.method} {where}", *(f"{name}: {value}" for name, value in headers.items())]
         if "content-type" in request.headers and "Content-Type" not in headers:
             lines.append(f"Content-Type: {request.headers['content-type']}")
