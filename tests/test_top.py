@@ -19,7 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from carrel.cli.top_sampling import PoolLine, SessionLine, Snapshot
+from carrel.cli.top_view import screen
 from carrel.client import Client
 from conftest import Server, SlimServer, fresh_identifier
 from test_cli import carrel
@@ -100,6 +103,23 @@ def is_left_as_it_was(screen: Screen) -> bool:
         (CURSOR, OWN_SCREEN)
     )
     return is_back and CURSOR in written and termios.tcgetattr(screen.terminal) == screen.before
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
+def test_a_narrow_terminal_has_fewer_columns_and_none_cut_short(width: int) -> None:
+    """And what a server says is text: neither markup nor something for the terminal."""
+    pool = PoolLine("python", "default", None, message="why\x1b[2J [bold]not[/bold]")
+    session = SessionLine("python", "[red]alice[/]", "Idle", 12.5, 812.4, 48_000_000, 4096, 4, "Succeeded", 3.0, 297.0)
+    console = Console(width=width, height=10, force_terminal=True, color_system=None)
+    with console.capture() as text:
+        console.print(screen(Snapshot(0.0, (pool,), (session,)), "memory", width, 10))
+    lines = text.get().splitlines()
+
+    assert "\x1b[2J" not in text.get()
+    assert "[red]alice[/]" in text.get()
+    assert "python: why" in text.get()
+    assert not any("…" in line for line in lines if not line.startswith(("carrel top", "python: why")))
+    assert all(len(re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip()) <= width for line in lines)
 
 
 def test_a_snapshot_says_what_a_session_uses(server: Server, client: Client) -> None:

@@ -64,7 +64,7 @@ def _print(snapshot: Snapshot, sort: str, out: Printer) -> None:
     width = None if sys.stdout.isatty() else 1000  # a pipe has no edge to cut at
     console = Console(width=width)
     with console.capture() as text:
-        console.print(whole(snapshot, sort))
+        console.print(whole(snapshot, sort, console.width))
     click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
     return None
 
@@ -99,7 +99,7 @@ def _watch(sampler: Sampler, sort: str, interval: float) -> None:
 def _seen(snapshot: Snapshot, sort: str, console: Console, trouble: str) -> RenderableType:
     from carrel.cli.top_view import screen
 
-    return screen(snapshot, sort, console.size.height, trouble)
+    return screen(snapshot, sort, *console.size, trouble)
 
 
 def _looked(sampler: Sampler, before: Snapshot) -> tuple[Snapshot, str]:
