@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -185,6 +188,24 @@ def test_the_command_shows_them_and_what_it_shows_is_harmless(logging_server: Se
     assert "# two # lines" in shown.stdout
     assert "\x1b" not in shown.stdout
     assert [each["identifier"] for each in json.loads(told.stdout)] == [logged.identifier]
+
+
+def test_the_command_follows_until_it_is_told_to_stop(logging_server: Server, logged: Client) -> None:
+    """A line for each execution as it ends; Ctrl-C is no failure."""
+    logged.execute("'first'")
+    words = ["logs", POOL, "-f", "-o", "json", "--identifier", logged.identifier, "--state", str(logging_server.state)]
+    command = [sys.executable, "-m", "carrel.cli", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        told = [json.loads(following.stdout.readline())]
+        for code in ("'second'", "'third'"):
+            logged.execute(code)
+            told.append(json.loads(following.stdout.readline()))
+        following.send_signal(signal.SIGINT)
+        rest = following.stdout.read()
+
+    assert [each["code"] for each in told] == ["'first'", "'second'", "'third'"]
+    assert (rest, following.returncode) == ("", 0)
 
 
 def test_usage_is_a_command(logging_server: Server, logged: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import time
@@ -62,9 +63,9 @@ def logs(
         if not follow:
             out([dict(each.resource) for each in found], _table)
             return
-        with_code = out.form != "json"
-        for each in itertools.chain(found, _following(client, found, wanted)):
-            click.echo(_line(each) if with_code else json.dumps(each.resource, ensure_ascii=False))
+        with contextlib.suppress(KeyboardInterrupt):
+            for each in itertools.chain(found, _following(client, found, wanted)):
+                click.echo(json.dumps(each.resource, ensure_ascii=False) if out.form == "json" else _line(each))
 
 
 def _following(client: Client, told: list[LogRecord], wanted: dict[str, Any]) -> Iterator[LogRecord]:

@@ -124,9 +124,14 @@ class Journal:
     def release(self, place: int) -> None:
         """All before `place` has been taken: it is not asked for again."""
         for segment in self._segments:
-            is_done = segment is not self._current or 4 * segment.size > self._file_bytes
-            if not segment.is_free and segment.end <= place and is_done:
-                self._begin(segment) if segment is self._current else self._free(segment)
+            is_worth_it = segment is not self._current or 4 * segment.size > self._file_bytes
+            if not segment.is_free and segment.end <= place and is_worth_it:
+                self._free(segment)
+                if segment is self._current:
+                    self._current = None
+                    with contextlib.suppress(OSError):  # then the next line does
+                        self._begin(segment)  # so that the next host knows which journal this is
+                        self._current = segment
 
     def _next(self) -> _Segment:
         segment = next((each for each in self._segments if each.is_free), None)
@@ -136,10 +141,10 @@ class Journal:
         return segment
 
     def _begin(self, segment: _Segment) -> None:
-        """From the start, at the journal's end. Where this is cut short, its lines are in the store, or it had none."""
+        """From the start, at the journal's end."""
         head = wire.encode({"journal": self.identity, "begin": self.end})
-        self._free(segment)
         if os.pwrite(segment.descriptor, head, 0) != len(head):
+            os.ftruncate(segment.descriptor, 0)
             raise OSError("the first line was not written to its end")
         segment.begin, segment.head = self.end, len(head)
 

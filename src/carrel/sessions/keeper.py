@@ -108,6 +108,9 @@ class Keeper:
         cannot be served as it is defined: then nobody gets a new session of it, not even one of the earlier definition.
         """
         async with self._change(spec.name):
+            there = self._rooms.get(spec.name)
+            for each in (*self._drained(spec.name), *([there] if there else [])):
+                each.set_logs(spec)  # also for sessions that stay at an earlier level, or of a pool that is refused now
             try:
                 spec = dataclasses.replace(spec, isolation=await self._find_level(spec))
                 backend = self._backends[spec.isolation]

@@ -259,6 +259,10 @@ class Room:
         """Another egress list. Nothing that runs is replaced for it, warm or live: the list is not in the sandboxes."""
         self.pool.spec = dataclasses.replace(self.pool.spec, allow=allow)
 
+    def set_logs(self, spec: PoolSpec) -> None:
+        """What session logs keep from now on, as `spec` has it."""
+        self.pool.spec = dataclasses.replace(self.pool.spec, logs=spec.logs, log_retention=spec.log_retention)
+
     def close(self, reason: str = STOPPING) -> None:
         """End everything; the kills are the owner's tasks. Safe to call again."""
         if reason != STOPPING:
