@@ -25,6 +25,7 @@ from carrel.server.authority.resources import Resources
 from carrel.server.authority.throttle import Throttle
 from carrel.server.authority.tokens import Tokens
 from carrel.server.edge import Edge
+from carrel.server.metrics.requests import Requests
 from carrel.storage import State
 from carrel.store import CredentialRecord, PrincipalRecord, Store
 from carrel.troubles import Troubles
@@ -40,7 +41,7 @@ with store.transaction() as books:
         books.credentials.put(CredentialRecord(name, name, digest_of(secret), "", time.time()))
 directory, devices, throttle = Directory(state, store, Hasher()), Devices(store), Throttle()
 tokens = Tokens(state, directory, Resources(["localhost"]), devices, Refreshing(store), throttle)
-app = Edge(Authority(state, tokens, Approving(directory, devices, throttle), None), Troubles())
+app = Edge(Authority(state, tokens, Approving(directory, devices, throttle), None), Troubles(), Requests())
 linux.renounce(uid or None)
 touched = []
 sys.addaudithook(lambda event, args: event in ("open", "import") and touched.append(f"{event} {args[0]}"))

@@ -41,7 +41,7 @@ def of_call(exchange: Exchange, action: Action | None, outcome: str) -> Record:
         "session": exchange.session,
         "details": {name: _short(value) for name, value in exchange.details.items()},
     }
-    return {name: value for name, value in record.items() if value not in ("", 0, {})}
+    return {name: value for name, value in record.items() if value}
 
 
 def peer_of(exchange: Exchange) -> str:
