@@ -62,7 +62,9 @@ class Disk:
     """The file system of a folder that the process may not reach later."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = os.open(
+            folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+        )  # which lists nothing of what is in it
 
     def bytes(self) -> tuple[int, int]:
         """All, and what is free for whom is not root."""

@@ -178,16 +178,28 @@ def test_root_keeps_what_the_list_has(processes: list[Process], is_root: bool) -
 
 
 def test_no_part_holds_another_part_s_descriptors(running: Server, is_root: bool) -> None:
-    """The gateway has nothing of the state folder open but the store and the way to the host; the host sockets, pipes and namespaces."""
+    """Of the state folder the gateway has open the store, the way to the host, and a mark by which it asks how full the disk is, both of
+    which list nothing; the auditor its own folder; the host its journal, besides sockets, pipes and namespaces."""
     if os.geteuid() != 0:
         pytest.skip("only root sees which files they have open")
     state = str(running.state)
     store = {f"{state}/store/carrel.db{part}" for part in ("", "-wal", "-shm")}
-    for part in ("gateway", "host"):
+    folders = {state, f"{state}/run"}
+    for part in ("gateway", "host", "auditor"):
         opened = [target(link) for link in Path(f"/proc/{running.pids[part]}/fd").iterdir()]
         below = {path for path in opened if path.startswith(state)}
 
-        assert below == ({f"{state}/run", *store} if part == "gateway" else set())
+        if part == "gateway":
+            assert below == {*folders, *store}
+        else:
+            own = {"auditor": f"{state}/audit", "host": f"{state}/journal"}[part]
+            assert below and all(path == own or path.startswith(f"{own}/") for path in below)
+    for link in Path(f"/proc/{running.pids['gateway']}/fd").iterdir():
+        if target(link) in folders:
+            flags = (
+                Path(f"/proc/{running.pids['gateway']}/fdinfo/{link.name}").read_text().split("flags:")[1].split()[0]
+            )
+            assert int(flags, 8) & os.O_PATH
 
 
 def target(link: Path) -> str:
