@@ -141,6 +141,7 @@ def test_a_full_queue_drops_what_comes_and_tells_how_much() -> None:
     assert [int(each.id, 16) for each in outbox.take(100)] == list(range(1, 11))
 
 
+@pytest.mark.thorough
 def test_one_that_comes_back_gets_what_is_new() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -116,6 +116,7 @@ def test_refusals_are_recorded_too(traced: Traced) -> None:
     assert found["GET"].error == "", "a mistake of the caller's is no error of the server's"
 
 
+@pytest.mark.thorough
 def test_a_method_that_is_not_https_own_is_not_repeated(traced: Traced) -> None:
     trace, parent = fresh_trace()
 
@@ -125,6 +126,7 @@ def test_a_method_that_is_not_https_own_is_not_repeated(traced: Traced) -> None:
     assert "_OTHER" in {span.name for span in traced.collector.of(trace)}
 
 
+@pytest.mark.thorough
 def test_mcp_calls_are_recorded_under_the_call_that_made_them(traced: Traced) -> None:
     trace, parent = fresh_trace()
     traced.used.append(fresh_identifier())

@@ -53,7 +53,7 @@ def _facts(told: Any) -> Iterator[tuple[str, str]]:
     if audit := told["audit"]:
         yield "audit log", "keeps up" if audit["healthy"] else f"does not keep up: {audit['waiting']} records wait"
     if traces := told["traces"]:
-        yield "traces", f"{traces['sent']} spans sent, {traces['lost']} lost"
+        yield "traces", f"{traces['sent']} spans sent, {traces['lost']} lost, {traces['waiting']} wait"
     for each in told["isolation"]["passedOver"]:
         yield (
             f"no {each['level']} here",
