@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import signal
 from typing import Any
 
 import httpx
@@ -15,7 +17,7 @@ from carrel.cli import cli
 from carrel.client import AsyncManagement, Management
 from carrel.storage import APPLICATION, ARM_AUDIENCE, State
 from carrel.troubles import Troubles
-from conftest import Server
+from conftest import Server, SlimServer
 from managing import managing, put, state_of
 from processes import eventually
 
@@ -83,6 +85,26 @@ def test_what_goes_wrong_is_told_with_its_trace(managed_server: Server) -> None:
         assert {each["code"] for each in told} == {reply.json()["error"]["code"]}
         assert "secret" not in json.dumps(errors)
         managed.ask("DELETE", managed.pool(name), (200, 202, 204))
+
+
+@pytest.mark.thorough
+def test_it_answers_while_the_host_does_not(slim_server: SlimServer) -> None:
+    """That is when somebody asks. The command says so by its exit status, too."""
+    with slim_server() as server:
+        host = server.pids["host"]
+        os.kill(host, signal.SIGSTOP)
+        try:
+            told = ask(server, HEALTH).json()
+            shown = CliRunner().invoke(cli, ["health", "--state", str(server.state)])
+        finally:
+            os.kill(host, signal.SIGCONT)
+
+        assert (told["status"], told["host"]["healthy"]) == ("degraded", False)
+        assert [each["state"] for each in told["processes"] if each["name"] == "host"] == ["away"]
+        assert [(each["name"], each["warm"]) for each in told["pools"]] == [("python", None)]
+        assert told["store"]["healthy"] is True
+        assert (shown.exit_code, "does not answer" in shown.stdout) == (1, True)
+        assert eventually(lambda: ask(server, HEALTH).json()["host"]["healthy"])
 
 
 def test_errors_are_bounded_in_number_and_length() -> None:
