@@ -70,7 +70,7 @@ class Metrics:
         counts, answered_s = await asyncio.gather(self._ask_host(), self._ask_store())
         processes = {"gateway": sources.instruments.proc.process()}
         families = [*exposition.of_build(), *exposition.of_requests(sources.instruments.requests)]
-        families += self._of_machine(answered_s)
+        families += [*exposition.of_records(sources.instruments), *self._of_machine(answered_s)]
         families.append(gauge("carrel_host_up", ((), int(counts is not None))))
         if counts is not None:
             processes["host"] = counts.process

@@ -18,6 +18,7 @@ from carrel import __version__
 from carrel.counts import HostCounts, PoolCounts, added
 from carrel.observations import Histogram
 from carrel.proc import Process
+from carrel.server.instruments import Instruments
 from carrel.server.metrics.requests import OTHER, Requests
 from carrel.server.metrics.table import BY_NAME
 
@@ -86,6 +87,17 @@ def of_requests(requests: Requests) -> Iterator[Family]:
     for name, counted in (("received", requests.received), ("sent", requests.sent)):
         yield counter(f"carrel_http_{name}_bytes_total", *(((plane,), count) for plane, count in counted.items()))
     yield counter("carrel_tokens_refused_total", *(((why,), count) for why, count in requests.refused.items()))
+
+
+def of_records(instruments: Instruments) -> Iterator[Family]:
+    """Nothing waits and nothing is lost where audit log or traces are off."""
+    ledger, counts = instruments.ledger, instruments.telemetry.counts
+    outbox = instruments.telemetry.outbox
+    yield gauge("carrel_audit_waiting_records", ((), 0 if ledger is None else ledger.waiting))
+    yield gauge("carrel_audit_full", ((), int(ledger is not None and not ledger.has_room)))
+    yield counter("carrel_spans_sent_total", ((), 0 if counts is None else counts.sent))
+    lost = (0 if counts is None else counts.lost) + (0 if outbox is None else outbox.dropped)
+    yield counter("carrel_spans_lost_total", ((), lost))
 
 
 def of_processes(processes: Mapping[str, Process]) -> Iterator[Family]:

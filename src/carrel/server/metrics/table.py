@@ -42,6 +42,10 @@ METRICS = (
     Metric("carrel_state_disk_bytes", "gauge", (), "Size of the file system of the state folder."),
     Metric("carrel_state_disk_free_bytes", "gauge", (), "What is free of it."),
     Metric("carrel_certificate_expiry_timestamp_seconds", "gauge", (), "When the certificate for HTTPS ends."),
+    Metric("carrel_audit_waiting_records", "gauge", (), "Records of the audit log that are not known to be written."),
+    Metric("carrel_audit_full", "gauge", (), "1 while there is no room for further records: it does not keep up."),
+    Metric("carrel_spans_sent_total", "counter", (), "Spans of traces that the collector took."),
+    Metric("carrel_spans_lost_total", "counter", (), "Spans that it did not take."),
     # ---- both processes
     Metric("carrel_process_cpu_seconds_total", "counter", ("process",), "Processor time of the gateway, and the host."),
     Metric("carrel_process_resident_memory_bytes", "gauge", ("process",), "Memory of it."),
