@@ -9,10 +9,10 @@ server, fails the test that had it.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -27,8 +27,8 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+import chromium
 from conftest import Server
-from screenshots import PROGRAMS
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ TIMEOUT_MS = 20_000
 class Driver:
     """The thread that the browser is driven from."""
 
-    def __init__(self, program: str) -> None:
+    def __init__(self, program: Path) -> None:
         expect.set_options(timeout=TIMEOUT_MS)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
         self._playwright, self.browser = self.run(lambda: self._start(program))
@@ -51,11 +51,9 @@ class Driver:
             return work()
         return self._thread.submit(work).result()
 
-    def _start(self, program: str) -> tuple[Playwright, Browser]:
+    def _start(self, program: Path) -> tuple[Playwright, Browser]:
         playwright = sync_playwright().start()
-        # As root, in a container: chromium's own sandbox wants namespaces that may not be there. What it opens is ours.
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        return playwright, browser
+        return playwright, playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
 
     def close(self) -> None:
         self.run(self.browser.close)
@@ -95,11 +93,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
 
 
 @pytest.fixture(scope="session")
-def browser_driver() -> Iterator[Driver]:
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+def browser_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    program = chromium.found()
     if program is None:
-        pytest.skip(f"no browser on this machine: none of {', '.join(PROGRAMS)}")
-    driver = Driver(program)
+        pytest.skip(f"no browser on this machine: none of {', '.join(chromium.PROGRAMS)}")
+    driver = Driver(chromium.wrapped(program, tmp_path_factory.mktemp("browser")))
     yield driver
     driver.close()
 

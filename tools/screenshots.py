@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
 import tempfile
 import threading
@@ -19,11 +18,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+import chromium
 from carrel.cli import launch
 from carrel.client import ApiError, Client, Connection
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 OUT = ROOT / "out/screenshots"
 WIDTHS = {360: 780, 820: 1180, 1440: 900}
 _BUILD_S = 600
@@ -118,9 +117,9 @@ def main() -> int:
     )
     parser.add_argument("--only", metavar="NAME", action="append", help="only this one; repeat for more")
     given = parser.parse_args()
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    program = chromium.found()
     if program is None:
-        print(f"screenshots: no browser on this machine: none of {', '.join(PROGRAMS)}", file=sys.stderr)
+        print(f"screenshots: no browser on this machine: none of {', '.join(chromium.PROGRAMS)}", file=sys.stderr)
         return 1
     names = given.only or (list(DOCS) if given.docs else [shot.name for shot in SHOTS])
     shots = [shot for shot in SHOTS if shot.name in names]
@@ -129,7 +128,8 @@ def main() -> int:
     with _server() as state, sync_playwright() as playwright:
         _work(state)
         connection = Connection.read(state)
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        wrapper = chromium.wrapped(program, state.parent)
+        browser = playwright.chromium.launch(executable_path=wrapper, args=chromium.ARGUMENTS)
         for theme in THEMES:
             for width in [1180] if given.docs else WIDTHS:
                 _photograph(browser, connection, folder, shots, theme, width)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from authority_client import PASSWORD, Asker
 from browser import Driver, sign_in, tab
@@ -118,6 +118,25 @@ def test_a_server_that_goes_away_is_waited_for(browser_driver: Driver, slim_serv
         page.get_by_role("link", name="Health").click()
         expect(page.get_by_text(re.compile("Carrel .*, up for"))).to_be_visible()
         opened.__exit__(None, None, None)
+
+
+@pytest.mark.thorough
+def test_a_broken_connection_is_not_taken_for_a_server_that_is_away(blank_page: Page, console_server: Server) -> None:
+    """Browsers break connections off when an interface of the machine comes or goes: a part that did not come is fetched again."""
+    page, broken = blank_page, []
+
+    def break_once(route: Route) -> None:
+        if route.request.url in broken:
+            return route.continue_()
+        broken.append(route.request.url)
+        return route.abort("failed")
+
+    page.route(re.compile(r"/console/pages/usage\.js$|/subscriptions/[^/]+/providers/"), break_once)
+    sign_in(page, console_server)
+
+    expect(page.get_by_role("article", name="Pool python")).to_be_visible()
+    assert len(broken) == 2
+    expect(page.get_by_text("Carrel does not answer")).to_have_count(0)
 
 
 def test_its_files_are_the_same_for_everybody_and_may_do_little(console_server: Server) -> None:

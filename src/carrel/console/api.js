@@ -156,8 +156,9 @@ async function token(plane, isRefused = false) {
 }
 
 async function sent(url, options, bearer) {
+  const asked = { ...options, headers: { ...options.headers, Authorization: `Bearer ${bearer}` } };
   try {
-    const reply = await fetch(url, { ...options, headers: { ...options.headers, Authorization: `Bearer ${bearer}` } });
+    const reply = await fetch(url, asked).catch((error) => again(error, url, asked));
     if (reply.status !== 502 && reply.status !== 504) line.up();
     const told = Date.parse(reply.headers.get("date") ?? "");
     if (Math.abs(told - Date.now() - ahead) > 2000) ahead = told - Date.now();
@@ -167,6 +168,13 @@ async function sent(url, options, bearer) {
     line.down();
     throw new Away();
   }
+}
+
+/** What changes nothing is asked for once more before it is believed that nobody is there: the connection alone may have broken. */
+async function again(error, url, options) {
+  if (options.method !== "GET" || options.signal?.aborted) throw error;
+  await new Promise((resolve) => setTimeout(resolve, 250));
+  return fetch(url, options);
 }
 
 async function fault(reply) {
