@@ -5,9 +5,11 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from azure.core.exceptions import ClientAuthenticationError
@@ -19,6 +21,10 @@ from azure.identity import (
 )
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 from checks import HTTPS_ENDPOINT, contains, equal, lacks, new_identifier, raises, run
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "src"))
+
+from carrel.client import AsyncClient, Client
 
 AUTHORITY = os.environ["CARREL_AUTHORITY"]
 TENANT = os.environ["CARREL_TENANT"]
@@ -209,6 +215,36 @@ def check_default_credential_with_what_carrel_env_exports() -> None:
     exported = json.loads(subprocess.run(program, capture_output=True, check=True).stdout)
     with environment(**NO_IDENTITY), environment(**exported):
         equal(execute(DefaultAzureCredential().get_token(POOLS).token), 2)
+
+
+async def check_carrels_client_takes_these_credentials() -> None:
+    """As they are, for plain code and for asyncio."""
+    ca = os.environ["SSL_CERT_FILE"]
+    with Client(HTTPS_ENDPOINT, secret_credential(), identifier=SESSION, ca_bundle=ca) as client:
+        equal(client.execute("6 * 7").result, 42)
+    credential = AsyncClientSecretCredential(
+        TENANT, CLIENT, SECRET, authority=AUTHORITY, disable_instance_discovery=True
+    )
+    async with credential, AsyncClient(HTTPS_ENDPOINT, credential, identifier=SESSION, ca_bundle=ca) as client:
+        equal((await client.execute("6 * 7")).result, 42)
+
+
+async def check_carrels_client_finds_the_default_credential() -> None:
+    """Where the environment has no token and names nobody: azure-identity, here by what a virtual machine has."""
+    nobody = {
+        **NO_IDENTITY,
+        "AZURE_CLIENT_SECRET": None,
+        "CARREL_TOKEN": None,
+        "CARREL_POOL_ENDPOINT": HTTPS_ENDPOINT,
+        "AZURE_POD_IDENTITY_AUTHORITY_HOST": os.environ["IDENTITY_ENDPOINT"].removesuffix("/msi/token"),
+        "AZURE_TOKEN_CREDENTIALS": "managedidentitycredential",
+    }
+    with environment(**nobody):
+        with Client.from_env(identifier=SESSION) as client:
+            equal(client.execute("6 * 7").result, 42)
+        async with AsyncClient.from_env(identifier=SESSION) as other:
+            equal((await other.execute("6 * 7")).result, 42)
+    equal([type(each._own).__name__ for each in (client, other)], ["DefaultAzureCredential"] * 2)
 
 
 if __name__ == "__main__":
