@@ -20,6 +20,7 @@ from carrel.client import (
     ExecutionFailed,
     FileMissing,
     InvalidRequest,
+    Management,
     NotConfigured,
     PermissionDenied,
     PoolNotFound,
@@ -218,6 +219,32 @@ def test_the_environment_of_carrel_env_is_enough(bare: pytest.MonkeyPatch, serve
     bare.delenv("IDENTITY_HEADER")
     with pytest.raises(NotConfigured, match="CARREL_TOKEN"):
         Client.from_env(pool=server.pool)
+
+
+def test_pools_are_managed_by_the_environment_as_well(bare: pytest.MonkeyPatch, server: Server, tmp_path: Path) -> None:
+    """By the client secret, by tokens, and without any variable as the local server's default identity."""
+    variables = variables_of(server)
+    for name, text in variables.items():
+        bare.setenv(name, text)
+    tokens = {"CARREL_TOKEN": server.connection["token"], "CARREL_ARM_TOKEN": server.connection["arm_token"]}
+    for gone, more in (((), {}), (("AZURE_CLIENT_SECRET", "IDENTITY_ENDPOINT"), tokens)):
+        for name in gone:
+            bare.delenv(name)
+        for name, text in more.items():
+            bare.setenv(name, text)
+        with Management.from_env() as management:
+            assert server.pool in [each.name for each in management.pools()]
+    bare.delenv("AZURE_SUBSCRIPTION_ID")
+    with pytest.raises(NotConfigured, match="SUBSCRIPTION"):
+        Management.from_env()
+    bare.delenv("CARREL_ARM")
+    bare.setenv("CARREL_STATE", str(server.state))
+    with Management.from_env() as management, management.client(server.pool, identifier=fresh_identifier()) as client:
+        assert client.execute("6 * 7").result == 42
+        client.end()
+    bare.setenv("CARREL_STATE", str(tmp_path))
+    with pytest.raises(NotConfigured, match="CARREL_ENDPOINT"):
+        Management.from_env()
 
 
 @pytest.mark.anyio

@@ -83,7 +83,7 @@ class _Connected(Generic[H]):
         The token: CARREL_TOKEN, or one for a client secret or a managed identity as azure-identity names them, or azure-identity's own.
         """
         surroundings = Surroundings(cls._azure, cls._credential)
-        endpoint = surroundings.endpoint(pool)
+        endpoint = surroundings.pool_endpoint(pool)
         if endpoint is None:
             endpoint, token, ca_bundle = surroundings.local(pool)
         else:

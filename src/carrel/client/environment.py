@@ -1,4 +1,4 @@
-"""What the environment says of the pool to use, and of whom to be: for `Client.from_env`.
+"""What the environment says of the pool to use, and of whom to be: for `Client.from_env` and `Management.from_env`.
 
 The variables are those of `carrel env`, and those that Azure's samples and azure-identity know. Without any of them it is the local
 server's pool. A secret goes only to the authority that is named with it, or to Microsoft's for a pool of Azure.
@@ -15,11 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from carrel.client.connection import Connection, NotRunning, is_local
-from carrel.client.credentials import DATA_SCOPE, Ask, by_identity, by_secret
+from carrel.client.credentials import ARM_SCOPE, DATA_SCOPE, Ask, FixedCredential, by_identity, by_secret
 
 _ENDPOINTS = ("CARREL_POOL_ENDPOINT", "POOL_MANAGEMENT_ENDPOINT", "ACA_POOL_MANAGEMENT_ENDPOINT")
+MANAGEMENT_ENDPOINTS = ("CARREL_ENDPOINT", "CARREL_ARM")
+_TOKENS = {DATA_SCOPE: "CARREL_TOKEN", ARM_SCOPE: "CARREL_ARM_TOKEN"}
 _ENTRA = "https://login.microsoftonline.com"
-_AZURES = (".dynamicsessions.io", ".acasessions.io", ".azurecontainerapps.io")
+_AZURES = (".azure.com", ".dynamicsessions.io", ".acasessions.io", ".azurecontainerapps.io")
 
 Kind = Callable[..., Any]  # ServerCredential, or the one for asyncio
 
@@ -36,9 +38,11 @@ class Surroundings:
     kind: Kind
     variables: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
-    def endpoint(self, pool: str) -> str | None:
+    def pool_endpoint(self, pool: str) -> str | None:
+        return self.endpoint(f"CARREL_POOL_{re.sub('[^A-Z0-9]', '_', pool.upper())}", *_ENDPOINTS)
+
+    def endpoint(self, *names: str) -> str | None:
         """None where there is none named. Raises NotConfigured for one that tokens must not be sent to."""
-        names = (f"CARREL_POOL_{re.sub('[^A-Z0-9]', '_', pool.upper())}", *_ENDPOINTS)
         found = next(((name, self.variables[name]) for name in names if self.variables.get(name)), None)
         if found is None:
             return None
@@ -48,19 +52,21 @@ class Surroundings:
             raise NotConfigured(f"{name}: is no https:// address (http:// elsewhere: CARREL_INSECURE_HTTP=true)")
         return endpoint
 
-    def credential(self, endpoint: str) -> Any:
-        """Whom to be there. Raises NotConfigured."""
-        token = self.variables.get("CARREL_TOKEN")
+    def credential(self, endpoint: str, scope: str = DATA_SCOPE) -> Any:
+        """Whom to be there. Raises NotConfigured. A pool's token is taken as it is: an issuer may call its audience as it likes."""
+        tokens = {scope: self.variables.get(name) for scope, name in _TOKENS.items()}
         ask = self._ask(endpoint)
         if ask is not None:
-            return self.kind(ask, {DATA_SCOPE: token}, ca_bundle=self.ca_bundle())
-        if token:
-            return token
+            return self.kind(ask, tokens, ca_bundle=self.ca_bundle())
+        if scope == DATA_SCOPE and tokens[scope]:
+            return tokens[scope]
+        if any(tokens.values()):
+            return FixedCredential(*(token for token in tokens.values() if token))
         try:
             return importlib.import_module(self.azure).DefaultAzureCredential()
         except ImportError:
             raise NotConfigured(
-                "no token: set CARREL_TOKEN, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, "
+                f"no token: set {_TOKENS[scope]}, or AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, "
                 "or install azure-identity"
             ) from None
 
@@ -83,6 +89,9 @@ class Surroundings:
         ask = by_identity(fields["identity_endpoint"], fields["identity_header"])
         credential = self.kind(ask, {DATA_SCOPE: connection.token}, ca_bundle=connection.ca_bundle)
         return found.endpoint, credential, connection.ca_bundle
+
+    def first(self, *names: str) -> str | None:
+        return next((self.variables[name] for name in names if self.variables.get(name)), None)
 
     def _ask(self, endpoint: str) -> Ask | None:
         """How to get tokens oneself; as azure-identity would: a client secret, then a managed identity."""

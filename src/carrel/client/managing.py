@@ -17,7 +17,7 @@ import httpx
 
 from carrel.client import arm
 from carrel.client.calls import Call, check
-from carrel.client.connection import Connection, is_local, trust
+from carrel.client.connection import Connection, NotRunning, is_local, trust
 from carrel.client.credentials import (
     ARM_SCOPE,
     DATA_SCOPE,
@@ -29,6 +29,7 @@ from carrel.client.credentials import (
     by_identity,
     by_nobody,
 )
+from carrel.client.environment import MANAGEMENT_ENDPOINTS, NotConfigured, Surroundings
 from carrel.client.errors import ApiError
 from carrel.client.operations import Operation, Progress
 
@@ -51,6 +52,8 @@ class Managing(Generic[H]):
 
     _kind: type[H]
     _credential: Callable[..., Any]  # what from_connection makes
+    _azure: str
+    _own: Any
 
     def __init__(
         self,
@@ -96,6 +99,34 @@ class Managing(Generic[H]):
             location=fields["location"],
             ca_bundle=fields.get("ca"),
         )
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """To the server that CARREL_ENDPOINT or CARREL_ARM names, and to the local one where none is named. Raises NotConfigured.
+
+        Subscription, group and location: CARREL_SUBSCRIPTION or AZURE_SUBSCRIPTION_ID, CARREL_RESOURCE_GROUP, CARREL_LOCATION. The token:
+        CARREL_ARM_TOKEN, or one as of `Client.from_env`.
+        """
+        surroundings = Surroundings(cls._azure, cls._credential)
+        endpoint = surroundings.endpoint(*MANAGEMENT_ENDPOINTS)
+        if endpoint is None:
+            try:
+                return cls.from_connection()
+            except NotRunning as error:
+                raise NotConfigured(f"set CARREL_ENDPOINT, or start a server with `carrel serve` ({error})") from error
+        subscription = surroundings.first("CARREL_SUBSCRIPTION", "AZURE_SUBSCRIPTION_ID")
+        if subscription is None:
+            raise NotConfigured("set CARREL_SUBSCRIPTION or AZURE_SUBSCRIPTION_ID")
+        management = cls(
+            endpoint,
+            surroundings.credential(endpoint, ARM_SCOPE),
+            subscription=subscription,
+            resource_group=surroundings.first("CARREL_RESOURCE_GROUP", "AZURE_DEFAULTS_GROUP") or "default",
+            location=surroundings.first("CARREL_LOCATION", "AZURE_DEFAULTS_LOCATION") or "local",
+            ca_bundle=surroundings.ca_bundle(),
+        )
+        management._own = management.credential
+        return management
 
     def _arguments(self, call: Call[Any], graph: str | None = None) -> dict[str, Any]:
         return {**call.arguments(graph or self.endpoint), "auth": self._graph_auth if graph else self._auth}

@@ -21,6 +21,7 @@ T = TypeVar("T")
 class AsyncSending(AsyncClosing, Managing[httpx.AsyncClient]):
     _kind = httpx.AsyncClient
     _credential = AsyncServerCredential
+    _azure = "azure.identity.aio"
 
     async def _send(self, call: Call[T], graph: str | None = None) -> T:
         arguments = self._arguments(call, graph)

@@ -21,6 +21,7 @@ T = TypeVar("T")
 class Sending(Closing, Managing[httpx.Client]):
     _kind = httpx.Client
     _credential = ServerCredential
+    _azure = "azure.identity"
 
     def _send(self, call: Call[T], graph: str | None = None) -> T:
         arguments = self._arguments(call, graph)
