@@ -27,13 +27,13 @@ class Host:
 
 async def show(call: OperatorCall) -> None:
     """Answers also while host and store are away: that is when somebody asks."""
-    services = call.services
-    host, size = await asyncio.gather(_host(services), _store_bytes(services))
+    services, sees_all = call.services, call.sees_all
+    # Whoever may only see a pool costs the database nothing.
+    host, size = await asyncio.gather(_host(services), _store_bytes(services) if sees_all else _nothing())
     statuses = {each.spec.name: each for each in host.statuses}
     pools = [wire.PoolHealth(each.record, each.level, statuses.get(each.key)) for each in call.pools()]
     keys = {each.key for each in call.pools()}
     troubles = latest(services.instruments.troubles.last(), host.troubles)
-    sees_all = call.sees_all
     report = wire.Report(
         services.instruments.started_at,
         wire.HostHealth(host.vitals is not None, host.took_ms),
@@ -71,6 +71,9 @@ async def _host(services: OperatorServices) -> Host:
             return Host(vitals, took_ms, tuple(troubles), tuple(await services.link.pools()))
     except (TimeoutError, HostUnavailable):
         return Host(None)
+
+
+async def _nothing() -> None: ...
 
 
 async def _store_bytes(services: OperatorServices) -> int | None:
