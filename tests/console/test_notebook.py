@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser import Driver
+from browser import Driver, sign_in, tab
 from carrel.client import SessionNotFound
-from conftest import Server, fresh_identifier
+from conftest import Server, SlimServer, fresh_identifier
 from notebooks import Notebook
+from processes import eventually
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
@@ -113,6 +117,7 @@ def test_files_of_the_session(notebook: Notebook) -> None:
     )
     files = notebook.pane("Files")
     expect(files.get_by_role("button", name="<b>a&amp;.txt", exact=True)).to_be_visible()
+    expect(files.get_by_text(re.compile(r"^4 B · \d"))).to_be_visible()
     with page.expect_download() as downloading:
         files.get_by_role("button", name="Download <b>a&amp;.txt").first.click()
     assert downloading.value.path().read_text() == "text"
@@ -201,6 +206,36 @@ def test_the_editor_is_one_for_the_keyboard(notebook: Notebook) -> None:
     expect(notebook.cell(2)).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
     expect(notebook.code(2)).to_have_value("if True:\n    x = '</textarea><script>'  # 1")
+
+
+def test_a_new_session_is_opened_by_its_name(page: Page) -> None:
+    page.get_by_role("link", name="Sessions", exact=True).click()
+    page.get_by_role("button", name="New session").click()
+    name = fresh_identifier()
+    page.get_by_role("dialog").get_by_label("Name").fill(name)
+    page.get_by_role("dialog").get_by_label("Pool").select_option("python")
+    page.get_by_role("dialog").get_by_role("button", name="Open").click()
+    expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+    expect(page.get_by_text("Not begun")).to_be_visible()
+
+
+@pytest.mark.thorough
+def test_a_lost_connection_is_taken_up_where_it_broke(browser_driver: Driver, slim_server: SlimServer) -> None:
+    """The gateway is killed while a cell prints: every line is there once, and in order."""
+    with slim_server() as server, tab(browser_driver.browser, server.connection["http"]) as page:
+        sign_in(page, server)
+        notebook = Notebook(page, server, fresh_identifier()).open()
+        code = "import time, os\nfor n in range(40):\n    print('line', n, flush=True)\n    time.sleep(0.05)\n"
+        given = notebook.start(1, code + "while not os.path.exists('go'): time.sleep(0.05)\nprint('end')")
+        expect(given.get_by_text("line 5", exact=True)).to_be_visible()
+        gateway = server.pids["gateway"]
+        os.kill(gateway, signal.SIGKILL)
+        assert eventually(lambda: server.pids["gateway"] != gateway, 30)
+        expect(given.get_by_text("line 39")).to_be_visible()
+        with server.client(notebook.identifier) as client:
+            client.upload("go", b"")
+        expect(given.get_by_text("end")).to_be_visible()
+        assert given.locator(".line").all_text_contents() == [f"line {n}\n" for n in range(40)] + ["end\n"]
 
 
 PIECES = """async ([language, texts]) => {

@@ -1,6 +1,6 @@
 // The session's files: a folder at a time, what can be done with each, and files dropped anywhere on the page.
 
-import { Fault } from "../api.js";
+import { Fault, serverNow } from "../api.js";
 import { ago, bytes, moment } from "../words.js";
 import { confirm, dialog, fill, h, icon, toast } from "../ui.js";
 import { saveBlob } from "./outputs.js";
@@ -116,7 +116,7 @@ export class Files {
     const name = h("bdi", {}, file.name);
     const path = this.#directory ? `${this.#directory}/${file.name}` : file.name;
     const act = (label, picture, work) => h("button.ghost", { type: "button", ariaLabel: `${label} ${file.name}`, title: label, onclick: work }, icon(picture));
-    const told = isFolder ? "" : `${bytes(file.sizeInBytes)} · ${ago(file.lastModifiedAt)} ago`;
+    const told = isFolder ? "" : `${bytes(file.sizeInBytes)} · ${ago(file.lastModifiedAt, serverNow())} ago`;
     return h("li", {},
       icon(isFolder ? "folder" : "file"),
       isFolder ? h("button.name", { type: "button", onclick: () => this.#go(path) }, name) : h("button.name", { type: "button", title: `Download ${file.name}`, onclick: () => this.#download(file) }, name),
@@ -156,7 +156,7 @@ export class Files {
 
   async #replacing(directory, name) {
     const { tag, file } = await this.#tag(directory, name);
-    const text = `There is a file “${name}” of ${bytes(file.sizeInBytes)}, changed ${ago(file.lastModifiedAt)} ago.`;
+    const text = `There is a file “${name}” of ${bytes(file.sizeInBytes)}, changed ${ago(file.lastModifiedAt, serverNow())} ago.`;
     return (await confirm("Replace the file?", text, "Replace")) ? { "If-Match": tag } : null;
   }
 

@@ -88,7 +88,7 @@ export class History {
   }
 
   #empty() {
-    fill(this.element, h("p.none", {}, "Nothing has run in this session yet."));
+    fill(this.element, h("p.none", {}, this.live.state === "ended" ? "The session has ended, and what it ran with it." : "Nothing has run in this session yet."));
   }
 }
 

@@ -27,7 +27,8 @@ export class Variables {
   /** What runs has ended, or the interpreter is another one. */
   async refresh() {
     this.#isDue = true;
-    if (!this.isShown || this.live.state !== "live") return this.live.state === "live" || this.#empty("There is no session: nothing has been made yet.");
+    if (this.live.state !== "live") return this.#empty("There is no session: nothing has been made yet.");
+    if (!this.isShown) return undefined;
     this.#isDue = false;
     try {
       this.#draw(await this.live.ask("GET", "session/variables", { query: { summary: true } }));

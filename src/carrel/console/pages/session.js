@@ -365,7 +365,7 @@ class Notebook {
       for (const each of bar.children) each.setAttribute("aria-pressed", String(each.dataset.pane === name));
     };
     const bar = h("div.switch", { role: "group", ariaLabel: "Show" },
-      [["paper", "Cells"], ["aside", "Files, variables, history"]].map(([name, label]) => h("button", { type: "button", dataset: { pane: name }, onclick: () => choose(name) }, label)));
+      [["paper", "Cells"], ["aside", "Files and more"]].map(([name, label]) => h("button", { type: "button", dataset: { pane: name }, onclick: () => choose(name) }, label)));
     choose("paper");
     return bar;
   }

@@ -4,7 +4,7 @@ import { all, call, serverNow } from "../api.js";
 import * as model from "../model.js";
 import { poll } from "../poll.js";
 import { Table } from "../table.js";
-import { confirm, fill, h, icon, say, toast } from "../ui.js";
+import { confirm, dialog, fill, h, icon, say, toast } from "../ui.js";
 import { ago, brief, bytes, count, milliseconds, plural, until } from "../words.js";
 
 const EVERY_MS = 2000;
@@ -51,7 +51,26 @@ class Sessions {
 
   #heading() {
     this.select = h("select", { id: "pool", onchange: () => location.assign(this.select.value) }, h("option", { value: "#/sessions" }, "All pools"));
-    return h("div.heading", {}, h("div", {}, h("h1", {}, "Sessions"), this.lead), h("div.inline", {}, h("label", { htmlFor: "pool" }, "Pool"), this.select));
+    return h("div.heading", {}, h("div", {}, h("h1", {}, "Sessions"), this.lead), h("div.inline", {}, h("label", { htmlFor: "pool" }, "Pool"), this.select,
+      h("button.primary", { type: "button", onclick: () => this.#begin() }, icon("plus"), h("span", {}, "New session"))));
+  }
+
+  /** A name opens the session's page; the session begins with what is done there first. */
+  async #begin() {
+    const pool = h("select", { id: "new-pool" }, this.pools.map((each, at) => h("option", { value: String(at) }, each.name)));
+    const name = h("input", { id: "new-name", required: true, minLength: 4, maxLength: 128, pattern: "[ -~]+", autocomplete: "off", spellcheck: false, autofocus: true });
+    const found = await dialog("New session", (close) => {
+      const form = h("form.body", {},
+        h("label", { htmlFor: "new-name" }, "Name"), name, h("p.hint", {}, "4 to 128 letters, digits, blanks and signs of ASCII. A name that is in use opens the session that has it."),
+        h("label", { htmlFor: "new-pool" }, "Pool"), pool,
+        h("footer", {}, h("button.primary", {}, "Open")));
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        close(this.pools[Number(pool.value)]);
+      });
+      return form;
+    }, { kind: "narrow" });
+    if (found) location.assign(model.sessionHref(found, name.value));
   }
 
   #bar() {
