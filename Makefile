@@ -62,7 +62,7 @@ floors: dev
 	$(BIN)/lint-imports
 
 docs: dev ## Build the documentation into out/docs, with pictures of the console where there is a browser; a warning is an error
-	@test -d out/docs-screenshots || test ! -e tools/screenshots.py || $(BIN)/python tools/screenshots.py --docs out/docs-screenshots \
+	@test -d out/docs-screenshots || $(BIN)/python tools/screenshots.py --docs out/docs-screenshots \
 	  || { rm -rf out/docs-screenshots; echo "docs: without pictures of the console"; }
 	$(BIN)/python -m sphinx -q -W --keep-going -E -b html -c docs -d out/docs-trees . out/docs $(ARGS)
 
