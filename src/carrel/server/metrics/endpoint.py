@@ -59,13 +59,14 @@ class Metrics:
 
     async def show(self, exchange: Exchange) -> None:
         """`GET /metrics`."""
-        families = await self._families()
+        families, counts = await self._look()
         is_open = exposition.is_open_metrics(exchange.header(b"accept") or "")
         # In a thread: with many pools it takes tens of milliseconds, and calls go on meanwhile.
-        body, content_type = await asyncio.to_thread(exposition.write, families, is_open=is_open)
+        body, content_type = await asyncio.to_thread(_written, families, counts, is_open=is_open)
         await exchange.reply(200, body, content_type=(b"content-type", content_type))
 
-    async def _families(self) -> list[Family]:
+    async def _look(self) -> tuple[list[Family], HostCounts | None]:
+        """What this gateway itself counts, made into families while nothing changes it; and the host's numbers, which nobody else has."""
         sources = self._sources
         counts, answered_s = await asyncio.gather(self._ask_host(), self._ask_store())
         processes = {"gateway": sources.instruments.proc.process()}
@@ -74,8 +75,7 @@ class Metrics:
         families.append(gauge("carrel_host_up", ((), int(counts is not None))))
         if counts is not None:
             processes["host"] = counts.process
-            families += exposition.of_host(counts)
-        return [*families, *exposition.of_processes(processes)]
+        return [*families, *exposition.of_processes(processes)], counts
 
     def _of_machine(self, answered_s: float | None) -> list[Family]:
         size, free = self._sources.disk.bytes()
@@ -105,3 +105,8 @@ class Metrics:
         except Exception:  # whatever a database raises: that it does is what is told
             return None
         return time.perf_counter() - began
+
+
+def _written(families: list[Family], counts: HostCounts | None, *, is_open: bool) -> tuple[bytes, bytes]:
+    of_host = [] if counts is None else exposition.of_host(counts)
+    return exposition.write([*families, *of_host], is_open=is_open)
