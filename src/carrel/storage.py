@@ -11,6 +11,7 @@ the rest at any time, are replaced by rename.
     keys/mcp/POOL       a key for the pool's MCP endpoint that the store is to take over at the next start
     keys/store.key      keys of what is secret in the store, one a line: the first encrypts, all decrypt
     keys/client-secret  secret of the server's own service principal: removed, a start makes another
+    keys/audit.key      the key of the audit log's chain (carrel/audit), which the auditor reads and nobody else
 """
 
 from __future__ import annotations
