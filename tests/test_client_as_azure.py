@@ -19,7 +19,9 @@ pytestmark = pytest.mark.one_level
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(
+    params=[OLD, pytest.param(VERSIONS[1], marks=pytest.mark.thorough), NEW]
+)  # it differs from the newest in nothing
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -48,7 +48,7 @@ displayed = st.dictionaries(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(displayed)
 def test_whatever_is_displayed_does_nothing_in_a_notebook(data: dict[str, Any]) -> None:
     shown = Output(data)._repr_mimebundle_()
@@ -58,7 +58,7 @@ def test_whatever_is_displayed_does_nothing_in_a_notebook(data: dict[str, Any]) 
     assert all(showing.is_base64(shown[mime]) for mime in showing.IMAGES if mime in shown)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(displayed, st.text(), st.text())
 def test_a_whole_result_does_nothing_either(data: dict[str, Any], stdout: str, value: str) -> None:
     body = {
