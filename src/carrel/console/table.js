@@ -25,7 +25,7 @@ export class Table {
     this.height = 44;
     this.body = h("div.rows", { role: "rowgroup" });
     this.head = h("div.row.head", { role: "row", ariaRowindex: 1 });
-    this.element = h("div.table", { role: "grid", tabIndex: 0, ariaLabel: label, ariaMultiselectable: true, onkeydown: (event) => this.#key(event) },
+    this.element = h("div.ledger", { role: "grid", tabIndex: 0, ariaLabel: label, ariaMultiselectable: true, onkeydown: (event) => this.#key(event) },
       h("div", { role: "rowgroup" }, this.head), this.body);
     this.element.addEventListener("scroll", () => this.#soon(), { passive: true });
     this.resizing = new ResizeObserver(() => this.#soon());
@@ -92,12 +92,12 @@ export class Table {
   }
 
   #heads() {
-    fill(this.head, h("span.cell.tick", { role: "columnheader" }, h("span.unseen", {}, "Selected")), this.columns.map((column) => this.#headOf(column)));
+    fill(this.head, h("span.slot.tick", { role: "columnheader" }, h("span.unseen", {}, "Selected")), this.columns.map((column) => this.#headOf(column)));
   }
 
   #headOf(column) {
     const { key, label, sort, className = "" } = column;
-    const element = h("span", { className: `cell ${className}`, role: "columnheader", dataset: { label } });
+    const element = h("span", { className: `slot ${className}`, role: "columnheader", dataset: { label } });
     if (!sort) return fill(element, label);
     const isSorted = this.order.key === key;
     if (isSorted) element.setAttribute("aria-sort", this.order.isDown ? "descending" : "ascending");
@@ -113,8 +113,8 @@ export class Table {
   }
 
   #line() {
-    const tick = h("span.cell.tick", { role: "gridcell" }, h("span.box", { ariaHidden: true }));
-    const cells = this.columns.map((column) => h("span", { className: `cell ${column.className ?? ""}`, role: "gridcell", dataset: { label: column.label } }));
+    const tick = h("span.slot.tick", { role: "gridcell" }, h("span.box", { ariaHidden: true }));
+    const cells = this.columns.map((column) => h("span", { className: `slot ${column.className ?? ""}`, role: "gridcell", dataset: { label: column.label } }));
     const element = h("div.row", { role: "row" }, tick, cells);
     const line = { element, at: -1, show: (at) => this.#show(line, cells, at) };
     tick.addEventListener("click", (event) => this.#toggle(line.at, event.shiftKey));

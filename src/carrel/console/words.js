@@ -26,8 +26,13 @@ export function seconds(value) {
   if (value < 10) return `${value.toFixed(1).replace(".0", "")} s`;
   if (value < 60) return `${Math.floor(value)} s`;
   if (value < 3600) return `${Math.floor(value / 60)} min${value < 600 && Math.floor(value % 60) ? ` ${Math.floor(value % 60)} s` : ""}`;
-  if (value < 86_400) return `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
-  return `${Math.floor(value / 86_400)} d ${Math.floor((value % 86_400) / 3600)} h`;
+  if (value < 86_400) return both(value, 3600, "h", 60, "min");
+  return both(value, 86_400, "d", 3600, "h");
+}
+
+function both(value, large, one, small, other) {
+  const rest = Math.floor((value % large) / small);
+  return `${Math.floor(value / large)} ${one}${rest ? ` ${rest} ${other}` : ""}`;
 }
 
 /** The same, for a column. */

@@ -5,7 +5,7 @@ import * as model from "../model.js";
 import { fill, h, icon, say } from "../ui.js";
 import { bytes, count, milliseconds, moment, seconds } from "../words.js";
 
-const KEPT = { off: "This pool keeps no log. Its definition can ask for one: Edit, Session logs.", metadata: "who, when, how long and how it ended", code: "that, and the code", full: "that, the code and the output" };
+const KEPT = { off: "This pool keeps no log. Its definition can ask for one: Edit, Session logs.", metadata: "who, when, how long, and how it ended", code: "who, when, how long, how it ended, and the code", full: "who, when, how long, how it ended, the code and the output" };
 const STATUSES = ["Succeeded", "Failed", "Canceled"];
 
 export const title = ({ pool }) => `Log of ${pool}`;
