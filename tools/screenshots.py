@@ -103,11 +103,12 @@ SHOTS = (
     Shot("delete-pool", "pools", _delete, is_whole=False),
     Shot("sessions", "sessions", is_whole=False),
     Shot("sessions-selected", "sessions/default/analysis", _select, is_whole=False),
+    Shot("session", "session/default/analysis/alice-01", is_whole=False),
     Shot("log", "logs/default/analysis", _open_record, is_whole=False),
     Shot("usage", "usage"),
     Shot("health", "health"),
 )
-DOCS = ("pools", "sessions", "health")
+DOCS = ("pools", "sessions", "session", "health")
 
 
 def main() -> int:

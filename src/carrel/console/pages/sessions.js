@@ -201,5 +201,5 @@ function state({ state: word }) {
 function last({ lastStatus }) {
   if (!lastStatus) return "–";
   const isGood = lastStatus === "Succeeded" || lastStatus === "0";
-  return h("span", { className: isGood ? "soft" : "failed" }, lastStatus === "Succeeded" ? "succeeded" : lastStatus.toLowerCase());
+  return h("span", { className: isGood ? "soft" : "failed" }, lastStatus === "Succeeded" ? "ok" : lastStatus.toLowerCase());
 }
