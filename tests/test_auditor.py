@@ -165,6 +165,7 @@ async def test_what_does_not_fit_is_counted_or_refused(tmp_path: Path, monkeypat
     assert dropped == [50]
 
 
+@pytest.mark.thorough
 async def test_a_question_is_answered_with_all_that_was_recorded_before(tmp_path: Path) -> None:
     """Also while others ask, and in pages."""
     async with bench_of(tmp_path) as bench:
@@ -251,6 +252,7 @@ async def test_a_full_disk_tears_no_line(trail_of: Callable[..., Trail], tmp_pat
     assert report.is_whole and report.records == 10
 
 
+@pytest.mark.thorough
 async def test_an_auditor_whose_disk_was_full_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps what it has, tells nobody that it is written, and writes it once it can."""
     monkeypatch.setattr(ids, "service", lambda *_: None)  # our own user's, as an ordinary user's are: we set its limits
