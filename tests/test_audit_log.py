@@ -287,7 +287,7 @@ def test_the_commands(managed_server: Server, management: Management, tmp_path: 
     lines = [json.loads(line) for line in (tmp_path / "week.jsonl").read_text().splitlines()]
     assert [each["seq"] for each in lines] == sorted(each["seq"] for each in lines) and len(lines) > 2
     verified = run(cli, ["audit", "verify", *state])
-    assert verified.exit_code == 0 and "as they were written" in verified.output, verified.output
+    assert verified.exit_code == 0 and "as it was written. Keep its end" in verified.output, verified.output
     digest = run(cli, ["audit", "digest", "alice", *state])
     assert digest.output.strip() == State(managed_server.state).digest("alice")
     assert run(cli, ["audit", "show", "--since", "soon", *state]).exit_code == 2

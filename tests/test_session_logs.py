@@ -190,6 +190,14 @@ def test_the_command_shows_them_and_what_it_shows_is_harmless(logging_server: Se
     assert [each["identifier"] for each in json.loads(told.stdout)] == [logged.identifier]
 
 
+def test_the_command_says_where_no_log_is_kept(logging_server: Server) -> None:
+    """Beside the result, which is an empty list."""
+    shown = carrel(logging_server, "logs", "python", "-o", "json")
+
+    assert (shown.exit_code, json.loads(shown.stdout)) == (0, [])
+    assert "Pool python keeps no log" in shown.stderr
+
+
 def test_the_command_follows_until_it_is_told_to_stop(logging_server: Server, logged: Client) -> None:
     """A line for each execution as it ends; Ctrl-C is no failure."""
     logged.execute("'first'")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import sys
 import tempfile
 import threading
@@ -40,6 +41,21 @@ carrel = {memory = "256MiB", disk = "64MiB", tmp = "16MiB", egress = {allow = ["
 scaleConfiguration = {maxConcurrentSessions = 4, readySessionInstances = 0}
 carrel = {image = "python-slim", isolation = "process", minimum = "process", memory = "256MiB", disk = "64MiB", tmp = "16MiB"}
 """
+# The slim image has no library that draws: a picture of its own, as SVG.
+CELLS = (
+    "rain = {'January': 141, 'April': 64, 'July': 52, 'November': 176}\nprint(max(rain, key=rain.get), 'is the wettest month')\nrain",
+    """class Chart:
+    def _repr_svg_(self):
+        bars = ''.join(
+            f'<rect x="{20 + 90 * n}" y="{190 - mm}" width="60" height="{mm}" fill="#1f77b4"/>'
+            f'<text x="{50 + 90 * n}" y="208" font-size="13" text-anchor="middle" font-family="sans-serif">{month}</text>'
+            for n, (month, mm) in enumerate(rain.items())
+        )
+        return f'<svg xmlns="http://www.w3.org/2000/svg" width="380" height="216">{bars}</svg>'
+
+
+Chart()""",
+)
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
 CODE = (
     "sum(range(300_000))",
@@ -90,6 +106,18 @@ def _device(page: Page) -> None:
     page.locator("output.code").wait_for()
 
 
+def _draw(page: Page) -> None:
+    """Cells and what they give. A tab that had them before has them still."""
+    for number, code in enumerate(CELLS, 1):
+        page.get_by_label(f"Code of cell {number}", exact=True).fill(code)
+        page.keyboard.press("Shift+Enter")
+        cell = page.get_by_role("region", name=f"Cell {number}", exact=True)
+        cell.get_by_text(re.compile("^Done")).wait_for()
+    page.get_by_role("tab", name="Variables").dispatch_event("click")  # on a phone it is on the other side
+    page.wait_for_timeout(1000)  # for the frame to have the height of what it draws
+    page.evaluate("scrollTo(0, 0)")
+
+
 def _other_ways(page: Page) -> None:
     page.get_by_text("Other ways").click()
 
@@ -103,7 +131,7 @@ SHOTS = (
     Shot("delete-pool", "pools", _delete, is_whole=False),
     Shot("sessions", "sessions", is_whole=False),
     Shot("sessions-selected", "sessions/default/analysis", _select, is_whole=False),
-    Shot("session", "session/default/analysis/alice-01", is_whole=False),
+    Shot("session", "session/default/analysis/alice-01", _draw, is_whole=False),
     Shot("log", "logs/default/analysis", _open_record, is_whole=False),
     Shot("usage", "usage"),
     Shot("health", "health"),

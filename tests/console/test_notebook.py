@@ -208,6 +208,23 @@ def test_the_editor_is_one_for_the_keyboard(notebook: Notebook) -> None:
     expect(notebook.code(2)).to_have_value("if True:\n    x = '</textarea><script>'  # 1")
 
 
+def test_a_new_session_is_of_the_pool_that_is_looked_at(page: Page) -> None:
+    """Whichever is listed first, and on a phone the button is within reach."""
+    page.set_viewport_size({"width": 360, "height": 780})
+    page.goto(f"{page.url.split('#')[0]}#/sessions/default/python")
+    button = page.get_by_role("button", name="New session")
+    expect(page.get_by_role("option", name="python")).to_be_attached()
+    place = button.bounding_box()
+    assert place is not None and place["x"] + place["width"] <= 360
+    for pool in page.get_by_label("Pool", exact=True).locator("option").all_inner_texts()[1:]:
+        page.goto(f"{page.url.split('#')[0]}#/sessions/default/{pool}")
+        expect(page.get_by_role("grid", name=f"Sessions of {pool}")).to_be_visible()
+        button.click()
+        chosen = page.get_by_role("dialog").get_by_label("Pool").locator("option:checked")
+        expect(chosen).to_have_text(pool)
+        page.keyboard.press("Escape")
+
+
 def test_a_new_session_is_opened_by_its_name(page: Page) -> None:
     page.get_by_role("link", name="Sessions", exact=True).click()
     page.get_by_role("button", name="New session").click()

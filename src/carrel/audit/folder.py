@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import calendar
 import os
 import re
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 KEY = "audit.key"  # in the folder of keys
 FOLDER = "audit"  # in the state folder
@@ -31,7 +31,8 @@ class File:
 
     @property
     def began_at(self) -> float:
-        return float(calendar.timegm(time.strptime(self.began, _STAMP)))
+        # Not by time.strptime, which imports a module when it is first called: an auditor that runs can import none.
+        return datetime.fromisoformat(self.began).timestamp()
 
 
 def files(descriptor: int) -> list[File]:

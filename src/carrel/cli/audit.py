@@ -148,9 +148,12 @@ def _print(report: Any, output: str) -> None:
         click.echo(f"NOT AS IT WAS WRITTEN: {each}", err=True)
     for remark in report.remarks:
         click.echo(f"told by the log: {remark}")
-    click.echo(f"{report.records} records in {report.files} files, {report.first} to {report.end.seq}")
+    files = "file" if report.files == 1 else "files"
+    click.echo(f"records {report.first} to {report.end.seq} in {report.files} {files}")
     if report.is_whole:
-        click.echo(f"as they were written; the end to keep elsewhere: {report.end.seq}:{report.end.hash}")
+        click.echo(
+            f"The log is as it was written. Keep its end elsewhere, for --expect: {report.end.seq}:{report.end.hash}"
+        )
     return None
 
 

@@ -33,8 +33,10 @@ def console(no_browser: bool, tokens: bool, target: Target) -> None:
 
 
 _HOW = """
-Press "Sign in" and approve it as a user of this server; from a terminal that is `carrel identity approve CODE --user NAME`.
-A user is made with `carrel identity create NAME --user` and has no rights without a role (`carrel role assignment create`).
+Press "Sign in": a page opens that asks for the name and password of a user of this server. To make one, who may do all there is:
+  carrel identity create NAME --user
+  carrel role assignment create --role Owner --assignee NAME
+  carrel role assignment create --role "Azure ContainerApps Session Executor" --assignee NAME
 Without any user: "Other ways", "With tokens", and what `carrel console --tokens` prints."""
 
 

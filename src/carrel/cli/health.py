@@ -30,7 +30,7 @@ def health(out: Printer, target: Target) -> None:
 
 
 def _text(told: Any) -> Iterator[str]:
-    yield f"Carrel {told['version']} is {told['status']}, up since {told['startedAt']}"
+    yield f"Carrel {told['version']} is {told['status']}, up since {_moment(told['startedAt'])}"
     yield draw([{"What": name, "How": text} for name, text in _facts(told)], is_sorted=False, rule=100)
     if told["pools"]:
         yield draw([_pool(each) for each in told["pools"]], is_sorted=False, rule=100)
@@ -47,8 +47,8 @@ def _facts(told: Any) -> Iterator[tuple[str, str]]:
         return
     store, certificate, keys = told["store"], told["certificate"], told["signingKeys"]
     yield "store", f"{store['engine']}, {store['sizeBytes']:,} bytes" if store["healthy"] else "does not answer"
-    yield "certificate", f"ends {certificate['endsAt']}, in {certificate['daysLeft']} days"
-    yield "signing keys", f"{keys['count']}, the newest of {keys['newestAt']}"
+    yield "certificate", f"ends {_moment(certificate['endsAt'])}, in {certificate['daysLeft']} days"
+    yield "signing keys", f"{keys['count']}, the newest of {_moment(keys['newestAt'])}"
     yield "processes", ", ".join(f"{each['name']} {each['pid'] or 'away'}" for each in told["processes"])
     if audit := told["audit"]:
         yield "audit log", "keeps up" if audit["healthy"] else f"does not keep up: {audit['waiting']} records wait"
@@ -61,6 +61,11 @@ def _facts(told: Any) -> Iterator[tuple[str, str]]:
         )
     for each in told["isolation"]["warnings"]:
         yield "weaker here", each
+
+
+def _moment(at: str) -> str:
+    """To the second: people read this."""
+    return f"{at[:19]}Z"
 
 
 def _pool(pool: Any) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def _pool(pool: Any) -> dict[str, Any]:
 
 def _error(error: Any) -> dict[str, Any]:
     return {
-        "At": error["at"][:19],
+        "At": _moment(error["at"]),
         "Part": error["part"],
         "Code": error["code"],
         "Trace": error["trace"] or "",

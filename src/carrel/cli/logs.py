@@ -18,7 +18,7 @@ from carrel.cli.output import Printer, output_options
 from carrel.cli.target import Target, group_option, target_options
 
 if TYPE_CHECKING:
-    from carrel.client import Client, LogRecord
+    from carrel.client import Client, LogRecord, SessionPool
 
 _STATUS = click.Choice(("Succeeded", "Failed", "Canceled"), case_sensitive=False)
 _LOOK_S = 1.0
@@ -61,11 +61,19 @@ def logs(
     ):
         found = list(itertools.islice(client.logs(**wanted), number))[::-1]
         if not follow:
+            if not found and not _keeps_any(management.pool(pool, resource_group=resource_group)):
+                target.say(
+                    f"Pool {pool} keeps no log; `carrel sessionpool update {pool} --log-records code` has it keep one."
+                )
             out([dict(each.resource) for each in found], _table)
             return
         with contextlib.suppress(KeyboardInterrupt):
             for each in itertools.chain(found, _following(client, found, wanted)):
                 click.echo(json.dumps(each.resource, ensure_ascii=False) if out.form == "json" else _line(each))
+
+
+def _keeps_any(pool: SessionPool) -> bool:
+    return bool(pool.carrel.get("logs", {}).get("records", "off") != "off")
 
 
 def _following(client: Client, told: list[LogRecord], wanted: dict[str, Any]) -> Iterator[LogRecord]:

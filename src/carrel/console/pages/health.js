@@ -34,8 +34,9 @@ export function mount(root) {
     say(state, isWell ? "Healthy" : "Degraded");
     say(lead, `Carrel ${health.version}, up for ${ago(health.startedAt, serverNow())}`);
     fill(parts.tiles, tiles(health));
-    draw("findings", health.isolation ?? null, findings);
-    draw("pools", health.pools, pools);
+    const general = ofAll(health);
+    draw("findings", { isolation: health.isolation ?? null, general }, findings);
+    draw("pools", { told: health.pools, general }, pools);
     draw("errors", health.errors, errors);
   }, { every: EVERY_MS, failed: (error) => {
     trouble.textContent = error.message;
@@ -57,9 +58,15 @@ function tile(name, value, more, isBad = false, isText = false) {
   return h("div.tile", {}, h("h2", {}, name), h("p", { className: `value ${isBad ? "bad" : ""} ${isText ? "text" : ""}` }, value), h("p.hint", {}, more));
 }
 
-function findings(isolation) {
+/** Weaknesses that every pool has are the machine's, and said there once; those of some pools are said with the pools. */
+function ofAll({ isolation, pools: told }) {
+  const somewhere = new Set(told.flatMap((pool) => pool.weaknesses));
+  return (isolation?.warnings ?? []).filter((each) => !somewhere.has(each) || told.every((pool) => pool.weaknesses.includes(each)));
+}
+
+function findings({ isolation, general: warnings }) {
   if (!isolation) return [];
-  const { passedOver, warnings } = isolation;
+  const { passedOver } = isolation;
   return [
     h("h2", {}, "Isolation on this machine"),
     !passedOver.length && !warnings.length && h("p.soft", {}, "Every isolation level works here, and nothing is to be said against any."),
@@ -70,7 +77,8 @@ function findings(isolation) {
   ];
 }
 
-function pools(told) {
+function pools({ told: all, general }) {
+  const told = all.map((pool) => ({ ...pool, weaknesses: pool.weaknesses.filter((each) => !general.includes(each)) }));
   const wanting = told.filter((pool) => pool.error || pool.weaknesses.length || pool.short);
   if (!told.length) return [];
   return [

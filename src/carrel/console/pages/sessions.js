@@ -57,7 +57,7 @@ class Sessions {
 
   /** A name opens the session's page; the session begins with what is done there first. */
   async #begin() {
-    const pool = h("select", { id: "new-pool" }, this.pools.map((each, at) => h("option", { value: String(at) }, each.name)));
+    const pool = h("select", { id: "new-pool" }, this.pools.map((each, at) => h("option", { value: String(at), selected: Boolean(this.wanted) && model.isNamed(each, this.wanted) }, each.name)));
     const name = h("input", { id: "new-name", required: true, minLength: 4, maxLength: 128, pattern: "[ -~]+", autocomplete: "off", spellcheck: false, autofocus: true });
     const found = await dialog("New session", (close) => {
       const form = h("form.body", {},
