@@ -69,9 +69,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_of(state: Path) -> AsyncIterator[Bench]:
+async def bench_of(state: Path, **settings: str) -> AsyncIterator[Bench]:
     (state / "keys").mkdir(mode=0o700)
-    config = load({"state": str(state), "log-level": "error"}, {})
+    config = load({"state": str(state), "log-level": "error", **settings}, {})
     children: dict[str, Child] = {}
     auditing = Auditing(config, children)
     await auditing.start()
@@ -284,6 +284,18 @@ async def test_files_follow_each_other_and_go(trail_of: Callable[..., Trail], tm
     assert sum(sizes) < 7000 and len(sizes) > 2
     assert verify(tmp_path / "audit", Seal.of(tmp_path / "keys" / "audit.key")).is_whole
     assert outdated([], 0, Limits(1, 1, 1, 1)) == []
+
+
+@pytest.mark.thorough
+async def test_a_bound_of_all_holds_while_the_log_grows(tmp_path: Path) -> None:
+    """Not only once an hour: a busy server would fill the disk meanwhile."""
+    async with bench_of(tmp_path, **{"audit-file-mb": "1", "audit-total-mb": "2"}) as bench:
+        for _ in range(100):
+            last = bench.ledger.record({"at": "2027", "action": "test/write", "details": "x" * 100_000}, is_waited=True)
+            await wait_for(bench, last)
+
+    assert sum(file.stat().st_size for file in (tmp_path / "audit").glob("audit-*")) < 4 * 1024 * 1024
+    assert bench.report().is_whole, bench.report().faults
 
 
 # ---- decisions -----------------------------------------------------------------------------------------------------------------

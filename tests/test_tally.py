@@ -106,6 +106,24 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
     assert len(tally.report().minutes) <= MINUTES
 
 
+@pytest.mark.parametrize("ahead_s", [30, 90, 7200, 86_400 * 365])
+def test_a_clock_that_was_ahead_hides_no_minute(ahead_s: float) -> None:
+    """As on a machine that learns the time only after it has started: the last minute has what was done last."""
+    clock = Clock()
+    clock.now += ahead_s
+    tally = Tally(clock)
+    tally.executed(over())
+    clock.now -= ahead_s
+    for _ in range(3):
+        tally.executed(over())
+    clock.now += 180
+    tally.executed(over())
+    minutes = tally.report().minutes
+
+    assert (minutes[-1].at, minutes[-1].executions) == (clock.now // 60 * 60, 1)
+    assert sum(each.executions for each in minutes) >= 4
+
+
 def test_what_counts_as_a_failure() -> None:
     """Not what its caller canceled; but what its session ended under."""
     tally = Tally()

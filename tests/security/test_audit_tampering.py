@@ -278,6 +278,22 @@ def test_what_is_removed_because_it_is_old_is_told(log: Log) -> None:
     assert log.verify().exit_code == 1
 
 
+def test_a_removal_that_was_cut_off_by_a_kill_is_no_fault(log: Log) -> None:
+    """It was told before the first file went; some of them are there still. One that is missing behind them is seen."""
+    log.write(30, now=NOON + 10 * DAY_S)
+    before = {file: file.read_bytes() for file in log.files}
+    log.write(1, limits=Limits(2000, 0, 5 * DAY_S, 0), now=NOON + 14 * DAY_S, prunes=True)
+    gone = [file for file in before if not file.exists()]
+    for file in gone[-2:]:
+        file.write_bytes(before[file])
+
+    found = log.verify()
+    assert found.exit_code == 0, found.output
+
+    gone[-1].unlink()
+    assert log.verify().exit_code == 1
+
+
 def test_another_key_opens_nothing(log: Log, tmp_path: Path) -> None:
     """A log is of its key: with another one each line is as good as changed."""
     other = tmp_path / "other.key"

@@ -61,6 +61,7 @@ class Trail:
         self._began_at = now
         self._size = 0
         self._is_safe = True  # all that was written is on the disk
+        self.begun = 0  # files, by this one
         self.mended: list[Record] = []
         self.tail: list[Link] = []  # the last lines that were there before, for whoever needs to know them
         self._end = self._found()
@@ -128,6 +129,7 @@ class Trail:
         if self._file is not None:
             os.close(self._file)
         self._file, self._size, self._began_at = descriptor, 0, now
+        self.begun += 1
 
     def _write(self, data: bytes) -> None:
         if self._file is None:

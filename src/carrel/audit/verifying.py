@@ -141,10 +141,16 @@ class _Check:
             return
         file, link = self._began
         is_first = link.seq == 1 and link.previous == START
-        if not is_first and (link.seq - 1, link.previous) not in self._pruned:
+        if not is_first and not self._is_told(link):
             self._fault(
                 file.name, 1, f"the log begins with record {link.seq}, and does not tell where those before are"
             )
+
+    def _is_told(self, link: Link) -> bool:
+        """That what was before this line was removed, perhaps not all of it yet: whoever removes files may be killed in between."""
+        return any(
+            link.seq - 1 < through or (link.seq - 1, link.previous) == (through, hash) for through, hash in self._pruned
+        )
 
     def _check_reached(self, point: Head) -> None:
         """A point of the chain that no line was."""

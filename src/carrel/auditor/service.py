@@ -54,6 +54,7 @@ class Auditor:
         self._is_acknowledged = True
         self._synced: dict[str, int] = {}
         self._sync_at = self._prune_at = self._beat_at = self._again_at = 0.0
+        self._pruned_at = 0  # files that were begun by then
         self._buffer = bytearray(messages.MOST + 1024)
         self._looked_at = 0  # messages that are in the socket still
         end.setblocking(False)
@@ -207,9 +208,9 @@ class Auditor:
         self._asked = []
 
     def _prune(self, now: float) -> None:
-        if now < self._prune_at:
+        if now < self._prune_at and self._trail.begun == self._pruned_at:
             return None
-        self._prune_at = now + PRUNE_S
+        self._prune_at, self._pruned_at = now + PRUNE_S, self._trail.begun
         try:
             removed = self._trail.prune(time.time())
         except OSError as error:

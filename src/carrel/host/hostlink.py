@@ -40,11 +40,12 @@ __all__ = ["Archive", "Download", "Event", "Extract", "HostLink", "Notices", "St
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """Lines of a journal (wire/journal.py), and the place after them."""
+    """Lines of a journal (wire/journal.py), the place after them, and the place after all that there are."""
 
     journal: str
     place: int
     lines: bytes
+    end: int
 
 
 class HostLink(FileLink):
@@ -88,7 +89,7 @@ class HostLink(FileLink):
         Of another journal, with its identity and no lines, where the host has another.
         """
         answer, lines = await self._call({"op": "journal", "journal": identity, "place": place})
-        return Extract(answer["journal"], answer["place"], lines)
+        return Extract(answer["journal"], answer["place"], lines, answer["end"])
 
     async def apply_pool(self, spec: PoolSpec) -> PoolStatus:
         """Define a pool, or define it anew; safe to repeat. Sessions that live stay as they are.

@@ -139,7 +139,7 @@ class Service:
     async def _journal(self, call: Call) -> None:
         """Lines from a place on, of the journal that the caller means; all before it has been taken and need not be kept."""
         identity, place, lines = self._keeper.ledger.read(str(call.header["journal"]), int(call.header["place"]))
-        call.end({"journal": identity, "place": place}, lines)
+        call.end({"journal": identity, "place": place, "end": self._keeper.ledger.end}, lines)
 
     async def _counts(self, call: Call) -> None:
         proc = self._instruments.proc

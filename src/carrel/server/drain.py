@@ -54,21 +54,22 @@ class Drain:
     async def now(self) -> None:
         """All that was noted before this was called is in the store when it returns. Raises HostUnavailable, StoreUnavailable."""
         async with self._turn:
-            while await self._step():
-                pass
+            found = await self._link.journal(self._journal, self._place)
+            if found.journal != self._journal:
+                await self._begin(found.journal)
+                found = await self._link.journal(self._journal, self._place)
+            end = found.end  # a busy host has noted more by the time that this is taken: that is for the next time
+            while found.lines and found.journal == self._journal:
+                take = partial(_take, found=found, place=self._place, pool_of=self._pool_of)
+                self._place = await self._store.run(take)
+                if self._place >= end:
+                    break
+                found = await self._link.journal(self._journal, self._place)
 
-    async def _step(self) -> bool:
-        """Whether there may be more."""
-        found = await self._link.journal(self._journal, self._place)
-        if found.journal != self._journal:
-            self._journal = found.journal
-            if found.journal:
-                self._place = await self._store.run(partial(_place, journal=found.journal))
-            return bool(found.journal)
-        if not found.lines:
-            return False
-        self._place = await self._store.run(partial(_take, found=found, place=self._place, pool_of=self._pool_of))
-        return True
+    async def _begin(self, journal: str) -> None:
+        """Where the store is with another one."""
+        self._place = await self._store.run(partial(_place, journal=journal)) if journal else 0
+        self._journal = journal
 
     def _learn(self, key: str, pool: Pool | None) -> None:
         if pool is not None:

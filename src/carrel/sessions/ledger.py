@@ -110,6 +110,11 @@ class Ledger:
         self._unwritten.clear()
         self._logs.clear()
 
+    @property
+    def end(self) -> int:
+        """The place after all that is written."""
+        return 0 if self._journal is None else self._journal.end
+
     def read(self, identity: str, place: int) -> tuple[str, int, bytes]:
         """As `HostLink.journal`: which journal there is, the place after the lines, and the lines. Without a journal there are none."""
         journal = self._journal

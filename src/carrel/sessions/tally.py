@@ -67,16 +67,24 @@ class Tally:
 
     def _shown(self) -> list[Minute]:
         """Each minute from the first that is kept to this one, those in which nothing happened too."""
-        this = _minute_of(self._clock())
+        this = self._follow(_minute_of(self._clock()))
         first = max(_minute_of(self._began_at), this - (MINUTES - 1) * _MINUTE_S)
         counted = {each.at: each for each in self._minutes}
         return [counted.get(at, _Counting(at)).shown() for at in range(first, this + 1, _MINUTE_S)]
 
     def _now(self) -> _Counting:
-        at = _minute_of(self._clock())
-        if not self._minutes or self._minutes[-1].at < at:  # a clock that was set back counts into the newest there is
+        at = self._follow(_minute_of(self._clock()))
+        if not self._minutes or self._minutes[-1].at < at:
             self._minutes.append(_Counting(at))
         return self._minutes[-1]
+
+    def _follow(self, at: int) -> int:
+        """The minute that it is. A clock that was set back a little counts into the newest there is; minutes of one that was far ahead
+        would hide those that come, until it is as late again."""
+        while self._minutes and self._minutes[-1].at > at + _MINUTE_S:
+            self._minutes.pop()
+        self._began_at = min(self._began_at, at)
+        return max(at, self._minutes[-1].at) if self._minutes else at
 
 
 class _Counting:
