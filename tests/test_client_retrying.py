@@ -230,6 +230,15 @@ def test_a_server_that_is_away_from_this_machine_is_not_waited_for() -> None:
         client.execute("1")
 
 
+@pytest.mark.parametrize("error", [httpx.UnsupportedProtocol("no scheme"), httpx.LocalProtocolError("no header")])
+def test_what_can_never_be_sent_is_tried_once(error: httpx.TransportError) -> None:
+    """An address without a scheme, a token with a line's end."""
+    attempts = Attempts(calls.session("conv-42"), "https://pool.example/p", 3)
+
+    with pytest.raises(type(error)):
+        attempts.lost(error)
+
+
 def test_what_lasts_too_long_is_not_begun_again() -> None:
     """It would last as long once more."""
     with (

@@ -6,10 +6,13 @@ import inspect
 import io
 import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +57,13 @@ def test_both_kinds_of_session_have_the_same_methods() -> None:
         return {name: list(inspect.signature(each).parameters) for name, each in functions if not name.startswith("_")}
 
     assert methods(SessionClient) == methods(AsyncSessionClient)
+
+
+def test_a_session_without_an_identifier_is_none() -> None:
+    """It would be the client's own, which all conversations that lack a name would share."""
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="identifier"):
+            kind("http://127.0.0.1:9/p", "token").session("")
 
 
 def test_a_session_lives_as_long_as_its_block(client: Client) -> None:
@@ -152,6 +162,65 @@ def test_a_file_that_is_not_there_leaves_nothing(session: SessionClient, tmp_pat
     assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("kept", "as it was")]
 
 
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_a_pipe_is_uploaded(session: SessionClient, is_watched: bool) -> None:
+    """Nobody knows its length before its end."""
+    reading, writing = os.pipe()
+    os.write(writing, b"through a pipe")
+    os.close(writing)
+
+    with os.fdopen(reading, "rb") as pipe:
+        session.upload("piped", pipe, progress=(lambda done, total: None) if is_watched else None)
+
+    assert session.download("piped") == b"through a pipe"
+
+
+@pytest.mark.parametrize("source", ["text or path?", bytearray(b"x"), None])
+def test_what_is_no_file_is_not_uploaded(client: Client, source: Any) -> None:
+    with pytest.raises(TypeError, match=f"not a {type(source).__name__}"):
+        client.upload("a", source)
+
+
+def test_a_file_is_not_saved_over_a_directory(session: SessionClient, tmp_path: Path) -> None:
+    """It is said before anything is fetched."""
+    with pytest.raises(IsADirectoryError):
+        session.save("missing", tmp_path)
+
+
+def test_a_file_is_saved_to_one_place_by_several(session: SessionClient, tmp_path: Path) -> None:
+    """Each has a part of its own beside it; the last to be whole stays."""
+    session.upload("a", b"abc" * 100_000)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: session.save("a", tmp_path / "a"), range(4)))
+
+    assert [(each.name, each.read_bytes()) for each in tmp_path.iterdir()] == [("a", b"abc" * 100_000)]
+
+
+def test_a_directory_is_named_as_lists_show_it(session: SessionClient) -> None:
+    """With a slash at its end."""
+    session.make_directory("folder/")
+
+    assert session.stat("folder/").is_directory
+    session.delete("folder/")
+    assert session.list() == []
+
+
+@pytest.mark.parametrize("name", ["", "/", ".", "folder/.."])
+def test_a_name_is_never_another_address(client: Client, name: str) -> None:
+    """`files/..` is the pool's own address."""
+    for call in (client.stat, client.download, client.delete_file, client.make_directory):
+        with pytest.raises(InvalidRequest, match="names none of the files"):
+            call(name)
+
+
+@pytest.mark.parametrize("name", ["", ".."])
+def test_no_execution_is_called_so(client: Client, name: str) -> None:
+    for call in (client.execution, client.cancel):
+        with pytest.raises(InvalidRequest, match="names none of the executions"):
+            call(name)
+
+
 def test_errors_are_classes(client: Client, server: Server) -> None:
     """Named for what is missing or wrong; all of them are ApiError."""
     with pytest.raises(InvalidRequest):
@@ -174,6 +243,13 @@ def test_lists_show_themselves_as_tables(session: SessionClient) -> None:
 
     assert "&lt;b&gt;.txt" in session.list()._repr_html_()  # type: ignore[attr-defined]
     assert session.identifier in session.client.sessions()._repr_html_()  # type: ignore[attr-defined]
+
+
+def test_lists_can_be_pickled(session: SessionClient) -> None:
+    """Caches and other processes get them so."""
+    session.upload("a", b"x")
+    for found in (session.list(), session.client.sessions()):
+        assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301  # our own bytes
 
 
 @pytest.mark.anyio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic_ai import BinaryContent, FunctionToolset
 
-from carrel.client import AsyncSessionClient, Result
+from carrel.client import AsyncSessionClient, InvalidRequest, NotFound, Result
 
 Told = str | list[str | BinaryContent]
 
@@ -29,7 +29,10 @@ def python_toolset(session: AsyncSessionClient, *, timeout: int = 60) -> Functio
         Args:
             path: Where it is.
         """
-        return (await session.download(path)).decode(errors="replace")
+        try:
+            return (await session.download(path)).decode(errors="replace")
+        except (NotFound, InvalidRequest) as error:  # the model can mend it, as it can its code
+            return str(error)
 
     return toolset
 

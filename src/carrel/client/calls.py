@@ -12,7 +12,7 @@ import httpx
 from carrel.client.call import API_VERSION as API_VERSION
 from carrel.client.call import Call as Call
 from carrel.client.call import check as check
-from carrel.client.errors import NotSupported
+from carrel.client.errors import InvalidRequest, NotSupported
 from carrel.client.observing import PoolStatus, SessionRow
 from carrel.client.results import Result, Summary, parse_result
 from carrel.client.showing import Table
@@ -76,7 +76,7 @@ def execute(body: dict[str, Any], identifier: str, operation_id: str | None) -> 
 
 
 def execution(execution_id: str, identifier: str) -> Call[Result]:
-    return Call("GET", f"executions/{quote(execution_id, safe='')}", _result, {"identifier": identifier})
+    return Call("GET", _one("executions", execution_id), _result, {"identifier": identifier})
 
 
 def executions(identifier: str, skip: int) -> Call[tuple[list[Summary], bool]]:
@@ -90,7 +90,7 @@ def executions(identifier: str, skip: int) -> Call[tuple[list[Summary], bool]]:
 
 
 def cancel(execution_id: str, identifier: str) -> Call[Result]:
-    where = f"executions/{quote(execution_id, safe='')}/cancel"
+    where = f"{_one('executions', execution_id)}/cancel"
     return Call("POST", where, _result, {"identifier": identifier}, is_repeatable_post=True)
 
 
@@ -174,33 +174,30 @@ def open_session(environment: Mapping[str, str | Mapping[str, str]] | None, iden
 
 
 def stat(path: str, identifier: str) -> Call[File]:
-    directory, name = _split(path)
-    return Call("GET", f"files/{quote(name, safe='')}", _file, _at(identifier, directory))
+    where, directory = _found(path)
+    return Call("GET", where, _file, _at(identifier, directory))
 
 
 def download(path: str, identifier: str) -> Call[bytes]:
-    directory, name = _split(path)
-    where = f"files/{quote(name, safe='')}/content"
-    return Call("GET", where, lambda reply: reply.content, _at(identifier, directory), {"timeout": 300.0})
+    where, directory = _found(path)
+    return Call("GET", f"{where}/content", lambda reply: reply.content, _at(identifier, directory), {"timeout": 300.0})
 
 
 def delete_file(path: str, identifier: str, if_match: str | None) -> Call[None]:
-    directory, name = _split(path)
+    where, directory = _found(path)
     options = {"headers": _demands(if_match, None)}
-    return Call("DELETE", f"files/{quote(name, safe='')}", _nothing, _at(identifier, directory), options)
+    return Call("DELETE", where, _nothing, _at(identifier, directory), options)
 
 
 def make_directory(path: str, identifier: str) -> Call[File]:
-    directory, name = _split(path)
-    return Call(
-        "POST", f"files/{quote(name, safe='')}/mkdir", _file, _at(identifier, directory), is_repeatable_post=True
-    )
+    where, directory = _found(path)
+    return Call("POST", f"{where}/mkdir", _file, _at(identifier, directory), is_repeatable_post=True)
 
 
 def rename(path: str, to: str, overwrite: bool, identifier: str, if_match: str | None) -> Call[File]:
-    directory, name = _split(path)
+    where, directory = _found(path)
     options = {"json": {"to": to, "overwrite": overwrite}, "headers": _demands(if_match, None)}
-    return Call("POST", f"files/{quote(name, safe='')}/rename", _file, _at(identifier, directory), options)
+    return Call("POST", f"{where}/rename", _file, _at(identifier, directory), options)
 
 
 def session(identifier: str) -> Call[Session]:
@@ -276,6 +273,19 @@ def _given(body: dict[str, Any]) -> dict[str, Any]:
 def _split(path: str) -> tuple[str, str]:
     directory, _, name = path.rpartition("/")
     return directory, name
+
+
+def _found(path: str) -> tuple[str, str]:
+    """Of something that is there: its address, and the directory it is in. Lists show a directory with a slash at its end."""
+    directory, name = _split(path.rstrip("/"))
+    return _one("files", name), directory
+
+
+def _one(kind: str, name: str) -> str:
+    """The address of one of them. Raises InvalidRequest for a name that would make it another address."""
+    if name in ("", ".", ".."):
+        raise InvalidRequest(400, "InvalidName", f"{name!r} names none of the {kind}")
+    return f"{kind}/{quote(name, safe='')}"
 
 
 def _at(identifier: str, directory: str) -> dict[str, str]:

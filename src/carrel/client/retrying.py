@@ -24,6 +24,9 @@ _FIRST_S = 0.25  # before the second try where the server asks for no time; then
 _LOOK_S = 0.5  # between two looks at code that runs
 _NEVER_BEGUN = frozenset({"SessionsCountExceedsLimit", "TooManyRequests", "SessionAllocationFailed"})
 
+# Further tries come to the same: they take as long, or never were a request that can be sent.
+_FINAL = (httpx.ReadTimeout, httpx.WriteTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+
 T = TypeVar("T")
 
 
@@ -40,7 +43,7 @@ class Attempts(Generic[T]):
     def lost(self, error: httpx.TransportError) -> float:
         """No answer came. Raises `error` where that stands."""
         is_refused = isinstance(error, httpx.ConnectError) and (self._is_local or is_untrusted(error))
-        if not self._left or is_refused or isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+        if not self._left or is_refused or isinstance(error, _FINAL):
             raise error
         self._was_lost = True
         return self._next(self._pause_s)

@@ -26,6 +26,10 @@ class SessionClient:
     """
 
     def __init__(self, client: Client, identifier: str) -> None:
+        if (
+            not identifier
+        ):  # for the client it stands for its own session: conversations without a name would share that one
+            raise ValueError("a session needs an identifier")
         self.client = client
         self.identifier = identifier
 

@@ -25,6 +25,10 @@ class AsyncSessionClient:
     """
 
     def __init__(self, client: AsyncClient, identifier: str) -> None:
+        if (
+            not identifier
+        ):  # for the client it stands for its own session: conversations without a name would share that one
+            raise ValueError("a session needs an identifier")
         self.client = client
         self.identifier = identifier
 

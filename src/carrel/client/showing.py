@@ -84,6 +84,10 @@ class Table(list[T], Generic[T]):
         super().__init__(items)
         self._columns = columns
 
+    def __reduce__(self) -> tuple[type[list[T]], tuple[list[T]]]:
+        """Pickled, as caches and other processes get it, it is the list alone: how columns are read is code."""
+        return list, (list(self),)
+
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(name)}</th>" for name, _ in self._columns)
         rows = "".join(

@@ -7,9 +7,11 @@ or in a notebook; where there is neither, True does nothing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -53,10 +55,16 @@ Sending = bytes | IO[bytes] | Counted
 
 @contextlib.contextmanager
 def sending(source: Source, progress: TransferProgress, name: str) -> Iterator[Sending]:
-    """What to send of a source, so that `progress` is told."""
+    """What to send of a source, so that `progress` is told. Raises TypeError for what is none: a text may be meant as either."""
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(Path(source).open("rb")) if isinstance(source, os.PathLike) else source
+        if not (isinstance(data, bytes) or hasattr(data, "read")):
+            raise TypeError(
+                f"bytes, an open file or a Path of this machine can be uploaded, not a {type(data).__name__}"
+            )
         tell = stack.enter_context(telling(progress, name))
+        if tell is None and not can_repeat(data):
+            tell = _tell_nobody  # of a pipe, httpx would take the length from its descriptor, which says 0
         yield data if tell is None else Counted(io.BytesIO(data) if isinstance(data, bytes) else data, tell)
 
 
@@ -81,7 +89,9 @@ class Part:
 
     def __init__(self, to: str | os.PathLike[str], tell: OnBytes | None) -> None:
         self.path = Path(to)
-        self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(to))
+        self._part = self.path.with_name(f".{uuid.uuid4().hex}.part")  # each its own: several may fetch to one place
         self._tell = tell
         self._file: IO[bytes] | None = None
         self._done = 0
@@ -118,6 +128,10 @@ class Part:
     def __exit__(self, *_: object) -> None:
         self.close()
         self._part.unlink(missing_ok=True)
+
+
+def _tell_nobody(_done: int, _total: int | None) -> None:
+    return None
 
 
 def _size(file: IO[bytes]) -> int | None:

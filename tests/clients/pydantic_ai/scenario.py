@@ -59,6 +59,13 @@ async def check_a_file_is_read() -> None:
     equal(told, ["4", "grüß"])
 
 
+async def check_a_file_that_is_not_there_is_told() -> None:
+    """As a mistake in code is; the run goes on."""
+    answer, told, _ = await converse(("read_file", {"path": "missing.txt"}), ("read_file", {"path": ".."}))
+    contains(told[0], "missing.txt")
+    equal((answer, len(told)), ("done", 2))
+
+
 async def check_a_chart_reaches_the_model_as_an_image() -> None:
     """Beside the text."""
     _, told, _ = await converse(python("import matplotlib.pyplot as plt\nplt.plot([1, 4, 9])\nplt.show()"))
