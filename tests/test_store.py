@@ -30,6 +30,7 @@ from carrel.store import (
     Store,
     StoreError,
     Transaction,
+    UsageFilter,
     UsageRecord,
 )
 
@@ -132,6 +133,35 @@ def test_ids_compare_in_any_case_and_are_kept_as_written(store: Store) -> None:
             assert repository.delete(*other) is True
             assert repository.delete(*other) is False
             assert repository.get(*other) is None
+
+
+def test_usage_is_added_up_as_it_is_asked_for(store: Store) -> None:
+    """By the database, and of the pools that are named alone; the peak is the highest, and of nothing there is no row."""
+    other = dataclasses.replace(POOL, name="Other")
+    uses = [(POOL, "ann", "01"), (POOL, "ben", "01"), (POOL, "ann", "02"), (other, "ann", "01"), (POOL, "ann", "09")]
+
+    with store.transaction() as books:
+        for peak, (pool, principal, day) in enumerate(uses, 1):
+            books.usage.put(UsageRecord(pool, principal, f"2026-11-{day}", Sums(2**40, 1, 1, 1, 0, 10, 20, peak)))
+        books.usage.put(UsageRecord(POOL, "*", "2026-11-01", Sums(peak=9)))
+
+        def of(pools: list[PoolId] | None, *by: str, most: int = 9) -> list[Any]:
+            found = books.usage.summed(UsageFilter("2026-11-01", "2026-11-03", pools, by), most)
+            return sorted(
+                (each.pool and each.pool.name, each.principal, each.day, each.sums.session_us >> 40, each.sums.peak)
+                for each in found
+            )
+
+        assert sorted(each.lower for each in books.usage.pools()) == sorted([POOL.lower, other.lower])
+        assert books.usage.days() == ("2026-11-01", "2026-11-09")
+        assert of(None) == [(None, None, None, 4, 9)]
+        assert of([POOL]) == [(None, None, None, 3, 9)]
+        assert of([POOL, other], "pool") == [("Other", None, None, 1, 4), ("Pool-1", None, None, 3, 9)]
+        assert of([POOL], "principal", "day") == [
+            *((None, "ann", "2026-11-01", 1, 1), (None, "ann", "2026-11-02", 1, 3), (None, "ben", "2026-11-01", 1, 2)),
+        ]
+        assert len(of(None, "pool", "principal", "day", most=2)) == 2
+        assert of([]) == of([], "pool") == []
 
 
 def test_put_replaces(store: Store) -> None:

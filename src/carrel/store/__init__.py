@@ -15,10 +15,11 @@ from carrel.store.records import (
     SeedRecord,
     Stamp,
     UsageRecord,
+    UsageSum,
 )
 from carrel.store.transaction import Transaction
 from carrel.store.troubles import StoreError
-from carrel.store.usage_repositories import LogFilter
+from carrel.store.usage_repositories import LogFilter, UsageFilter
 
 __all__ = [
     "AssignmentRecord",
@@ -37,5 +38,7 @@ __all__ = [
     "Store",
     "StoreError",
     "Transaction",
+    "UsageFilter",
     "UsageRecord",
+    "UsageSum",
 ]

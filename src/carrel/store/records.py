@@ -208,6 +208,16 @@ class UsageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Of many such records. What they are not parted by is None."""
+
+    pool: PoolId | None
+    principal: str | None
+    day: str | None
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
 class LogRecord:
     """An execution in its pool's session log, until it expires."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sql
 
-from carrel.accounts import Sums
+from carrel.accounts import EVERYBODY, NAMES, Sums
 from carrel.store import tables
-from carrel.store.records import JournalRecord, LogRecord, PoolId, UsageRecord
+from carrel.store.records import JournalRecord, LogRecord, PoolId, UsageRecord, UsageSum
 from carrel.store.repositories import Repository, Row
 
 
@@ -36,10 +36,33 @@ class Usages(Repository[UsageRecord]):
             record = dataclasses.replace(found, sums=sums)
         self.put(record)
 
-    def between(self, first: str, last: str) -> list[UsageRecord]:
-        """Those of days (YYYY-MM-DD), both included."""
-        day = self.table.c.day
-        return self._list(day >= first, day <= last)
+    def pools(self) -> list[PoolId]:
+        """All that have used anything, by names in lower case."""
+        found = sql.select(self.table.c.pool_key).distinct()
+        with self._readable():
+            return [PoolId.of(row.pool_key) for row in self._books.connection.execute(found)]
+
+    def days(self) -> tuple[str, str] | None:
+        """The first and the last that there are."""
+        ends = [sql.select(end(self.table.c.day)).scalar_subquery() for end in (sql.func.min, sql.func.max)]
+        first, last = self._books.connection.execute(sql.select(*ends)).one()  # by the index, each
+        return None if first is None else (first, last)
+
+    def summed(self, wanted: UsageFilter, most: int) -> list[UsageSum]:
+        """At most so many rows, in no order, added up by the database: it has more of them than memory should hold."""
+        columns, by = self.table.c, [self.table.c[name] for name in wanted.by if name != "pool"]
+        is_by_pool = "pool" in wanted.by
+        demands = [columns.day >= wanted.first, columns.day <= wanted.last]
+        demands += [columns.pool_key.in_([each.lower for each in wanted.pools])] if wanted.pools is not None else []
+        demands += [columns.principal != EVERYBODY] if "principal" in wanted.by else []  # the peak of all together
+        sums = [(sql.func.max if name == "peak" else sql.func.sum)(columns[name]).label(name) for name in NAMES]
+        named = [*by, *([sql.func.max(columns.pool).label("pool")] if is_by_pool else [])]
+        keys = [*by, *([columns.pool_key] if is_by_pool else [])]
+        found = sql.select(*named, *sums).where(*demands).group_by(*keys).limit(most)
+        with self._readable():
+            rows = self._books.connection.execute(found).mappings()
+            # The sum of nothing at all is a row of nothing.
+            return [_sum(row) for row in rows if row["peak"] is not None]
 
     def _derived(self, record: UsageRecord) -> dict[str, Any]:
         pool = record.pool
@@ -49,6 +72,22 @@ class Usages(Repository[UsageRecord]):
     def _restored(self, row: Row) -> dict[str, Any]:
         sums = Sums(**{field.name: row[field.name] for field in dataclasses.fields(Sums)})
         return {"pool": PoolId.of(row["pool"]), "sums": sums}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Days (YYYY-MM-DD), both included; of which pools, None for all; `by` are some of pool, principal, day."""
+
+    first: str
+    last: str
+    pools: Sequence[PoolId] | None
+    by: tuple[str, ...]
+
+
+def _sum(row: Row) -> UsageSum:
+    pool = PoolId.of(row["pool"]) if "pool" in row else None
+    # A sum of PostgreSQL's is a Decimal.
+    return UsageSum(pool, row.get("principal"), row.get("day"), Sums(**{name: int(row[name]) for name in NAMES}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from carrel.accounts import EVERYBODY, Sums
+from carrel.accounts import Sums
 from carrel.errors import RequestInvalid
-from carrel.store.records import PoolId, UsageRecord
+from carrel.store.records import UsageSum
 from carrel.wire import jsons
 
 POOL, PRINCIPAL, DAY = "pool", "principal", "day"
 GROUPS = (POOL, PRINCIPAL, DAY)
 MAX_DAYS = 3660
 MAX_ROWS = 50_000
+Key = tuple[str | None, str | None, str | None]
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _FIGURES = (
@@ -36,16 +37,6 @@ class UsageQuery:
     groups: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
-    """What is not grouped by is None."""
-
-    pool: PoolId | None
-    principal: str | None
-    day: str | None
-    sums: Sums
-
-
 def decode_usage_query(query: Mapping[str, str], today: date) -> UsageQuery:
     """From the first of this month to today, by all three, where nothing is said. Raises RequestInvalid."""
     first = _day(query, "from") or today.replace(day=1)
@@ -60,25 +51,31 @@ def decode_usage_query(query: Mapping[str, str], today: date) -> UsageQuery:
     return UsageQuery(first, last, tuple(each for each in GROUPS if each in groups))
 
 
-def grouped(records: Iterable[UsageRecord], groups: tuple[str, ...]) -> list[UsageRow]:
-    """Sums of records, in the order of pool, day and principal. Raises RequestInvalid where they are too many."""
-    found: dict[tuple[PoolId | None, str | None, str | None], Sums] = {}
-    for each in records:
-        if each.principal == EVERYBODY and PRINCIPAL in groups:
-            continue  # the peak of all together
-        key = (
-            each.pool if POOL in groups else None,
-            each.principal if PRINCIPAL in groups else None,
-            each.day if DAY in groups else None,
-        )
-        found.setdefault(key, Sums()).add(each.sums)
-        if len(found) > MAX_ROWS:
-            raise RequestInvalid(f"These are more than {MAX_ROWS} rows: group by less, or ask for fewer days.")
-    rows = [UsageRow(*key, sums) for key, sums in found.items()]
+def weeks(first: date, last: date) -> Iterator[tuple[str, str]]:
+    """The days in parts, each so short that a database can sort what is in it."""
+    while first <= last:
+        end = first + min(timedelta(days=6), last - first)
+        yield first.isoformat(), end.isoformat()
+        if end == last:
+            return
+        first = end + timedelta(days=1)
+
+
+def added(rows: dict[Key, UsageSum], more: Iterable[UsageSum]) -> None:
+    """Of further days. Raises RequestInvalid where there are too many rows."""
+    for each in more:
+        key = each.pool.lower if each.pool else None, each.principal, each.day
+        rows.setdefault(key, replace(each, sums=Sums())).sums.add(each.sums)
+    if len(rows) > MAX_ROWS:
+        raise RequestInvalid(f"These are more than {MAX_ROWS} rows: group by less, or ask for fewer days.")
+
+
+def ordered(rows: Iterable[UsageSum]) -> list[UsageSum]:
+    """By pool, day and principal."""
     return sorted(rows, key=lambda row: (row.pool.lower if row.pool else "", row.day or "", row.principal or ""))
 
 
-def encode_usage(query: UsageQuery, rows: list[UsageRow], names: Mapping[str, str]) -> bytes:
+def encode_usage(query: UsageQuery, rows: list[UsageSum], names: Mapping[str, str]) -> bytes:
     """`names` of principals, as far as they are known."""
     total = Sums()
     for row in rows:
@@ -94,7 +91,7 @@ def encode_usage(query: UsageQuery, rows: list[UsageRow], names: Mapping[str, st
     )
 
 
-def encode_usage_csv(query: UsageQuery, rows: list[UsageRow], names: Mapping[str, str]) -> bytes:
+def encode_usage_csv(query: UsageQuery, rows: list[UsageSum], names: Mapping[str, str]) -> bytes:
     """With a line of names. A text that a spreadsheet would take for a formula has an apostrophe before it."""
     file = io.StringIO()
     heads = [name for group in query.groups for name in _NAMES[group]]
@@ -109,7 +106,7 @@ def encode_usage_csv(query: UsageQuery, rows: list[UsageRow], names: Mapping[str
 _NAMES = {POOL: ("pool", "poolId"), PRINCIPAL: ("principal", "principalName"), DAY: ("day",)}
 
 
-def _heads(row: UsageRow, groups: tuple[str, ...], names: Mapping[str, str]) -> dict[str, Any]:
+def _heads(row: UsageSum, groups: tuple[str, ...], names: Mapping[str, str]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if POOL in groups and row.pool is not None:
         told |= {"pool": row.pool.name, "poolId": row.pool.resource_id}
