@@ -79,6 +79,27 @@ def test_a_change_is_recorded_with_who_made_it(managed_server: Server, managemen
         assert each["resource"].startswith("/subscriptions/") and len(each["trace"]) == 32
 
 
+def test_nobody_hides_a_change_by_how_its_path_is_written(managed_server: Server, management: Management) -> None:
+    """Letters that are percent-encoded and slashes too many: records say what was meant, and are found by it."""
+    fields, name = managed_server.connection, f"hidden-{uuid.uuid4().hex[:6]}"
+    group = f"/subscriptions/{fields['subscription']}/resourceGroups/{fields['resource_group']}"
+    path = f"{group}/providers/Microsoft.App/sessionPools/{name}"
+    written = (
+        path.replace("hidden", "h%69dden").replace("Microsoft.App", "Microsoft.%41pp").replace("/session", "//session")
+    )
+    reply = httpx.delete(
+        f"{fields['http']}{written.replace('/resource', '/' * 600 + 'resource')}?api-version=2025-07-01",
+        headers={"Authorization": f"Bearer {fields['arm_token']}"},
+        trust_env=False,
+    )
+    (record, *_) = found(managed_server, trace=reply.headers["x-ms-request-id"])
+
+    assert reply.status_code == 204
+    assert record["resource"] == path
+    assert record["pool"] == f"{fields['resource_group']}/{name}".lower()
+    assert found(managed_server, pool=name)[0]["trace"] == record["trace"]
+
+
 def test_a_secret_is_recorded_and_not_told(managed_server: Server, management: Management) -> None:
     """That an application has a new secret, and never which."""
     application = management.identities.create_application("audited")

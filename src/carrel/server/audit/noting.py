@@ -14,9 +14,11 @@ from typing import Any
 import jwt
 
 from carrel.audit.trail import stamp
+from carrel.errors import CarrelError
 from carrel.server.audit.actions import Action
 from carrel.server.audit.describing import Code
 from carrel.server.exchange import Exchange
+from carrel.wire import arm_paths
 
 _LONGEST = 512  # characters of anything that callers choose
 _POOL = re.compile(r"/resourceGroups/([^/]+)/providers/Microsoft\.App/sessionPools/([^/]+)", re.IGNORECASE)
@@ -87,10 +89,18 @@ def _place(exchange: Exchange) -> Record:
         return {"pool": "/".join(exchange.place).lower()[:_LONGEST]}
     if not exchange.route.startswith(("/subscriptions", "{scope}", "/v1.0")):
         return {}
-    path = exchange.scope["raw_path"].decode("ascii", "replace")
+    path = _plain(exchange.scope["raw_path"])
     found = _POOL.search(path)
     pool = {"pool": f"{found[1]}/{found[2]}".lower()} if found else {}
     return {**pool, "resource": path[:_LONGEST]}
+
+
+def _plain(raw_path: bytes) -> str:
+    """A path as the planes understand it: nobody hides what was changed by writing its name another way."""
+    try:
+        return "".join(f"/{each.replace('/', '%2F')}" for each in arm_paths.split(raw_path))
+    except CarrelError:  # one that is none
+        return raw_path.decode("ascii", "replace")
 
 
 def _short(value: object) -> object:
