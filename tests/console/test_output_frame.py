@@ -157,6 +157,23 @@ def test_no_script_of_the_markups_runs(bare_page: Page) -> None:
     assert (frame.title(), bare_page.title()) == ("Output", "Sign in · Carrel")
 
 
+PREFIXED = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:x="http://www.w3.org/1999/xlink" width="99" height="99">
+<defs><rect id="r" width="9" height="9"/></defs><use x:href="#r"/>
+<a x:href="//127.0.0.1:PORT/"><rect id="go" width="99" height="99"/></a></svg>"""
+
+
+@pytest.mark.thorough
+def test_a_link_by_any_other_prefix_leads_nowhere(bare_page: Page, beacon: Listener) -> None:
+    """The prefix of a namespace is the drawing's to choose: a click on such a link connected to another machine."""
+    frame, _ = drawn(bare_page, "image/svg+xml", PREFIXED.replace("PORT", str(beacon.port)))
+    frame.locator("#go").click()
+    bare_page.wait_for_timeout(500)
+
+    assert frame.evaluate("() => [...document.querySelectorAll('a')].map((each) => each.href.baseVal)") == [""]
+    assert frame.evaluate("() => document.querySelector('use').href.baseVal") == "#r"
+    assert (beacon.seen, frame.url.rpartition("/")[2]) == (0, "output")
+
+
 def test_it_reaches_neither_page_nor_storage(bare_page: Page) -> None:
     frame, _ = drawn(bare_page, "text/html", "x")
 
