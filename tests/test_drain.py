@@ -47,7 +47,7 @@ def test_a_busy_host_keeps_nobody_waiting_who_asks_for_usage(tmp_path: Path, bef
         async with asyncio.timeout(30):
             await drain.now()
         with store.transaction() as books:
-            return sum(each.sums.executions for each in books.usage.between("2000-01-01", "9999-12-31"))
+            return sum(each.sums.executions for each in books.usage.list())
 
     taken = asyncio.run(drained())
 
