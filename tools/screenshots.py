@@ -41,20 +41,22 @@ carrel = {memory = "256MiB", disk = "64MiB", tmp = "16MiB", egress = {allow = ["
 scaleConfiguration = {maxConcurrentSessions = 4, readySessionInstances = 0}
 carrel = {image = "python-slim", isolation = "process", minimum = "process", memory = "256MiB", disk = "64MiB", tmp = "16MiB"}
 """
-# The slim image has no library that draws: a picture of its own, as SVG.
-CELLS = (
-    "rain = {'January': 141, 'April': 64, 'July': 52, 'November': 176}\nprint(max(rain, key=rain.get), 'is the wettest month')\nrain",
-    """class Chart:
+# The slim image has no library that draws: this one is uploaded into the session that is photographed.
+CHART = b"""class bars:
+    def __init__(self, values):
+        self.values = values
+
     def _repr_svg_(self):
-        bars = ''.join(
-            f'<rect x="{20 + 90 * n}" y="{190 - mm}" width="60" height="{mm}" fill="#1f77b4"/>'
-            f'<text x="{50 + 90 * n}" y="208" font-size="13" text-anchor="middle" font-family="sans-serif">{month}</text>'
-            for n, (month, mm) in enumerate(rain.items())
+        drawn = ''.join(
+            f'<rect x="{20 + 90 * n}" y="{190 - value}" width="60" height="{value}" fill="#2e7d5b"/>'
+            f'<text x="{50 + 90 * n}" y="208" font-size="13" text-anchor="middle" font-family="sans-serif">{name}</text>'
+            for n, (name, value) in enumerate(self.values.items())
         )
-        return f'<svg xmlns="http://www.w3.org/2000/svg" width="380" height="216">{bars}</svg>'
-
-
-Chart()""",
+        return f'<svg xmlns="http://www.w3.org/2000/svg" width="380" height="216">{drawn}</svg>'
+"""
+CELLS = (
+    "rain = {'January': 141, 'April': 64, 'July': 52, 'November': 176}\nprint(max(rain, key=rain.get), 'is the wettest month')",
+    "import chart\n\nchart.bars(rain)",
 )
 PEOPLE = ("alice", "bob", "carol", "dave", "erin")
 CODE = (
@@ -191,6 +193,8 @@ def _work(state: Path) -> None:
     for pool in ("analysis", "scripts"):
         with Client.from_connection(state, pool=pool, identifier="nightly-report") as client:
             _try_until_built(client)
+    with Client.from_connection(state, pool="analysis", identifier=f"{PEOPLE[0]}-01") as client:
+        client.upload("chart.py", CHART)
     threads = [threading.Thread(target=work, args=(person,)) for person in PEOPLE]
     for thread in threads:
         thread.start()

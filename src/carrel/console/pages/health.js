@@ -69,7 +69,7 @@ function findings({ isolation, general: warnings }) {
   const { passedOver } = isolation;
   return [
     h("h2", {}, "Isolation on this machine"),
-    !passedOver.length && !warnings.length && h("p.soft", {}, "Every isolation level works here, and nothing is to be said against any."),
+    !passedOver.length && !warnings.length && h("p.soft", {}, "No isolation level was passed over, and nothing weakens all pools."),
     h("ul.findings", {},
       warnings.map((each) => h("li", {}, h("span.badge.warm", {}, "Warning"), h("p", {}, each))),
       passedOver.map(({ level, reason, advice }) => h("li", {}, h("code", {}, level), h("p", {}, `not here: ${reason}`, advice && h("span.soft", {}, ` ${advice}`)))),
