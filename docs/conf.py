@@ -36,6 +36,8 @@ maximum_signature_line_length = 110
 
 html_theme = "furo"
 html_title = "Carrel"
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
