@@ -37,12 +37,7 @@ class AsyncClient(AsyncFiling):
 
     async def sessions(self) -> list[Session]:
         """All live sessions of the pool; a notebook shows them as a table."""
-        found: Table[Session] = Table([], SESSION_COLUMNS)
-        while True:
-            page, has_more = await self._send(calls.sessions(len(found)))
-            found += page
-            if not (page and has_more):
-                return found
+        return await self._list(Table([], SESSION_COLUMNS), calls.sessions)
 
     async def end(self, *, identifier: str | None = None) -> None:
         """End the session; its variables and files are gone."""
@@ -57,12 +52,7 @@ class AsyncClient(AsyncFiling):
 
     async def table(self) -> list[SessionRow]:
         """All live sessions of the pool with what each has used; a notebook shows them as a table."""
-        found: Table[SessionRow] = Table([], ROW_COLUMNS)
-        while True:
-            page, has_more = await self._send(calls.table(len(found)))
-            found += page
-            if not (page and has_more):
-                return found
+        return await self._list(Table([], ROW_COLUMNS), calls.table)
 
     async def logs(
         self,

@@ -114,6 +114,14 @@ class Base(Closing, _Connected[httpx.Client]):
     def _send(self, call: Call[T]) -> T:
         return self._try(Attempts(call, self.endpoint, self._retries))
 
+    def _list(self, found: list[T], page: Callable[[int], Call[calls.Page[T]]]) -> list[T]:
+        """All of a list into `found`, page by page; `page` is the call for what comes after so many."""
+        while True:
+            items, has_more = self._send(page(len(found)))
+            found += items
+            if not (items and has_more):
+                return found
+
     def _try(self, attempts: Attempts[T]) -> T:
         while True:
             try:
@@ -133,6 +141,14 @@ class AsyncBase(AsyncClosing, _Connected[httpx.AsyncClient]):
 
     async def _send(self, call: Call[T]) -> T:
         return await self._try(Attempts(call, self.endpoint, self._retries))
+
+    async def _list(self, found: list[T], page: Callable[[int], Call[calls.Page[T]]]) -> list[T]:
+        """As Base's."""
+        while True:
+            items, has_more = await self._send(page(len(found)))
+            found += items
+            if not (items and has_more):
+                return found
 
     async def _try(self, attempts: Attempts[T]) -> T:
         while True:

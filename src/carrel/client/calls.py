@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +18,9 @@ from carrel.client.results import Result, Summary, parse_result
 from carrel.client.showing import Table
 from carrel.client.transfers import Sending, can_repeat
 from carrel.client.values import FILE_COLUMNS, Egress, EgressTest, File, Image, Metadata, Session, Variable
+
+T = TypeVar("T")
+Page = tuple[list[T], bool]  # of a list, and whether there are more
 
 GRACE_S = (
     15.0  # what a call may take beyond the execution's own limit: queueing, a cold session, the way there and back
@@ -79,13 +82,8 @@ def execution(execution_id: str, identifier: str) -> Call[Result]:
     return Call("GET", _one("executions", execution_id), _result, {"identifier": identifier})
 
 
-def executions(identifier: str, skip: int) -> Call[tuple[list[Summary], bool]]:
-    """One page, and whether there are more."""
-
-    def read(reply: httpx.Response) -> tuple[list[Summary], bool]:
-        body = reply.json()
-        return [Summary.parse(each) for each in body["value"]], bool(body.get("nextLink"))
-
+def executions(identifier: str, skip: int) -> Call[Page[Summary]]:
+    read = partial(_page, Summary.parse, "value")
     return Call("GET", "executions", read, {"identifier": identifier, "skip": str(skip)})
 
 
@@ -204,14 +202,8 @@ def session(identifier: str) -> Call[Session]:
     return Call("GET", "session", lambda reply: Session.parse(reply.json()), {"identifier": identifier})
 
 
-def sessions(skip: int) -> Call[tuple[list[Session], bool]]:
-    """One page, and whether there are more."""
-
-    def read(reply: httpx.Response) -> tuple[list[Session], bool]:
-        body = reply.json()
-        return [Session.parse(each) for each in body["sessions"]], bool(body.get("nextLink"))
-
-    return Call("GET", "listSessions", read, {"skip": str(skip)})
+def sessions(skip: int) -> Call[Page[Session]]:
+    return Call("GET", "listSessions", partial(_page, Session.parse, "sessions"), {"skip": str(skip)})
 
 
 def end(identifier: str) -> Call[None]:
@@ -226,14 +218,8 @@ def status() -> Call[PoolStatus]:
     return Call("GET", ".carrel/status", lambda reply: PoolStatus.parse(reply.json()))
 
 
-def table(skip: int) -> Call[tuple[list[SessionRow], bool]]:
-    """One page, and whether there are more."""
-
-    def read(reply: httpx.Response) -> tuple[list[SessionRow], bool]:
-        body = reply.json()
-        return [SessionRow.parse(each) for each in body["value"]], bool(body.get("nextLink"))
-
-    return Call("GET", ".carrel/sessions", read, {"skip": str(skip)})
+def table(skip: int) -> Call[Page[SessionRow]]:
+    return Call("GET", ".carrel/sessions", partial(_page, SessionRow.parse, "value"), {"skip": str(skip)})
 
 
 def image() -> Call[Image]:
@@ -264,6 +250,11 @@ def test_egress(host: str, port: int) -> Call[EgressTest]:
         options=options,
         is_repeatable_post=True,
     )
+
+
+def _page(parse: Callable[[Any], T], key: str, reply: httpx.Response) -> Page[T]:
+    body = reply.json()
+    return [parse(each) for each in body[key]], bool(body.get("nextLink"))
 
 
 def _given(body: dict[str, Any]) -> dict[str, Any]:

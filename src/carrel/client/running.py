@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -118,12 +119,7 @@ class Running(Base):
 
     def executions(self, *, identifier: str | None = None) -> list[Summary]:
         """Those of the session that the server still knows."""
-        found: list[Summary] = []
-        while True:
-            page, has_more = self._send(calls.executions(identifier or self.identifier, len(found)))
-            found += page
-            if not (page and has_more):
-                return found
+        return self._list([], partial(calls.executions, identifier or self.identifier))
 
     def cancel(self, execution_id: str, *, identifier: str | None = None) -> Result:
         """End an execution: interrupted, or with its interpreter where that does not help. One that is over stays as it is."""

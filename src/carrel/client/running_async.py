@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -120,12 +121,7 @@ class AsyncRunning(AsyncBase):
 
     async def executions(self, *, identifier: str | None = None) -> list[Summary]:
         """Those of the session that the server still knows."""
-        found: list[Summary] = []
-        while True:
-            page, has_more = await self._send(calls.executions(identifier or self.identifier, len(found)))
-            found += page
-            if not (page and has_more):
-                return found
+        return await self._list([], partial(calls.executions, identifier or self.identifier))
 
     async def cancel(self, execution_id: str, *, identifier: str | None = None) -> Result:
         """End an execution: interrupted, or with its interpreter where that does not help. One that is over stays as it is."""

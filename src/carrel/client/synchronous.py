@@ -34,12 +34,7 @@ class Client(Filing):
 
     def sessions(self) -> list[Session]:
         """All live sessions of the pool; a notebook shows them as a table."""
-        found: Table[Session] = Table([], SESSION_COLUMNS)
-        while True:
-            page, has_more = self._send(calls.sessions(len(found)))
-            found += page
-            if not (page and has_more):
-                return found
+        return self._list(Table([], SESSION_COLUMNS), calls.sessions)
 
     def end(self, *, identifier: str | None = None) -> None:
         """End the session; its variables and files are gone."""
@@ -54,12 +49,7 @@ class Client(Filing):
 
     def table(self) -> list[SessionRow]:
         """All live sessions of the pool with what each has used; a notebook shows them as a table."""
-        found: Table[SessionRow] = Table([], ROW_COLUMNS)
-        while True:
-            page, has_more = self._send(calls.table(len(found)))
-            found += page
-            if not (page and has_more):
-                return found
+        return self._list(Table([], ROW_COLUMNS), calls.table)
 
     def logs(
         self,
