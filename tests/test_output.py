@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,26 @@ RECORDED = json.loads((Path(__file__).parent / "knack.json").read_text("utf-8"))
 def printed(capsys: pytest.CaptureFixture[str], value: Any, form: str, query: str | None = None) -> str:
     Printer(form, jmespath.compile(query) if query else None)(value)
     return capsys.readouterr().out
+
+
+HOSTILE = "a\x1b]52;c;eA==\x07b\x9b31mc\x7f\u202ed\r"
+
+
+def test_json_holds_nothing_that_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    """Records of sessions' logs are whatever hostile code printed."""
+    text = printed(capsys, {"output": HOSTILE, "é": "é 🙂"}, "json")
+
+    assert json.loads(text) == {"output": HOSTILE, "é": "é 🙂"}
+    assert text.replace("\n", "").isprintable() and "é 🙂" in text
+
+
+def test_tsv_is_plain_on_a_terminal_and_whole_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert printed(capsys, [[HOSTILE, "é"]], "tsv") == f"{HOSTILE}\té\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert printed(capsys, [[HOSTILE, "é"]], "tsv") == "a ]52;c;eA== b 31mc  d \té\n"
 
 
 def test_json_is_sorted_indented_and_names_the_group(capsys: pytest.CaptureFixture[str]) -> None:

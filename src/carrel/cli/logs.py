@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from carrel.cli.azlike import AzCommand, az_failures
-from carrel.cli.output import Printer, output_options
+from carrel.cli.output import Printer, json_text, output_options
 from carrel.cli.target import Target, group_option, target_options
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def logs(
             return
         with contextlib.suppress(KeyboardInterrupt):
             for each in itertools.chain(found, _following(client, found, wanted)):
-                click.echo(json.dumps(each.resource, ensure_ascii=False) if out.form == "json" else _line(each))
+                click.echo(json_text(each.resource) if out.form == "json" else _line(each))
 
 
 def _keeps_any(pool: SessionPool) -> bool:

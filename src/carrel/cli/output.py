@@ -9,6 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
+import sys
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,6 +28,9 @@ FORMATS = ("json", "table", "tsv", "none")
 Table = Callable[[Any], Any]  # from a command's result to the rows of its table: dictionaries of scalars
 
 _NOT_IN_TABLES = ("id", "type", "etag")
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)  # and what turns the direction of writing
 _RULE = 100  # characters of a heading's underline at most, in a command's own table: a list of packages is long
 _MARGIN = 2  # that a heading has at its right, as in az's tables
 _NO_TABLE = "no table can be made of that: choose what to show with --query, or take -o json"
@@ -49,9 +54,9 @@ class Printer:
         if result is None or self.form == "none":
             return
         if self.form == "json":
-            click.echo(json.dumps(result, ensure_ascii=False, indent=2, sort_keys=True, default=str))
+            click.echo(json_text(result, indent=2, sort_keys=True))
         elif self.form == "tsv":
-            click.echo(tsv(result), nl=False)
+            click.echo(_plain(tsv(result)) if sys.stdout.isatty() else tsv(result), nl=False)
         else:
             own = table if self.is_table else None
             is_sorted = own is None and self.query is None
@@ -126,6 +131,12 @@ def with_groups(value: Any) -> Any:
     return found
 
 
+def json_text(value: Any, **options: Any) -> str:
+    """As people read it. What a terminal would obey beside ESC, which JSON escapes by itself, is escaped too: it means the same."""
+    text = json.dumps(value, ensure_ascii=False, default=str, **options)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 # ---- tsv -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +144,11 @@ def tsv(result: Any) -> str:
     """A line for each element, a tab between its values."""
     rows = result if isinstance(result, list) else [result]
     return "".join("\t".join(_cells(row)) + "\n" for row in rows)
+
+
+def _plain(text: str) -> str:
+    """For a terminal: what sessions print is in here, and must not move its cursor or fill its clipboard. A pipe gets it as it is."""
+    return _CONTROLS.sub(" ", text)
 
 
 def _cells(row: Any) -> Iterable[str]:
