@@ -68,7 +68,7 @@ TEMPORARY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
 
 SLIM = """
 [pools.python]
-scaleConfiguration = {maxConcurrentSessions = 10, readySessionInstances = 1}
+scaleConfiguration = {maxConcurrentSessions = 100, readySessionInstances = 1}
 carrel = {image = "python-slim", memory = "256MiB", disk = "64MiB", tmp = "16MiB"}
 """
 

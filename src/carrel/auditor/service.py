@@ -98,6 +98,8 @@ class Auditor:
                 size = self._end.recv_into(self._buffer, 0, socket.MSG_PEEK)
             except BlockingIOError:
                 return count
+            except ConnectionResetError:  # gone, with something of ours unread
+                size = 0
             if not size:  # everybody has gone, the supervisor too
                 self._is_ending = True
                 return count

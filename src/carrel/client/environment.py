@@ -60,7 +60,7 @@ class Surroundings:
             return self.kind(ask, tokens, ca_bundle=self.ca_bundle())
         if scope == DATA_SCOPE and tokens[scope]:
             return tokens[scope]
-        if any(tokens.values()):
+        if tokens[scope]:
             return FixedCredential(*(token for token in tokens.values() if token))
         try:
             return importlib.import_module(self.azure).DefaultAzureCredential()
