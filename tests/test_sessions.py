@@ -470,7 +470,7 @@ async def test_no_two_identifiers_share_a_sandbox(backend: FakeBackend) -> None:
 async def test_a_deleted_session_frees_its_slot_at_once(backend: FakeBackend) -> None:
     """The kill takes its time behind; the next caller does not wait for it."""
     async with pool_of(backend, maximum=1) as keeper:
-        backend.kill_s = 0.3
+        backend.kill_s = 1.5
         alice, _ = await keeper.session("python", "alice")
         running = asyncio.create_task(run(alice, "sleep 5"))
         await asyncio.sleep(0.01)
@@ -478,7 +478,7 @@ async def test_a_deleted_session_frees_its_slot_at_once(backend: FakeBackend) ->
         keeper.end("python", "alice")
         await keeper.session("python", "bob")
 
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 1.2
         with pytest.raises(errors.SessionLost, match="it was deleted"):
             await running
         with pytest.raises(errors.SessionNotFound):

@@ -122,7 +122,7 @@ async def test_a_reader_that_leaves_ends_the_reply(events: Callable[[], AsyncIte
     began = time.monotonic()
     with pytest.raises(CallerGone):
         await tell(caller, events())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("events", [silent, endless])
@@ -136,7 +136,7 @@ async def test_a_reader_that_stalls_is_cut(
     began = time.monotonic()
     with pytest.raises(CallerGone):
         await tell(Caller(taken), events())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10
 
 
 async def test_silence_brings_comments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,7 +264,7 @@ def test_a_reader_that_stalls_does_not_slow_the_code(endpoint: Endpoint) -> None
         assert eventually(state, 15)
         began = time.monotonic()
         assert endpoint.result("1 + 1") == 2
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
 
 
 def test_ten_stalled_readers_of_a_flood_cost_no_memory(endpoint: Endpoint) -> None:

@@ -274,12 +274,12 @@ def test_code_starts_in_the_data_folder(session: Session) -> None:
 
 
 def test_files_can_be_called_for_while_code_runs(session: Session) -> None:
-    runner = threading.Thread(target=session.do, args=("sleep",), kwargs={"seconds": 2})
+    runner = threading.Thread(target=session.do, args=("sleep",), kwargs={"seconds": 3})
     runner.start()
     time.sleep(0.3)
     began = time.monotonic()
     assert session.endpoint.upload("meanwhile.txt", b"x").status_code == 200
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 2.5
     runner.join()
 
 
