@@ -13,6 +13,7 @@ import { Files } from "../notebook/files.js";
 import { History } from "../notebook/history.js";
 import * as kept from "../notebook/kept.js";
 import { Live, STATES } from "../notebook/live.js";
+import { Panes } from "../notebook/panes.js";
 import { Variables } from "../notebook/variables.js";
 
 const LANGUAGES = { PythonLTS: "python", NodeLTS: "javascript", Shell: "bash" };
@@ -68,7 +69,7 @@ class Notebook {
     this.live.addEventListener("used", () => this.#used());
     this.live.addEventListener("restart", () => this.variables.refresh());
     this.files.takeDrops(root);
-    this.#show("files");
+    this.panes.show("files");
     this.stopLooking = poll((signal) => this.live.look(signal), { every: LOOK_MS, failed: (error) => say(this.state, error.message) });
     this.ticks = setInterval(() => this.#clock(), 1000);
     this.onHide = () => this.#keep();
@@ -335,7 +336,7 @@ class Notebook {
     this.notice = h("p.note", { role: "status", hidden: true });
     this.told = h("p.unseen", { role: "status" });
     this.list = h("div.cells");
-    this.panes = { files: this.files, variables: this.variables, history: this.history };
+    this.panes = new Panes({ Files: this.files, Variables: this.variables, History: this.history });
     fill(this.root,
       h("header.heading", {},
         h("div", {},
@@ -354,7 +355,7 @@ class Notebook {
           this.list,
           h("button.quiet.add", { type: "button", onclick: () => this.#add() }, icon("plus"), "Add a cell"),
           h("p.hint.key-words", { id: "keys" }, "Shift+Enter runs a cell and goes on, Ctrl+Enter runs it. Tab indents; after Escape it leaves the editor. Alt with up or down goes to the next cell.")),
-        h("aside", { ariaLabel: "The session" }, this.#tabs())),
+        h("aside", { ariaLabel: "The session" }, this.panes.elements)),
     );
   }
 
@@ -368,36 +369,5 @@ class Notebook {
       [["paper", "Cells"], ["aside", "Files and more"]].map(([name, label]) => h("button", { type: "button", dataset: { pane: name }, onclick: () => choose(name) }, label)));
     choose("paper");
     return bar;
-  }
-
-  #tabs() {
-    const names = { files: "Files", variables: "Variables", history: "History" };
-    const tabs = Object.entries(names).map(([name, label]) =>
-      h("button.tab", { type: "button", role: "tab", id: `tab-${name}`, ariaControls: `pane-${name}`, onclick: () => this.#show(name) }, label));
-    this.tabs = h("div.tabs", { role: "tablist", ariaLabel: "The session’s" }, tabs);
-    this.tabs.addEventListener("keydown", (event) => {
-      const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (!by) return;
-      event.preventDefault();
-      const next = tabs[(tabs.indexOf(document.activeElement) + by + tabs.length) % tabs.length];
-      next.click();
-      next.focus();
-    });
-    for (const [name, pane] of Object.entries(this.panes)) Object.assign(pane.element, { id: `pane-${name}` });
-    for (const [name, pane] of Object.entries(this.panes)) for (const [key, value] of [["role", "tabpanel"], ["aria-labelledby", `tab-${name}`]]) pane.element.setAttribute(key, value);
-    return [this.tabs, ...Object.values(this.panes).map((each) => each.element)];
-  }
-
-  #show(chosen) {
-    for (const tab of this.tabs.children) {
-      const isChosen = tab.id === `tab-${chosen}`;
-      tab.setAttribute("aria-selected", String(isChosen));
-      tab.tabIndex = isChosen ? 0 : -1;
-    }
-    for (const [name, pane] of Object.entries(this.panes)) {
-      pane.element.hidden = name !== chosen;
-      if (name === chosen) pane.show();
-      else pane.hide();
-    }
   }
 }
