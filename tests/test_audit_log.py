@@ -246,6 +246,7 @@ def test_pages_lead_from_one_to_the_next(managed_server: Server, management: Man
     [
         ({"since": "yesterday"}, "since"),
         ({"until": "2026-13-01"}, "until"),
+        ({"until": "9999-12-31T23:59:59-23:59"}, "until"),
         ({"order": "random"}, "order"),
         ({"limit": "0"}, "limit"),
         ({"limit": "301"}, "limit"),

@@ -59,7 +59,9 @@ def _moment(name: str, text: str) -> str:
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus sign that nobody encoded
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return stamp(moment.timestamp())
+        return stamp(
+            moment.astimezone(UTC).timestamp()
+        )  # which raises for a moment of another year than four figures have
     except (ValueError, OverflowError, OSError) as error:
         raise RequestInvalid(f"'{name}' must be a time such as 2026-11-22T17:00:00Z, or a day.", target=name) from error
 
