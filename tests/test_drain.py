@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from carrel.accounts import MOST
 from carrel.config import Config
 from carrel.host.hostlink import Extract, HostLink
 from carrel.server.drain import Drain
@@ -55,4 +56,21 @@ def test_a_busy_host_keeps_nobody_waiting_who_asks_for_usage(tmp_path: Path, bef
     assert host.asked < 10
     again = asyncio.run(drained())
     assert taken < again <= before + host.asked
+    store.close()
+
+
+def test_a_sum_that_no_column_holds_stops_nothing(tmp_path: Path) -> None:
+    """Whatever a line says: what comes after it is taken."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    config, store, host = Config(tmp_path / "state", tmp_path), store_in(tmp_path), BusyHost(tmp_path)
+    drain = Drain(config, store, host, pools_of(config, host, store))
+    for _ in range(3):
+        host.ledger.sums("python", "ann").cpu_us = 2**63
+        host.work()
+        asyncio.run(drain.now())
+
+    with store.transaction() as books:
+        (found,) = books.usage.list()
+    assert found.sums.cpu_us == MOST
+    assert found.sums.executions >= 3
     store.close()

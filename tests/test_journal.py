@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from carrel.accounts import DAY_S, EVERYBODY, Sums
+from carrel.models import ExecutionSpec, PoolSpec, Usage
+from carrel.sessions.executions import Order, Record
 from carrel.sessions.journal import Journal
 from carrel.sessions.ledger import Ledger
 from carrel.wire import journal as wire
@@ -211,6 +213,19 @@ def test_a_session_is_counted_by_the_second_to_its_end(journal: Journal, clock: 
         ("p", "ann", 100): Sums(session_us=10_250_000, cpu_us=5000, sessions=1, peak=1),
         ("p", EVERYBODY, 100): Sums(peak=1),
     }
+
+
+def test_a_sandbox_claims_no_more_processor_time_than_there_was(journal: Journal, clock: Clock) -> None:
+    """Without control groups its own word is all there is, and code of a session may have the last of it."""
+    clock.cpu = None
+    ledger = Ledger(journal, clock.time, clock.time)
+    account = ledger.open("p", "ann", clock)  # type: ignore[arg-type]
+    spec = ExecutionSpec("1")
+    record = Record(spec, Order.of(spec), 0.0, "ann")
+    record.has_begun, record.wall_ms, record.usage = True, 10.0, Usage(cpu_ms=2.0**63)
+    account.executed(record, PoolSpec("p"), "conversation", "guid")
+
+    assert sums(journal)["p", "ann", 100].cpu_us == 10_000 * (os.cpu_count() or 1)
 
 
 def test_midnight_parts_a_session_in_two_days(journal: Journal, clock: Clock) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 DAY_S = 86_400
+MOST = 2**53 - 1  # of any sum of a day: what every reader of JSON takes, and a thousand of them add up in a database
 EVERYBODY = "*"  # in the place of a principal: of all of a pool's sessions together
 
 
@@ -25,8 +26,8 @@ class Sums:
 
     def add(self, other: Sums) -> None:
         for name in _ADDED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.peak = max(self.peak, other.peak)
+            setattr(self, name, min(getattr(self, name) + getattr(other, name), MOST))
+        self.peak = min(max(self.peak, other.peak), MOST)
 
 
 NAMES = tuple(field.name for field in fields(Sums))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -28,6 +29,7 @@ BEAT_S = 2.0
 CODE_BYTES = 64 * 1024  # of a program in a session log
 OUTPUT_BYTES = 16 * 1024  # of each of its outputs
 _PRINCIPAL = 128  # characters of an id
+_PROCESSORS = os.cpu_count() or 1
 _PEAKS = 10_000  # that are remembered
 
 log = logging.getLogger(__name__)
@@ -214,7 +216,8 @@ class Account:
             used = max(0, cpu_us - self._cpu_us)
             self._cpu_us = cpu_us
         elif self._cpu_us is None and record is not None and record.usage is not None:
-            used = round(1000 * (record.usage.cpu_ms or 0))
+            # The sandbox's own word: no more than all processors can have computed meanwhile.
+            used = min(round(1000 * (record.usage.cpu_ms or 0)), round(1000 * record.wall_ms) * _PROCESSORS)
         else:  # its control group is gone
             used = 0
         if used:
