@@ -115,7 +115,9 @@ def _draw(page: Page) -> None:
         page.keyboard.press("Shift+Enter")
         cell = page.get_by_role("region", name=f"Cell {number}", exact=True)
         cell.get_by_text(re.compile("^Done")).wait_for()
-    page.get_by_role("tab", name="Variables").dispatch_event("click")  # on a phone it is on the other side
+    variables = page.get_by_role("tab", name="Variables")
+    if variables.is_visible():  # on a phone it is on another side of the page
+        variables.click()
     page.wait_for_timeout(1000)  # for the frame to have the height of what it draws
     page.evaluate("scrollTo(0, 0)")
 
