@@ -19,6 +19,7 @@ import pytest
 from carrel.client import (
     AsyncClient,
     AsyncSessionClient,
+    AuthenticationFailed,
     Client,
     ExecutionFailed,
     FileMissing,
@@ -236,6 +237,19 @@ def test_errors_are_classes(client: Client, server: Server) -> None:
 
 def client_token(server: Server) -> str:
     return str(server.connection["token"])
+
+
+def test_a_token_may_end_with_its_file_s_last_line(server: Server) -> None:
+    with Client(server.endpoint, client_token(server) + "\n", identifier=fresh_identifier()) as client:
+        assert client.metadata()
+
+
+@pytest.mark.parametrize("token", ["secret\nand-more", "secret-ü"])
+def test_a_token_that_cannot_be_sent_is_not_told(token: str) -> None:
+    """Exceptions end in logs."""
+    with Client("http://127.0.0.1:9/p", token) as client, pytest.raises(AuthenticationFailed) as caught:
+        client.session()
+    assert "secret" not in repr(caught.value)
 
 
 def test_lists_show_themselves_as_tables(session: SessionClient) -> None:

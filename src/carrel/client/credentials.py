@@ -18,7 +18,7 @@ from typing import Any, Protocol, cast
 import httpx
 
 from carrel.client.connection import is_local, trust
-from carrel.client.errors import ApiError
+from carrel.client.errors import ApiError, AuthenticationFailed, Fault, error_of
 
 ARM_SCOPE = "https://management.azure.com/.default"
 GRAPH_SCOPE = "https://graph.microsoft.com/.default"
@@ -172,7 +172,7 @@ class Bearer(httpx.Auth):
         text = self._credential
         if not isinstance(text, str):
             text = cast(Credential, text).get_token(self._scope).token
-        request.headers["Authorization"] = f"Bearer {text}"
+        request.headers["Authorization"] = _header(text)
         yield request
 
     async def async_auth_flow(self, request: httpx.Request) -> Any:
@@ -180,8 +180,16 @@ class Bearer(httpx.Auth):
         if not isinstance(text, str):
             found: Any = text.get_token(self._scope)  # of a plain credential, as FixedCredential is, the token itself
             text = (await found if inspect.isawaitable(found) else found).token
-        request.headers["Authorization"] = f"Bearer {text}"
+        request.headers["Authorization"] = _header(text)
         yield request
+
+
+def _header(token: str) -> str:
+    """Of a token as files have it, with a line's end. Raises AuthenticationFailed: the words of httpx would have the token in them."""
+    text = token.strip()
+    if not (text.isascii() and text.isprintable()):
+        raise AuthenticationFailed(401, "NoToken", "what was given as the token has characters that no token has")
+    return f"Bearer {text}"
 
 
 def read_token(reply: httpx.Response) -> Token:
@@ -196,7 +204,7 @@ def read_token(reply: httpx.Response) -> Token:
         if isinstance(error, dict):  # ours and Azure's own endpoints wrap it, OAuth does not
             error, told = error.get("code"), {"error_description": error.get("message")}
         message = str(told.get("error_description") or reply.text[:200]).partition("\r\n")[0]
-        raise ApiError(reply.status_code, str(error or f"HTTP {reply.status_code}"), message)
+        raise error_of(reply.status_code, Fault(str(error or ""), message))
     try:
         ends = int(body.get("expires_on") or time.time() + int(body.get("expires_in") or 0))
     except (ValueError, TypeError, OverflowError):
