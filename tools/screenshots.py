@@ -49,7 +49,7 @@ CHART = b"""class bars:
     def _repr_svg_(self):
         drawn = ''.join(
             f'<rect x="{20 + 90 * n}" y="{190 - value}" width="60" height="{value}" fill="#2e7d5b"/>'
-            f'<text x="{50 + 90 * n}" y="208" font-size="13" text-anchor="middle" font-family="sans-serif">{name}</text>'
+            f'<text x="{50 + 90 * n}" y="208" font-size="13" text-anchor="middle" fill="#888" font-family="sans-serif">{name}</text>'
             for n, (name, value) in enumerate(self.values.items())
         )
         return f'<svg xmlns="http://www.w3.org/2000/svg" width="380" height="216">{drawn}</svg>'
