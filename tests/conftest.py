@@ -61,7 +61,7 @@ AT_PROCESS = (
 )  # what `make check` tries at the level without a boundary
 LEVELS = [Level.GVISOR, Level.NAMESPACE, Level.RESTRICTED, Level.PROCESS]  # strongest first
 WITH_PACKAGES = f"{Level.GVISOR}+packages"
-ONE = "[pools.python]\n"
+ONE = "[pools.python]\nscaleConfiguration = {maxConcurrentSessions = 100}\n"  # what one test leaves idle is in no other's way
 SMALL = f'{ONE}carrel = {{image = "python-slim"}}\n'
 BEFORE = pytest.StashKey[Before]()
 TEMPORARY = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
