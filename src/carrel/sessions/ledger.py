@@ -249,4 +249,5 @@ def _logged(record: Record, spec: PoolSpec, pool: str, principal: str, identifie
     fields |= {name: text[:most].decode("utf-8", "replace") for name, (text, most) in texts.items()}
     if cut := [name for name, (text, most) in texts.items() if len(text) > most]:
         fields["cut"] = cut
-    return Logged(pool, time.time(), spec.log_retention, identifier, principal, record.status, fields)
+    at = round(time.time(), 6)  # what is shown of it is then all of it, and a moment later is later
+    return Logged(pool, at, spec.log_retention, identifier, principal, record.status, fields)

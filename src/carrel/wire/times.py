@@ -10,12 +10,15 @@ _LAST = 253_402_300_799  # the end of the year 9999, the last that fits four dig
 
 
 def timestamp(unix_s: float) -> str:
-    """UTC with seven decimals and `Z`, as Azure writes it. Times out of range (a guest may set any on a file) become the epoch."""
+    """UTC with seven decimals and `Z`, as Azure writes it; the last is 0, since a float of today holds no more than microseconds.
+
+    Times out of range (a guest may set any on a file) become the epoch.
+    """
     if not 0 <= unix_s <= _LAST:
         unix_s = 0.0
     seconds = int(unix_s)
-    ticks = min(round((unix_s - seconds) * 10_000_000), 9_999_999)
-    return f"{_second(seconds)}.{ticks:07d}Z"
+    microseconds = min(round((unix_s - seconds) * 1_000_000), 999_999)
+    return f"{_second(seconds)}.{microseconds:06d}0Z"
 
 
 @lru_cache(256)
