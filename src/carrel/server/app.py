@@ -87,15 +87,6 @@ def build(
     graph = GraphPlane(GraphServices(config, state.tenant, store, access, state.object_id, hasher, throttle))
     directory = Directory(state, store, hasher)
     identity = Identity(state, resources, directory, hosts)
-    handlers: dict[str, OpenHandler] = {
-        "/health": Health(link),
-        "/openapi.json": openapi.show,
-        "/metadata/endpoints": metadata.endpoints,
-        **_identity(config, identity),
-        **Extensions.read(config.extensions).handlers(),
-        **console.handlers(),
-        **({METRICS: metrics.show} if config.metrics == "open" else {}),
-    }
     own = OwnIssuer(state.issuer, state.public_keys, hosts, is_open=config.embedded_authority)
     inside = Auth(
         Planes(data=data, arm=arm, graph=graph, operator=operator, metrics=metrics),
@@ -109,13 +100,26 @@ def build(
     approving = Approving(directory, devices, throttle)
     authority = Authority(state, tokens, approving, inside, is_open=config.embedded_authority)
     return Edge(
-        OpenPaths(handlers, authority),
+        OpenPaths(_open(config, link, identity, metrics), authority),
         instruments.troubles,
         instruments.requests,
         scribe,
         instruments.telemetry.tracer,
         access_log=config.access_log,
     )
+
+
+def _open(config: Config, link: HostLink, identity: Identity, metrics: Metrics) -> dict[str, OpenHandler]:
+    """The paths that need no token; what they show is read now."""
+    return {
+        "/health": Health(link),
+        "/openapi.json": openapi.show,
+        "/metadata/endpoints": metadata.endpoints,
+        **_identity(config, identity),
+        **Extensions.read(config.extensions).handlers(),
+        **console.handlers(),
+        **({METRICS: metrics.show} if config.metrics == "open" else {}),
+    }
 
 
 def _identity(config: Config, identity: Identity) -> dict[str, OpenHandler]:
